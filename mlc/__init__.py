@@ -1,0 +1,1 @@
+"""mlc: a compiler from machine-learning programs in Python to native code."""
