@@ -1,0 +1,83 @@
+"""The graph language: typed, interned nodes with StableHLO's ops."""
+
+from .contraction import DOT_GENERAL, dot_general, free_axes
+from .elementwise import (
+    ABS,
+    ADD,
+    AND,
+    BITCAST_CONVERT,
+    CEIL,
+    CLAMP,
+    COMPARE,
+    CONVERT,
+    COSINE,
+    DIVIDE,
+    ERF,
+    EXPONENTIAL,
+    EXPONENTIAL_MINUS_ONE,
+    FLOOR,
+    IS_FINITE,
+    LOG,
+    LOG_PLUS_ONE,
+    LOGISTIC,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    NEGATE,
+    NOT,
+    OR,
+    POPCNT,
+    POWER,
+    REMAINDER,
+    ROUND_NEAREST_EVEN,
+    RSQRT,
+    SELECT,
+    SHIFT_LEFT,
+    SHIFT_RIGHT_ARITHMETIC,
+    SHIFT_RIGHT_LOGICAL,
+    SIGN,
+    SINE,
+    SQRT,
+    SUBTRACT,
+    TAN,
+    TANH,
+    XOR,
+    full_like,
+)  # fmt: skip
+from .node import Graph, Literal, Location, Node, Table, current_table, has_active_table, reachable, users
+from .op import OPS, Op
+from .random import RNG_BIT_GENERATOR
+from .reduction import REDUCE, body_of, identity_of, reduce_add, reduce_with, reducer_of
+from .shape import (
+    BROADCAST_IN_DIM,
+    CONCATENATE,
+    CONSTANT,
+    GET_DIMENSION_SIZE,
+    IOTA,
+    PAD,
+    RESHAPE,
+    REVERSE,
+    SIZE,
+    SLICE,
+    TRANSPOSE,
+    broadcast_in_dim,
+    constant,
+    fill,
+    inverse_permutation,
+    reshape,
+    size_value,
+)  # fmt: skip
+from .structure import (
+    CALL,
+    COMPOSITE,
+    FUSION,
+    GET_TUPLE_ELEMENT,
+    OPTIMIZATION_BARRIER,
+    PARAMETER,
+    REGIONS,
+    inline,
+    result_type,
+    results_of,
+)  # fmt: skip
+
+__all__ = [name for name in dir() if not name.startswith("_")]

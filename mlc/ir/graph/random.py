@@ -1,0 +1,60 @@
+"""rng_bit_generator: random bits from an explicit key by Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import DTypeError, UnsupportedError
+from ..types import U32, U64, TensorType, TupleType, ValueType
+from .node import Node
+from .op import Array, declare
+from .typing import tensor
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
+KEY = TensorType((2,), U32)
+
+
+def _infer(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TupleType:
+    key = tensor("rng_bit_generator", operands[0], "key")
+    if key != KEY:
+        raise DTypeError(f"rng_bit_generator: the key is {key}, not {KEY}", hint="make one with mlc.random.key(seed)")
+    if attributes["dtype"] not in (U32, U64):
+        raise DTypeError(f"rng_bit_generator: makes u32 or u64, not {attributes['dtype']}")
+    if attributes["algorithm"] != "THREE_FRY":
+        raise UnsupportedError(f"rng_bit_generator: algorithm {attributes['algorithm']!r}; mlc has THREE_FRY")
+    return TupleType((KEY, TensorType(attributes["shape"], attributes["dtype"])))
+
+
+def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    """Twenty rounds of Threefry-2x32 on the counters (high, low), each u32; the same bits as JAX's."""
+    k = [key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY)]
+    with np.errstate(over="ignore"):
+        x, y = high + k[0], low + k[1]
+        for group in range(5):
+            for r in ROTATIONS[group % 2]:
+                x = x + y
+                y = ((y << np.uint32(r)) | (y >> np.uint32(32 - r))) ^ x
+            x, y = x + k[(group + 1) % 3], y + k[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
+
+
+def _evaluate(node: Node, shape: Any, key: Array) -> tuple[Array, Array]:
+    out = shape[1]
+    count = np.arange(int(np.prod(out, dtype=np.int64)), dtype=np.uint64).reshape(out)
+    high, low = threefry(key, (count >> np.uint64(32)).astype(np.uint32), count.astype(np.uint32))
+    if node["dtype"] == U32:
+        bits = high ^ low
+    else:
+        bits = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    first = threefry(key, np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+    return np.concatenate(first), bits
+
+
+RNG_BIT_GENERATOR = declare(
+    "rng_bit_generator", operands=1, infer=_infer, attributes=("shape", "dtype", "algorithm"), evaluate=_evaluate,
+    jvp=(None,), flops=lambda n: n.type.elements[1].size * 70 if isinstance(n.type, TupleType) and isinstance(n.type.elements[1], TensorType) else 0)  # fmt: skip
+"""Results: the next key (the first that ``split`` would give) and ``shape`` bits; element i depends on the key and i alone."""
