@@ -1,0 +1,155 @@
+"""Checks the constraints of the kernel language and names the one that is broken."""
+
+from __future__ import annotations
+
+from mlc.errors import VerifyError
+from mlc.ir.types import BOOL
+
+from .data import Instruction, Kernel, Loop, Statement, Value, VectorType
+from .index import Index, IndexVariable
+from .ops import INDEX_OPS, OPS, SOURCES, result_type
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Raises VerifyError where a kernel breaks a constraint; the message ends with the statement."""
+    _Verifier(kernel).run()
+
+
+class _Verifier:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.values: dict[int, Value] = {}
+        self.defined: set[int] = set()
+        self.variables = {IndexVariable("n", k) for k in range(kernel.sizes)}
+        self.memories = {m.id: m for m in kernel.buffers + kernel.scratches}
+
+    def run(self) -> None:
+        k = self.kernel
+        self.need(len(self.memories) == len(k.buffers) + len(k.scratches), "two memories have one id", None)
+        for m in k.buffers + k.scratches:
+            self.need(len(m.shape) == len(m.strides), f"{m.name}: rank of strides differs from rank of shape", None)
+            for n in m.shape + m.strides:
+                self.index(n, None)
+        for s in k.scratches:
+            self.need(all(n.constant is not None for n in s.shape), f"scratch {s.name}: its shape is not static", None)
+        for extent, grain in zip(k.extents, k.grains, strict=True):
+            self.index(extent, None)
+            self.need(grain >= 1, f"parallel: grain {grain} is not positive", None)
+        for i in k.indices:
+            self.define_variable(i, None)
+        self.block(k.body)
+
+    def block(self, body: tuple[Statement, ...]) -> None:
+        for s in body:
+            if isinstance(s, Loop):
+                self.loop(s)
+            else:
+                self.instruction(s)
+
+    def loop(self, loop: Loop) -> None:
+        self.index(loop.lower, loop)
+        self.index(loop.upper, loop)
+        self.need(loop.step >= 1, f"step {loop.step} is not positive", loop)
+        self.need(loop.unroll >= 0, f"unroll {loop.unroll} is negative", loop)
+        counts = {len(loop.initial), len(loop.arguments), len(loop.yields), len(loop.results)}
+        self.need(len(counts) == 1, "carried values, arguments, yields and results differ in number", loop)
+        for initial, argument, y, result in zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True):
+            self.use(initial, loop)
+            self.need(
+                initial.type == argument.type == y.type == result.type,
+                f"a carried {initial.type} is argument {argument.type}, yields {y.type}, results in {result.type}",
+                loop,
+            )
+        values, variables = dict(self.values), set(self.variables)  # what the body defines ends with it
+        self.define_variable(loop.index, loop)
+        for a in loop.arguments:
+            self.define(a, loop)
+        self.block(loop.body)
+        for y in loop.yields:
+            self.use(y, loop)
+        self.values, self.variables = values, variables
+        for r in loop.results:
+            self.define(r, loop)
+
+    def instruction(self, n: Instruction) -> None:
+        self.need(n.op in OPS, f"{n.op}: no such operation", n)
+        for v in n.operands:
+            self.use(v, n)
+        for i in n.indices:
+            self.index(i, n)
+        if n.op in ("load", "store"):
+            self.access(n)
+        elif n.op in INDEX_OPS:
+            self.need(len(n.indices) == 2 and not n.operands, f"{n.op}: takes two indices", n)
+        elif n.op == "index_of":
+            self.need(len(n.operands) == 1, "index_of: takes one operand", n)
+            v = n.operands[0]
+            self.need(v.dtype.is_integer and v.lanes == 1, f"index_of: {v.type} is no integer scalar", n)
+        else:
+            self.value(n)
+        if isinstance(n.result, Value):
+            self.define(n.result, n)
+        elif n.result is not None:
+            self.need(n.op in INDEX_OPS or n.op == "index_of", f"{n.op}: its result is an index", n)
+            self.define_variable(n.result, n)
+
+    def value(self, n: Instruction) -> None:
+        self.need(isinstance(n.result, Value), f"{n.op}: needs a value as result", n)
+        indices = {"tail_mask": 2, "index_value": 1}.get(n.op, 0)
+        self.need(len(n.indices) == indices, f"{n.op}: takes {indices} indices", n)
+        self.need(n.op not in SOURCES or not n.operands, f"{n.op}: takes no operands", n)
+        try:
+            t = result_type(n.op, [v.type for v in n.operands], n.attribute, n.value.type)
+        except VerifyError as error:
+            raise VerifyError(f"{error.message}\n  in {self.text(n)}") from None
+        self.need(t == n.value.type, f"{n.op}: result is {t}, declared {n.value.type}", n)
+        if n.op == "constant":
+            bits = n.attribute if isinstance(n.attribute, tuple) else (n.attribute,) * t.lanes
+            self.need(len(bits) == t.lanes, f"constant: {len(bits)} numbers for {t.lanes} lanes", n)
+            fits = all(isinstance(b, int) and 0 <= b < 1 << t.dtype.bits for b in bits)
+            self.need(fits, f"constant: bits do not fit {t.dtype}", n)
+
+    def access(self, n: Instruction) -> None:
+        m = n.memory
+        if m is None or self.memories.get(m.id) != m:
+            raise VerifyError(f"{n.op}: its memory is not the kernel's\n  in {self.text(n)}")
+        least = 0 if n.op == "load" else 1
+        self.need(least <= len(n.operands) <= least + 1, f"{n.op}: wrong number of operands", n)
+        self.need((n.op == "load") == isinstance(n.result, Value), f"{n.op}: wrong result", n)
+        accessed = n.value.type if n.op == "load" else n.operands[0].type
+        self.need(accessed.dtype == m.dtype, f"{n.op}: {accessed} of memory of {m.dtype}", n)
+        self.need(m.access != ("write" if n.op == "load" else "read"), f"{n.op}: {m.name} is {m.access}-only", n)
+        self.need(len(n.indices) == len(m.shape), f"{n.op}: {len(n.indices)} indices for rank {len(m.shape)}", n)
+        contiguous = accessed.lanes == 1 or (bool(m.strides) and m.strides[-1].constant == 1)
+        self.need(contiguous, f"{n.op}: {accessed.lanes} lanes of {m.name}, whose last stride is not 1", n)
+        for mask in n.operands[least:]:
+            self.need(mask.type == VectorType(BOOL, accessed.lanes), f"{n.op}: mask {mask.type} for {accessed}", n)
+
+    def index(self, index: Index, where: Statement | None) -> None:
+        for v in index.variables:
+            self.need(v in self.variables, f"index variable {v} is not visible here", where)
+
+    def use(self, v: Value, where: Statement) -> None:
+        self.need(self.values.get(v.id) == v, f"value {v.id} of type {v.type} is not visible here", where)
+
+    def define(self, v: Value, where: Statement) -> None:
+        self.need(v.id not in self.defined, f"value {v.id} is defined twice", where)
+        self.need(v.lanes >= 1, f"value {v.id} has {v.lanes} lanes", where)
+        self.defined.add(v.id)
+        self.values[v.id] = v
+
+    def define_variable(self, v: IndexVariable, where: Statement | None) -> None:
+        self.need(v.id not in self.defined, f"index variable {v} is defined twice", where)
+        self.defined.add(v.id)
+        self.variables.add(v)
+
+    def need(self, condition: bool, message: str, where: Statement | None) -> None:
+        if not condition:
+            raise VerifyError(message + ("" if where is None else f"\n  in {self.text(where)}"))
+
+    def text(self, where: Statement) -> str:
+        name = f"{self.kernel.name}: "
+        if isinstance(where, Loop):
+            return f"{name}loop {where.index} = {where.lower} to {where.upper} step {where.step}"
+        operands = ", ".join(f"v{v.id}: {v.type}" for v in where.operands)
+        return f"{name}{where.op} ({operands}) {list(where.indices)}"
