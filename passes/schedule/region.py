@@ -1,0 +1,71 @@
+"""A fused region of the optimized graph to the kernels that compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mlc.errors import InternalError
+from mlc.ir.dims import Size
+from mlc.ir.graph import Graph
+from mlc.ir.kernel import Kernel
+from mlc.ir.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What a kernel's buffer is: a parameter or result of the region's body, or a temporary between its kernels."""
+
+    kind: Literal["parameter", "result", "temporary"]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One kernel of a region: ``operands`` are its buffers and ``sizes`` the values of its size parameters, in order.
+
+    ``tasks`` are the (extent, grain) pairs of its parallel loop. ``serial`` says that one worker should run them all.
+    """
+
+    kernel: Kernel
+    operands: tuple[Operand, ...]
+    sizes: tuple[Size, ...]
+    tasks: tuple[tuple[Size, int], ...]
+    serial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRegion:
+    """Kernels that compute a region when they run one after another.
+
+    ``temporaries`` are sizes in bytes (at the bound of symbolic sizes). An ``in_place`` pair (parameter, result) may
+    share memory: each element of the parameter is read only by the iteration that writes the same element of the
+    result, before the write.
+    """
+
+    calls: tuple[KernelCall, ...]
+    temporaries: tuple[int, ...] = ()
+    in_place: frozenset[tuple[int, int]] = frozenset()
+
+
+Schedule = Callable[[Graph, Target], ScheduledRegion]
+
+
+def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
+    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce or contraction.
+
+    Buffers of parameters and results are dense row-major arrays of their types.
+    """
+    from .contraction import schedule_contraction
+    from .loop import schedule_loop
+    from .reduce import schedule_reduce
+
+    schedules: dict[str, Schedule] = {
+        "loop": schedule_loop,
+        "reduce": schedule_reduce,
+        "contraction": schedule_contraction,
+    }
+    if kind not in schedules:
+        raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")
+    return schedules[kind](body, target)
