@@ -44,6 +44,7 @@ from .elementwise import (
     XOR,
     full_like,
 )  # fmt: skip
+from .evaluate import evaluate_graph
 from .node import Graph, Literal, Location, Node, Table, current_table, has_active_table, reachable, users
 from .op import OPS, Op
 from .random import RNG_BIT_GENERATOR
@@ -79,5 +80,6 @@ from .structure import (
     result_type,
     results_of,
 )  # fmt: skip
+from .text import print_graph, resources_of
 
 __all__ = [name for name in dir() if not name.startswith("_")]

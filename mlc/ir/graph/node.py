@@ -50,7 +50,7 @@ class Literal:
     when they share a buffer.
     """
 
-    __slots__ = ("array", "dtype", "key")
+    __slots__ = ("_digest", "array", "dtype", "key")
 
     def __init__(self, array: npt.ArrayLike, dtype: DType | None = None) -> None:
         dtype = dtype or dtype_of(np.asarray(array).dtype)
@@ -65,6 +65,7 @@ class Literal:
             data.tobytes() if data.nbytes <= SMALL_CONSTANT_BYTES else data.__array_interface__["data"][0]
         )
         self.key = (dtype.name, data.shape, identity)
+        self._digest: str | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Literal) and self.key == other.key
@@ -78,6 +79,20 @@ class Literal:
     @property
     def type(self) -> TensorType:
         return TensorType(self.array.shape, self.dtype)
+
+    @property
+    def digest(self) -> str:
+        """A name of the value (dtype, shape and bytes) that is the same in every process."""
+        if self._digest is None:
+            found = hashlib.sha256(f"{self.type};".encode())
+            found.update(self.array.reshape(-1).view(np.uint8).data if self.array.size else b"")
+            self._digest = found.hexdigest()[:32]
+        return self._digest
+
+
+def is_large(literal: Literal) -> bool:
+    """Whether a literal is identified by its buffer and printed by its digest."""
+    return literal.array.nbytes > SMALL_CONSTANT_BYTES
 
 
 class Node:
@@ -333,13 +348,16 @@ def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
 def _digest(graph: Graph) -> str:
     digest = hashlib.sha256()
     number = {p: i for i, p in enumerate(graph.parameters)}
+    digest.update(repr(graph.symbols).encode())
     for p in graph.parameters:
         digest.update(f"{p.type};".encode())
     for node in graph.nodes:
         if node in number:
             continue
         number[node] = len(number)
-        attributes = tuple((k, attribute_key(v)) for k, v in sorted(node.attributes.items()))
+        attributes = tuple(
+            (k, v.digest if isinstance(v, Literal) else attribute_key(v)) for k, v in sorted(node.attributes.items())
+        )
         identity = (node.op.name, [number[o] for o in node.operands], str(node.type), attributes, node.device,
                     node.sharding, node.layout, node.remat)  # fmt: skip
         digest.update(repr(identity).encode())

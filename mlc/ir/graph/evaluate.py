@@ -1,0 +1,169 @@
+"""Graphs on NumPy arrays: the meaning of the language, which compiled code is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import ArgumentError, VerifyError
+from ..dims import Dim, Size, evaluate_size
+from ..types import TensorType, TupleType, ValueType, dtype_of
+from .node import Graph, Node
+from .shape import SIZE
+from .structure import REGIONS
+
+Array = npt.NDArray[Any]
+Value = Any  # an array, a tuple of arrays for a TupleType, None for a token
+
+
+def evaluate_graph(graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[str, int] | None = None) -> list[Array]:
+    """The results of ``graph`` for one array a parameter, each computed as its op row says.
+
+    Symbolic dimensions take their values from the arrays; ``sizes`` gives those that no parameter has alone as a
+    dimension. Raises ArgumentError where arrays do not fit the parameters. Iterative: neither the depth of the graph nor
+    the nesting of calls is limited by the stack; a value is dropped after its last use.
+
+    Example:
+        >>> from mlc.ir.graph import ADD, Graph, Table
+        >>> from mlc.ir.types import F32, TensorType
+        >>> table = Table()
+        >>> with table.active():
+        ...     x = table.parameter(TensorType((2,), F32), "x")
+        ...     graph = Graph("double", (x,), (ADD(x, x),), table)
+        >>> evaluate_graph(graph, [np.array([1, 2], np.float32)])
+        [array([2., 4.], dtype=float32)]
+    """
+    values = [np.asarray(a) for a in arrays]
+    bound = bind_sizes(graph, values, sizes or {})
+    stack = [_Frame(graph, values)]
+    while True:
+        call = stack[-1].run(bound)
+        if call is not None:
+            stack.append(call)
+            continue
+        results = stack.pop().take_results()
+        if not stack:
+            return results
+        stack[-1].finish_call(results)
+
+
+def bind_sizes(graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The values of the symbols for these arguments. Raises ArgumentError for arguments that do not fit."""
+    if len(arrays) != len(graph.parameters):
+        raise ArgumentError(f"{graph.name}: takes {len(graph.parameters)} arrays, was given {len(arrays)}")
+    bound = dict(sizes)
+    types = [p.type for p in graph.parameters]
+    for i, (type, array) in enumerate(zip(types, arrays, strict=True)):
+        if isinstance(type, TensorType):
+            _check_rank(graph, i, type, array)
+            for want, have in zip(type.shape, array.shape, strict=True):
+                if isinstance(want, Dim) and _is_symbol(want):
+                    bound.setdefault(want.symbols[0].name, have)
+    for symbol in graph.symbols:
+        if symbol.name not in bound:
+            raise ArgumentError(f"{graph.name}: no parameter has the size {symbol.name} as a dimension; give it in sizes")
+        if not symbol.lower <= bound[symbol.name] <= symbol.upper:
+            raise ArgumentError(
+                f"{graph.name}: size {symbol.name} is {bound[symbol.name]}, outside {symbol.lower}..{symbol.upper}"
+            )
+    for i, (type, array) in enumerate(zip(types, arrays, strict=True)):
+        if isinstance(type, TensorType):
+            for axis, (size, have) in enumerate(zip(type.shape, array.shape, strict=True)):
+                if evaluate_size(size, bound) != have:
+                    said = f"{size}" if isinstance(size, int) else f"{size} = {evaluate_size(size, bound)}"
+                    raise ArgumentError(f"{_argument(graph, i)} is {_words(array)}; axis {axis} of {type} has {said}")
+    return bound
+
+
+class _Frame:
+    """One graph being evaluated; ``run`` stops at each node that holds a graph and hands that out as a new frame."""
+
+    def __init__(self, graph: Graph, arguments: Sequence[Value]) -> None:
+        self.graph = graph
+        self.values: dict[Node, Value] = dict(zip(graph.parameters, arguments, strict=True))
+        self.nodes = [n for n in graph.nodes if n not in self.values]
+        self.next = 0
+        self.last: dict[Node, int] = {o: i for i, n in enumerate(self.nodes) for o in n.operands}
+        self.last.update(dict.fromkeys(graph.results, len(self.nodes)))
+
+    def run(self, sizes: Mapping[str, int]) -> _Frame | None:
+        while self.next < len(self.nodes):
+            node = self.nodes[self.next]
+            operands = [self.values[o] for o in node.operands]
+            region = REGIONS.get(node.op.name)
+            if region is not None:
+                return _Frame(node[region], operands)
+            self.finish(node, evaluate_node(node, operands, sizes))
+        return None
+
+    def finish(self, node: Node, value: Value) -> None:
+        self.values[node] = value
+        for operand in set(node.operands):
+            if self.last[operand] == self.next:
+                del self.values[operand]
+        self.next += 1
+
+    def finish_call(self, results: list[Value]) -> None:
+        node = self.nodes[self.next]
+        self.finish(node, tuple(results) if isinstance(node.type, TupleType) else results[0])
+
+    def take_results(self) -> list[Value]:
+        return [self.values[r] for r in self.graph.results]
+
+
+def evaluate_node(node: Node, operands: Sequence[Value], sizes: Mapping[str, int]) -> Value:
+    """The value of one node without regions, checked against its type."""
+    if node.op is SIZE:
+        return np.asarray(evaluate_size(node["value"], sizes), np.int64)
+    shape = _concrete(node.type, sizes)
+    value = node.op.evaluate(node, shape, *operands)
+    if isinstance(node.type, TupleType):
+        return tuple(_checked(node, v, t, s) for v, t, s in zip(value, node.type.elements, shape, strict=True))
+    return _checked(node, value, node.type, shape)
+
+
+def _checked(node: Node, value: Value, type: ValueType, shape: tuple[int, ...]) -> Value:
+    if not isinstance(type, TensorType):
+        return value
+    array = np.asarray(value)
+    if array.shape != shape or array.dtype != type.dtype.numpy:
+        raise VerifyError(f"{node.op.name}: its row evaluates to {_words(array)}, its type is {type}")
+    return array
+
+
+def _concrete(type: ValueType, sizes: Mapping[str, int]) -> Any:
+    if isinstance(type, TensorType):
+        return tuple(evaluate_size(n, sizes) for n in type.shape)
+    return tuple(_concrete(t, sizes) for t in type.elements) if isinstance(type, TupleType) else None
+
+
+def _check_rank(graph: Graph, position: int, type: TensorType, array: Array) -> None:
+    try:
+        fits = dtype_of(array.dtype) == type.dtype and array.ndim == type.rank
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ArgumentError(f"{_argument(graph, position)} is {_words(array)}; the parameter is {type}")
+
+
+def _argument(graph: Graph, position: int) -> str:
+    name = graph.parameters[position].attributes.get("name", "")
+    return f"{graph.name}: argument {position}{f' ({name})' if name else ''}"
+
+
+def _words(array: Array) -> str:
+    try:
+        return str(TensorType(array.shape, dtype_of(array.dtype)))
+    except TypeError:
+        return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
+def _is_symbol(size: Size) -> bool:
+    """Whether a size is one symbol and nothing else."""
+    return isinstance(size, Dim) and len(size.terms) == 1 and len(size.terms[0][0]) == 1 and size.terms[0][1] == 1
+
+
+
