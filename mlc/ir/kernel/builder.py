@@ -323,9 +323,7 @@ class KernelBuilder:
         return len(self._buffers) + len(self._scratches)
 
 
-def _address(
-    memory: Memory, index: Sequence[IndexLike], accessed: VectorType, mask: Value | None
-) -> tuple[Index, ...]:
+def _address(memory: Memory, index: Sequence[IndexLike], accessed: VectorType, mask: Value | None) -> tuple[Index, ...]:
     _need(len(index) == len(memory.shape), f"{memory.name}: {len(index)} indices for rank {len(memory.shape)}")
     if accessed.lanes > 1:
         contiguous = bool(memory.strides) and memory.strides[-1].constant == 1

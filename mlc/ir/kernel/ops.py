@@ -23,15 +23,14 @@ class Op:
 
 _ROWS = [
     Op("add", 2, "fib"), Op("subtract", 2, "fi"), Op("multiply", 2, "fib"), Op("divide", 2, "fi"),
-    Op("remainder", 2, "fi"),    Op("maximum", 2, "fib"), Op("minimum", 2, "fib"), Op("negate", 1, "fi"), Op("abs", 1, "fi"), Op("sign", 1, "fi"),
-    Op("and", 2, "ib"), Op("or", 2, "ib"), Op("xor", 2, "ib"), Op("not", 1, "ib"),
+    Op("remainder", 2, "fi"), Op("maximum", 2, "fib"), Op("minimum", 2, "fib"),
+    Op("negate", 1, "fi"), Op("abs", 1, "fi"), Op("sign", 1, "fi"),
+    Op("and", 2, "ib"), Op("or", 2, "ib"), Op("xor", 2, "ib"), Op("not", 1, "ib"), Op("popcnt", 1, "i"),
     Op("shift_left", 2, "i"), Op("shift_right_logical", 2, "i"), Op("shift_right_arithmetic", 2, "i"),
-    Op("popcnt", 1, "i"),    Op("fma", 3, "f"), Op("sqrt", 1, "f"), Op("floor", 1, "f"), Op("ceil", 1, "f"), Op("round_nearest_even", 1, "f"),
-    Op("is_finite", 1, "f", True),
+    Op("fma", 3, "f"), Op("power", 2, "f"), Op("is_finite", 1, "f", True),
     *(Op(name, 1, "f") for name in (
-        "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "rsqrt",
-        "sine", "cosine", "tan", "erf")),
-    Op("power", 2, "f"),
+        "sqrt", "rsqrt", "floor", "ceil", "round_nearest_even", "exponential", "exponential_minus_one", "log",
+        "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf")),
 ]  # fmt: skip
 ELEMENTWISE: dict[str, Op] = {row.name: row for row in _ROWS}
 TRANSCENDENTAL = frozenset((
@@ -46,9 +45,7 @@ _OPERANDS = {
     "compare": 2, "select": 3, "convert": 1, "bitcast": 1, "reduce": 1,
     "splat": 1, "shuffle": 2, "extract": 1, "insert": 2,
 }  # fmt: skip
-OPS = frozenset(
-    (*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, "index_of", "load", "store")
-)
+OPS = frozenset((*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, "index_of", "load", "store"))
 
 
 def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, asked: VectorType | None) -> VectorType:
@@ -73,6 +70,7 @@ def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, aske
         return types[1]
     if op == "reduce":
         _need(attribute in REDUCTIONS, op, f"{attribute} is none of {' '.join(REDUCTIONS)}")
+        _need(first.lanes & (first.lanes - 1) == 0, op, f"{first.lanes} lanes are no power of two")
         _elementwise(ELEMENTWISE[str(attribute)], (first, first))
         return VectorType(first.dtype)
     if op in ("shuffle", "extract", "insert"):

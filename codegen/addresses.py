@@ -1,0 +1,98 @@
+"""Index expressions and addresses as LLVM IR: each part is computed before the outermost loop in which it is constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlc.codegen.lines import Lines
+from mlc.codegen.names import memory_element
+
+from mlc.ir.kernel import Index, IndexVariable, Memory
+
+Term = tuple[tuple[IndexVariable, ...], int]
+
+
+class Addresses:
+    """Values of indices (i64) and pointers to elements, within the loops that are open in ``out``."""
+
+    def __init__(self, out: Lines) -> None:
+        self.out = out
+        self.variables: dict[IndexVariable, str] = {}
+        self.depths: dict[IndexVariable, int] = {}
+        self.bases: dict[int, str] = {}
+
+    def define(self, variable: IndexVariable, operand: str) -> None:
+        """Names a variable that the innermost open loop defines."""
+        self.variables[variable] = operand
+        self.depths[variable] = self.out.depth
+
+    def index(self, index: Index) -> str:
+        """The operand that holds ``index``."""
+        if index.constant is not None:
+            return str(index.constant)
+        total: str | None = None
+        seen: tuple[Term, ...] = ()
+        for depth, terms in self.by_depth(index):
+            seen += terms
+            part = self.sum(terms, depth)
+            total = part if total is None else self.once(depth, ("sum", seen), f"add i64 {total}, {part}")
+        assert total is not None
+        constant = _constant_term(index)
+        if constant == 0:
+            return total
+        return self.once(max(d for d, _ in self.by_depth(index)), index, f"add i64 {total}, {constant}")
+
+    def element(self, memory: Memory, indices: tuple[Index, ...]) -> str:
+        """A pointer to the element of ``memory`` at ``indices``."""
+        offset = Index.of(0)
+        for index, stride in zip(indices, memory.strides, strict=True):
+            offset = offset + index * stride
+        pointer, name, seen = self.bases[memory.id], memory_element(memory.dtype), ()
+        for depth, terms in self.by_depth(offset):
+            seen += terms  # type: ignore[assignment]
+            key = ("address", memory.id, seen)
+            pointer = self.once(depth, key, f"getelementptr {name}, ptr {pointer}, i64 {self.sum(terms, depth)}")
+        constant = _constant_term(offset)
+        return self.out.let(f"getelementptr {name}, ptr {pointer}, i64 {constant}") if constant else pointer
+
+    def by_depth(self, index: Index) -> Iterator[tuple[int, tuple[Term, ...]]]:
+        """The terms that vary, grouped by the loop that makes them vary, outermost first."""
+        groups: dict[int, tuple[Term, ...]] = {}
+        for monomial, coefficient in index.terms:
+            if monomial:
+                depth = max(self.depths[v] for v in monomial)
+                groups[depth] = (*groups.get(depth, ()), (monomial, coefficient))
+        return iter(sorted(groups.items()))
+
+    def sum(self, terms: tuple[Term, ...], depth: int) -> str:
+        total = self.term(terms[0])
+        for k in range(1, len(terms)):
+            total = self.once(depth, ("terms", terms[: k + 1]), f"add i64 {total}, {self.term(terms[k])}")
+        return total
+
+    def term(self, term: Term) -> str:
+        monomial, coefficient = term
+        product = self.product(tuple(sorted(monomial, key=lambda v: (self.depths[v], v))))
+        if coefficient == 1:
+            return product
+        depth = max(self.depths[v] for v in monomial)
+        return self.once(depth, ("term", term), f"mul i64 {product}, {coefficient}")
+
+    def product(self, monomial: tuple[IndexVariable, ...]) -> str:
+        """The product of variables sorted by depth, so that outer products are shared."""
+        last = self.variables[monomial[-1]]
+        if len(monomial) == 1:
+            return last
+        rest = self.product(monomial[:-1])
+        return self.once(self.depths[monomial[-1]], ("product", monomial), f"mul i64 {rest}, {last}")
+
+    def once(self, depth: int, key: object, text: str) -> str:
+        """``text`` computed at ``depth``, the first time only."""
+        cache = self.out.scopes[depth].cache
+        if key not in cache:
+            cache[key] = self.out.let(text, depth)
+        return cache[key]
+
+
+def _constant_term(index: Index) -> int:
+    return index.terms[-1][1] if index.terms and not index.terms[-1][0] else 0

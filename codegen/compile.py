@@ -1,0 +1,55 @@
+"""LLVM IR text to object code or assembly, without LLVM's pass manager: the text is finished when it comes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from mlc.errors import InternalError
+from mlc.ir.target import Target
+
+
+def compile_object(llvm_text: str, target: Target, optimize: int = 0) -> bytes:
+    """Position-independent object code; depends on no other symbol.
+
+    ``optimize`` 1 to 3 runs LLVM's pass pipeline of that level first, to measure what it would win; 0 does not.
+    Raises InternalError where LLVM refuses the text.
+    """
+    module, machine = _parse(llvm_text, target, optimize)
+    return bytes(machine.emit_object(module))
+
+
+def assembly(llvm_text: str, target: Target, optimize: int = 0) -> str:
+    """The assembly of the same code."""
+    module, machine = _parse(llvm_text, target, optimize)
+    return str(machine.emit_assembly(module))
+
+
+def _parse(llvm_text: str, target: Target, optimize: int) -> tuple[Any, Any]:
+    from llvmlite import binding
+
+    machine = _machine(target)
+    try:
+        module = binding.parse_assembly(llvm_text)
+        module.verify()
+    except RuntimeError as error:
+        raise InternalError(f"codegen: LLVM refuses the text: {error}\n{llvm_text}") from error
+    module.data_layout = str(machine.target_data)
+    if optimize:
+        options = binding.create_pipeline_tuning_options(speed_level=optimize)
+        builder = binding.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+@cache
+def _machine(target: Target) -> Any:
+    """Code generation at level 2: level 1 is no faster to compile and level 0 gives a third of the speed."""
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    found = binding.Target.from_triple(target.triple)
+    return found.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
+    )
