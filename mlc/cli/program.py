@@ -1,0 +1,87 @@
+"""Runs a user's program for a verb: as __main__, its failure shown as the user's own traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mlc.errors import MlcError
+
+T = TypeVar("T")
+
+# Frames of these places are ours, not the user's: the package's folders wherever it is installed, and runpy.
+_HERE = Path(__file__).resolve().parents[1]
+_MAPPED = tuple(_HERE.parent / name for name in ("passes", "codegen", "runtime"))
+
+
+def execute(path: Path, arguments: Sequence[str]) -> None:
+    """Run the file at `path` as __main__ with `arguments`, its folder first on sys.path; all is put back afterwards."""
+    saved_arguments, saved_path = sys.argv, list(sys.path)
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        sys.argv, sys.path[:] = saved_arguments, saved_path
+
+
+def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[int, T | None]:
+    """`(0, work())`, or the exit code for what `work` raised, with the user's part of the traceback on stderr.
+
+    1 for any exception of the program and for a non-zero sys.exit, the error's own code for an MlcError.
+    """
+    redirect = contextlib.redirect_stdout(sys.stderr) if output_to_stderr else contextlib.nullcontext()
+    try:
+        with redirect:
+            return 0, work()
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return int(bool(stop.code)), None
+    except KeyboardInterrupt:
+        return 130, None
+    except MlcError as error:
+        print_trimmed(error)
+        return error.exit_code, None
+    except Exception as error:
+        print_trimmed(error)
+        return 1, None
+
+
+def print_trimmed(error: BaseException) -> None:
+    """Print `error` with the frames that are the user's (all of them where none is)."""
+    shown = traceback.TracebackException(type(error), error, error.__traceback__)
+    for part in _chain(shown):
+        users = [frame for frame in part.stack if not is_ours(frame.filename)]
+        if users:
+            part.stack = traceback.StackSummary.from_list(users)
+    print("".join(shown.format()), end="", file=sys.stderr)
+
+
+def is_ours(filename: str) -> bool:
+    """Is this source file part of mlc or of the machinery that runs a program?"""
+    if filename.startswith("<frozen"):
+        return True
+    path = Path(filename)
+    return path.is_relative_to(_HERE) or any(path.is_relative_to(folder) for folder in _MAPPED if _in_checkout())
+
+
+def _in_checkout() -> bool:
+    return (_HERE.parent / "setup.py").exists()
+
+
+def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """`shown` and the causes and contexts that are printed with it."""
+    parts, pending = [], [shown]
+    while pending:
+        part = pending.pop()
+        parts.append(part)
+        pending += [p for p in (part.__cause__, part.__context__) if p is not None]
+    return parts
+
+
