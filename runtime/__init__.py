@@ -1,0 +1,25 @@
+"""The C runtime and its Python binding: walks Plans on a thread pool, holds arrays, ships itself for AOT linking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def runtime_object() -> Path:
+    """The runtime as one relocatable, position-independent object that needs libc only; for linking without a compiler."""
+    return HERE / "mlc_runtime.o"
+
+
+def header() -> Path:
+    """The public header ``mlc.h`` that a C program includes."""
+    return HERE / "mlc.h"
+
+
+def sources() -> list[Path]:
+    """The C sources of the runtime, for compiling it for another target; headers lie beside them."""
+    return sorted(HERE.glob("*.c"))
+
+
+__all__ = ["header", "runtime_object", "sources"]

@@ -1,0 +1,360 @@
+/*
+ * Turns the binary form of a Plan into a checked struct mlc_plan.
+ *
+ * The form, all little-endian: header (magic "MLCP", u32 version, u64 total bytes, u32 CRC-32 of what follows the
+ * header, u32 zero), then name, symbols, sizes, inputs, outputs, constants, kernel names, i64 arena bytes, i64 scratch
+ * bytes, steps. A list is a u32 count and its items; a string a u32 count and UTF-8 without NUL. A size is a list of
+ * terms (i64 coefficient, list of u32 symbols); everything else names sizes by their u32 position in that table.
+ * A type is u32 dtype and a list of sizes.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "plan.h"
+
+enum { HEADER_BYTES = 24 };
+static const int64_t MAX_BYTES = (int64_t)1 << 56; /* of the arena, of scratch, of an offset */
+
+/* Reads forward; the first problem sticks in `status`, after which every read gives 0 and every list is empty. */
+struct reader {
+    const unsigned char *at, *end;
+    struct mlc_plan *plan;
+    const struct mlc_error *error;
+    int status;
+};
+
+/* Record the first problem, and stop reading: everything that follows reads as 0. */
+static void damaged(struct reader *r, const char *what)
+{
+    if (!r->status)
+        r->status = mlc_fail(r->error, -EBADMSG, "plan: damaged: %s", what);
+    r->at = r->end;
+}
+
+static void expect(struct reader *r, bool holds, const char *what)
+{
+    if (!holds)
+        damaged(r, what);
+}
+
+static uint64_t read_integer(struct reader *r, unsigned n_bytes)
+{
+    uint64_t value = 0;
+
+    if ((size_t)(r->end - r->at) < n_bytes) {
+        damaged(r, "it ends too early");
+        return 0;
+    }
+    for (unsigned i = 0; i < n_bytes; i++)
+        value |= (uint64_t)r->at[i] << 8 * i;
+    r->at += n_bytes;
+    return value;
+}
+
+static uint32_t read_u32(struct reader *r)
+{
+    return (uint32_t)read_integer(r, 4);
+}
+
+static int64_t read_i64(struct reader *r)
+{
+    return (int64_t)read_integer(r, 8);
+}
+
+/* A u32 that must be below `limit`; 0 where it is not. */
+static uint32_t read_index(struct reader *r, uint32_t limit, const char *what)
+{
+    uint32_t index = read_u32(r);
+    if (index < limit)
+        return index;
+    damaged(r, what);
+    return 0;
+}
+
+/* The count of a list whose items take at least `item_bytes` each, so that no count can ask for absurd memory. */
+static uint32_t read_count(struct reader *r, size_t item_bytes)
+{
+    uint32_t count = read_u32(r);
+    if (count <= (size_t)(r->end - r->at) / item_bytes)
+        return count;
+    damaged(r, "a list is longer than the plan");
+    return 0;
+}
+
+/* Zeroed memory of the plan, or NULL with the status set. */
+static void *allocate(struct reader *r, size_t count, size_t size)
+{
+    void *objects = mlc_region_allocate(&r->plan->region, count, size);
+    if (!objects) {
+        if (!r->status)
+            r->status = mlc_fail(r->error, -ENOMEM, "plan: out of memory while decoding it");
+        r->at = r->end;
+    }
+    return objects;
+}
+
+/* Read a list: its count goes to `count`, zeroed items to `items`; the body runs for each index i. */
+#define READ_LIST(r, items, count, item_bytes)                                                                         \
+    (count) = read_count(r, item_bytes);                                                                               \
+    (items) = allocate(r, count, sizeof *(items));                                                                     \
+    for (uint32_t i = 0; (items) && i < (count) && !(r)->status; i++)
+
+static const char *read_string(struct reader *r)
+{
+    uint32_t n = read_count(r, 1);
+    char *text = allocate(r, (size_t)n + 1, 1);
+
+    if (!text)
+        return "";
+    memcpy(text, r->at, n);
+    if (memchr(text, 0, n))
+        damaged(r, "a name holds a NUL");
+    else
+        r->at += n;
+    return text;
+}
+
+static void read_symbols(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+    READ_LIST(r, plan->symbols, plan->n_symbols, 20)
+    {
+        struct mlc_symbol *symbol = &plan->symbols[i];
+        symbol->name = read_string(r);
+        symbol->lower = read_i64(r);
+        symbol->upper = read_i64(r);
+        symbol->input = UINT32_MAX;
+        expect(r, 0 <= symbol->lower && symbol->lower <= symbol->upper, "a symbol's bounds hold no size");
+    }
+}
+
+static void read_term(struct reader *r, struct mlc_term *term)
+{
+    term->coefficient = read_i64(r);
+    READ_LIST(r, term->factors, term->n_factors, 4)
+        term->factors[i] = read_index(r, r->plan->n_symbols, "a size names an unknown symbol");
+}
+
+static void read_size(struct reader *r, struct mlc_size *size)
+{
+    READ_LIST(r, size->terms, size->n_terms, 12)
+        read_term(r, &size->terms[i]);
+}
+
+static void read_sizes(struct reader *r)
+{
+    READ_LIST(r, r->plan->sizes, r->plan->n_sizes, 4)
+        read_size(r, &r->plan->sizes[i]);
+}
+
+static uint32_t read_size_index(struct reader *r)
+{
+    return read_index(r, r->plan->n_sizes, "an unknown size");
+}
+
+static void read_value(struct reader *r, struct mlc_value *value)
+{
+    struct mlc_type *type = &value->type;
+
+    value->name = read_string(r);
+    value->donated_to = -1;
+    type->dtype = read_index(r, MLC_N_DTYPES, "an unknown element type");
+    READ_LIST(r, type->shape, type->rank, 4)
+        type->shape[i] = read_size_index(r);
+    expect(r, type->rank <= MLC_MAX_RANK, "a type has too many dimensions");
+}
+
+static void read_inputs(struct reader *r)
+{
+    READ_LIST(r, r->plan->inputs, r->plan->n_inputs, 16)
+    {
+        read_value(r, &r->plan->inputs[i]);
+        r->plan->inputs[i].donated_to = (int32_t)read_u32(r);
+    }
+}
+
+static void read_constants(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+    int64_t bytes;
+    READ_LIST(r, plan->constants, plan->n_constants, 12)
+    {
+        read_value(r, &plan->constants[i]);
+        expect(r, r->status || mlc_static_bytes(plan, &plan->constants[i].type, &bytes), "the size of a constant");
+    }
+}
+
+static void read_operand(struct reader *r, struct mlc_operand *operand)
+{
+    const struct mlc_plan *plan = r->plan;
+    const uint32_t counts[MLC_N_SPACES] = {plan->n_inputs, plan->n_outputs, plan->n_constants, 1};
+    uint32_t space = read_index(r, MLC_N_SPACES, "an operand in an unknown space");
+
+    operand->slot = read_index(r, counts[space], "an operand names an unknown buffer");
+    for (uint32_t before = 0; before < space; before++)
+        operand->slot += counts[before];
+    operand->offset = read_i64(r);
+    int64_t limit = space == MLC_ARENA ? plan->arena_bytes : MAX_BYTES;
+    expect(r, 0 <= operand->offset && operand->offset <= limit, "an operand lies outside its buffer");
+}
+
+static void read_launch(struct reader *r, struct mlc_step *step)
+{
+    step->kernel = read_index(r, r->plan->n_kernels, "a launch of an unknown kernel");
+    READ_LIST(r, step->operands, step->n_operands, 16)
+        read_operand(r, &step->operands[i]);
+    READ_LIST(r, step->sizes, step->n_sizes, 4)
+        step->sizes[i] = read_size_index(r);
+    READ_LIST(r, step->tasks, step->n_tasks, 12)
+    {
+        step->tasks[i].extent = read_size_index(r);
+        step->tasks[i].grain = read_i64(r);
+        expect(r, step->tasks[i].grain >= 1, "a grain below 1");
+    }
+}
+
+/* May a copy write there: outputs, the arena, and inputs that were given away. */
+static bool is_writable(const struct mlc_plan *plan, uint32_t slot)
+{
+    if (slot < plan->n_inputs)
+        return plan->inputs[slot].donated_to >= 0;
+    slot -= plan->n_inputs;
+    return slot < plan->n_outputs || slot >= plan->n_outputs + plan->n_constants;
+}
+
+static void read_copy(struct reader *r, struct mlc_step *step)
+{
+    step->n_operands = 2;
+    step->operands = allocate(r, 2, sizeof *step->operands);
+    step->n_sizes = 1;
+    step->sizes = allocate(r, 1, sizeof *step->sizes);
+    if (r->status)
+        return;
+    read_operand(r, &step->operands[0]);
+    read_operand(r, &step->operands[1]);
+    step->sizes[0] = read_size_index(r);
+    expect(r, r->status || is_writable(r->plan, step->operands[0].slot), "a copy writes what is read-only");
+}
+
+static void read_steps(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+    READ_LIST(r, plan->steps, plan->n_steps, 28)
+    {
+        struct mlc_step *step = &plan->steps[i];
+        step->kind = read_index(r, MLC_N_STEP_KINDS, "an unknown kind of step");
+        step->flags = read_index(r, MLC_STEP_FLAGS + 1, "unknown flags of a step");
+        step->label = read_string(r);
+        if (step->kind == MLC_LAUNCH)
+            read_launch(r, step);
+        else
+            read_copy(r, step);
+        plan->max_operands = step->n_operands > plan->max_operands ? step->n_operands : plan->max_operands;
+        plan->max_sizes = step->n_sizes > plan->max_sizes ? step->n_sizes : plan->max_sizes;
+    }
+}
+
+/* A donated input names an output, and no output takes over two inputs. */
+static void check_donations(struct reader *r)
+{
+    const struct mlc_plan *plan = r->plan;
+    bool *taken = allocate(r, plan->n_outputs, sizeof *taken);
+
+    for (uint32_t i = 0; taken && i < plan->n_inputs; i++) {
+        int64_t output = plan->inputs[i].donated_to;
+        expect(r, -1 <= output && output < (int64_t)plan->n_outputs, "an input is donated to an unknown output");
+        if (r->status || output < 0)
+            continue;
+        expect(r, !taken[output], "two inputs are donated to one output");
+        taken[output] = true;
+    }
+}
+
+/* The symbol that `size` is, or -1 for any other expression. */
+static int64_t bare_symbol(const struct mlc_size *size)
+{
+    bool bare = size->n_terms == 1 && size->terms[0].coefficient == 1 && size->terms[0].n_factors == 1;
+    return bare ? (int64_t)size->terms[0].factors[0] : -1;
+}
+
+/* Every symbol is found in the shape of an input, where a call reads its value. */
+static void find_symbols(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+
+    for (uint32_t i = 0; i < plan->n_inputs; i++) {
+        for (uint32_t axis = 0; axis < plan->inputs[i].type.rank; axis++) {
+            int64_t s = bare_symbol(&plan->sizes[plan->inputs[i].type.shape[axis]]);
+            if (s >= 0 && plan->symbols[s].input == UINT32_MAX) {
+                plan->symbols[s].input = i;
+                plan->symbols[s].axis = axis;
+            }
+        }
+    }
+    for (uint32_t s = 0; s < plan->n_symbols; s++)
+        expect(r, plan->symbols[s].input != UINT32_MAX, "a symbol is no dimension of any input");
+}
+
+static void read_body(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+
+    plan->name = read_string(r);
+    read_symbols(r);
+    read_sizes(r);
+    read_inputs(r);
+    READ_LIST(r, plan->outputs, plan->n_outputs, 12)
+        read_value(r, &plan->outputs[i]);
+    read_constants(r);
+    READ_LIST(r, plan->kernels, plan->n_kernels, 4)
+        plan->kernels[i] = read_string(r);
+    plan->arena_bytes = read_i64(r);
+    plan->scratch_bytes = read_i64(r);
+    expect(r, 0 <= plan->arena_bytes && plan->arena_bytes <= MAX_BYTES, "the arena's size");
+    expect(r, 0 <= plan->scratch_bytes && plan->scratch_bytes <= MAX_BYTES, "the scratch size");
+    if (!r->status)
+        check_donations(r);
+    read_steps(r);
+    if (!r->status && r->at != r->end)
+        damaged(r, "bytes follow its end");
+    if (!r->status)
+        find_symbols(r);
+}
+
+/* Check magic, version, length and checksum; leaves the reader at the body. */
+static void read_header(struct reader *r, size_t n_bytes)
+{
+    if (n_bytes < HEADER_BYTES || memcmp(r->at, "MLCP", 4) != 0) {
+        damaged(r, "it does not begin as a plan does");
+        return;
+    }
+    r->at += 4;
+    uint32_t version = read_u32(r);
+    if (version != MLC_PLAN_VERSION) {
+        r->status = mlc_fail(r->error, -ENOTSUP, "plan: its version is %u, this runtime reads %u", (unsigned)version,
+                             (unsigned)MLC_PLAN_VERSION);
+        return;
+    }
+    expect(r, read_integer(r, 8) == n_bytes, "its length is not what its header says");
+    uint32_t crc = read_u32(r);
+    expect(r, read_u32(r) == 0, "its header");
+    if (!r->status)
+        expect(r, crc == mlc_crc32(r->at, n_bytes - HEADER_BYTES), "its checksum differs");
+}
+
+int mlc_plan_decode(const void *bytes, size_t n_bytes, struct mlc_plan *plan, const struct mlc_error *error)
+{
+    const unsigned char *at = bytes ? bytes : (const unsigned char *)"";
+    struct reader r = {at, at + (bytes ? n_bytes : 0), plan, error, 0};
+
+    memset(plan, 0, sizeof *plan);
+    read_header(&r, bytes ? n_bytes : 0);
+    if (!r.status)
+        read_body(&r);
+    return r.status;
+}
+
+void mlc_plan_free(struct mlc_plan *plan)
+{
+    mlc_region_free(&plan->region);
+}

@@ -1,0 +1,38 @@
+/* A program: a decoded Plan with its kernels and constants, and the tables that a run needs. */
+#ifndef MLC_PROGRAM_H
+#define MLC_PROGRAM_H
+
+#include "mlc.h"
+#include "plan.h"
+
+/* The values that depend on the symbols: one per size of the Plan, one number of tasks per step. */
+struct mlc_values {
+    int64_t *sizes;
+    int64_t *tasks;
+    bool parallel; /* some step has work for two threads */
+};
+
+/* Where things lie in the context's memory; bytes, multiples of MLC_ALIGNMENT. */
+struct mlc_layout {
+    size_t tables, arena;            /* shared: slots and values; arena */
+    size_t pointers, sizes, scratch; /* of one worker, in this order */
+    size_t worker;                   /* their sum */
+};
+
+struct mlc_program {
+    struct mlc_plan plan;
+    const mlc_kernel *kernels;
+    const void *const *constants;
+    uint32_t n_slots;
+    struct mlc_layout layout;
+    struct mlc_values fixed; /* the values of a Plan without symbols, computed once */
+};
+
+/*
+ * Evaluate all sizes and task counts of `program` for `symbols` into `values`, whose tables the caller provides.
+ * -EINVAL for a symbol out of bounds, -EOVERFLOW.
+ */
+int mlc_program_evaluate(const struct mlc_program *program, const int64_t *symbols, struct mlc_values *values,
+                         const struct mlc_error *error);
+
+#endif

@@ -1,0 +1,233 @@
+/*
+ * Walks a program's steps: all workers together, each with its share of every launch.
+ *
+ * The tasks of a launch are cut into as many ranges as there are workers, by their number alone; kernels give the same
+ * bits however the range is cut. Steps without the barrier flag may overlap in time; a serial step runs on worker 0.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "context.h"
+#include "program.h"
+
+/* One run: what all workers read. */
+struct run {
+    const struct mlc_program *program;
+    struct mlc_context *context;
+    void **slots; /* base pointers: inputs, outputs, constants, arena */
+    struct mlc_values values;
+    char *workers; /* memory of worker 0, 1, ... */
+    int n_workers;
+};
+
+/* This worker's own memory. */
+struct lane {
+    int worker;
+    void **pointers;
+    int64_t *sizes;
+    void *scratch;
+};
+
+static void *address(const struct run *run, const struct mlc_operand *operand)
+{
+    return (char *)run->slots[operand->slot] + operand->offset;
+}
+
+/* The first task of `worker`: the first n % workers workers take one more than the others. */
+static int64_t first_task(int64_t n, int64_t worker, int64_t workers)
+{
+    int64_t extra = n % workers;
+    return worker * (n / workers) + (worker < extra ? worker : extra);
+}
+
+static void launch(const struct run *run, const struct mlc_step *step, int64_t tasks, const struct lane *lane)
+{
+    int64_t begin = 0, end = tasks;
+
+    if (!(step->flags & MLC_SERIAL)) {
+        begin = first_task(tasks, lane->worker, run->n_workers);
+        end = first_task(tasks, lane->worker + 1, run->n_workers);
+    }
+    if (begin >= end)
+        return;
+    for (uint32_t i = 0; i < step->n_operands; i++)
+        lane->pointers[i] = address(run, &step->operands[i]);
+    for (uint32_t i = 0; i < step->n_sizes; i++)
+        lane->sizes[i] = run->values.sizes[step->sizes[i]];
+    run->program->kernels[step->kernel](lane->pointers, lane->sizes, begin, end, lane->scratch);
+}
+
+/* Bytes of the memory behind `slot` in this run; false where a type's size is negative or overflows. */
+static bool slot_bytes(const struct run *run, uint32_t slot, int64_t *out)
+{
+    const struct mlc_plan *plan = &run->program->plan;
+
+    if (slot < plan->n_inputs)
+        return mlc_type_bytes(&plan->inputs[slot].type, run->values.sizes, out);
+    slot -= plan->n_inputs;
+    if (slot < plan->n_outputs)
+        return mlc_type_bytes(&plan->outputs[slot].type, run->values.sizes, out);
+    slot -= plan->n_outputs;
+    if (slot < plan->n_constants)
+        return mlc_type_bytes(&plan->constants[slot].type, run->values.sizes, out);
+    *out = plan->arena_bytes;
+    return true;
+}
+
+static bool fits(const struct run *run, const struct mlc_operand *operand, int64_t bytes)
+{
+    int64_t limit;
+    return bytes >= 0 && slot_bytes(run, operand->slot, &limit) && bytes <= limit && operand->offset <= limit - bytes;
+}
+
+/* Each worker copies its share, in blocks of a page, so that workers do not share cache lines. */
+static int copy(const struct run *run, const struct mlc_step *step, const struct lane *lane)
+{
+    const int64_t page = 4096, bytes = run->values.sizes[step->sizes[0]];
+    const struct mlc_operand *destination = &step->operands[0], *source = &step->operands[1];
+
+    if (!fits(run, destination, bytes) || !fits(run, source, bytes))
+        return -ERANGE;
+    int64_t begin = 0, end = bytes;
+    if (!(step->flags & MLC_SERIAL)) {
+        int64_t pages = (bytes + page - 1) / page;
+        begin = first_task(pages, lane->worker, run->n_workers) * page;
+        end = first_task(pages, lane->worker + 1, run->n_workers) * page;
+        end = end < bytes ? end : bytes;
+    }
+    if (begin < end)
+        memmove((char *)address(run, destination) + begin, (char *)address(run, source) + begin, (size_t)(end - begin));
+    return 0;
+}
+
+static struct lane lane_of(const struct run *run, int worker)
+{
+    const struct mlc_layout *layout = &run->program->layout;
+    char *memory = run->workers + (size_t)worker * layout->worker;
+
+    return (struct lane){worker, (void **)memory, (int64_t *)(memory + layout->pointers),
+                         memory + layout->pointers + layout->sizes};
+}
+
+/* The team function: walk all steps as `worker`, and stop where a barrier tells of an error. */
+static void walk(struct mlc_pool *pool, void *data, int worker)
+{
+    const struct run *run = data;
+    const struct mlc_plan *plan = &run->program->plan;
+    const struct lane lane = lane_of(run, worker);
+
+    for (uint32_t i = 0; i < plan->n_steps; i++) {
+        const struct mlc_step *step = &plan->steps[i];
+        if ((step->flags & MLC_BARRIER) && run->n_workers > 1 && mlc_pool_meet(pool))
+            return;
+        if ((step->flags & MLC_SERIAL) && worker != 0)
+            continue;
+        if (step->kind == MLC_LAUNCH) {
+            launch(run, step, run->values.tasks[i], &lane);
+        } else {
+            int status = copy(run, step, &lane);
+            if (status) {
+                mlc_pool_post(pool, status);
+                if (run->n_workers == 1)
+                    return;
+            }
+        }
+    }
+}
+
+/* Provide memory for the tables, the arena and the workers, and evaluate the sizes. */
+static int prepare(struct run *run, const int64_t *symbols)
+{
+    const struct mlc_program *program = run->program;
+    const struct mlc_layout *layout = &program->layout;
+    struct mlc_context *context = run->context;
+    size_t shared = layout->tables + layout->arena, total;
+    size_t workers = (size_t)context->pool.threads;
+
+    if (__builtin_mul_overflow(workers, layout->worker, &total) || __builtin_add_overflow(total, shared, &total))
+        total = SIZE_MAX;
+    char *memory = mlc_context_reserve(context, total);
+    if (!memory)
+        return mlc_fail(&context->error, -ENOMEM,
+                        "%s: out of memory: temporaries take %zu bytes and scratch %zu bytes on each of %zu threads",
+                        program->plan.name, layout->arena, layout->scratch, workers);
+    run->slots = (void **)memory;
+    run->slots[program->n_slots - 1] = memory + layout->tables;
+    run->workers = memory + shared;
+    run->values = program->fixed;
+    if (program->plan.n_symbols) {
+        run->values.sizes = (int64_t *)memory + program->n_slots;
+        run->values.tasks = run->values.sizes + program->plan.n_sizes;
+        return mlc_program_evaluate(program, symbols, &run->values, &context->error);
+    }
+    return 0;
+}
+
+/* Check one caller's pointer and give it to `slot`; *bytes becomes the size of the value. */
+static int bind_pointer(struct run *run, const struct mlc_value *value, void *pointer, uint32_t slot, int64_t *bytes)
+{
+    const struct mlc_error *error = &run->context->error;
+    const char *plan = run->program->plan.name;
+
+    if (!mlc_type_bytes(&value->type, run->values.sizes, bytes))
+        return mlc_fail(error, -EOVERFLOW, "%s: the size of %s is negative or overflows", plan, value->name);
+    if (!pointer && *bytes)
+        return mlc_fail(error, -EINVAL, "%s: no memory was given for %s", plan, value->name);
+    run->slots[slot] = pointer;
+    return 0;
+}
+
+/* A donated input lives on in its output's memory. */
+static int take_over(struct run *run, uint32_t input, int64_t bytes)
+{
+    const struct mlc_plan *plan = &run->program->plan;
+    uint32_t output = (uint32_t)plan->inputs[input].donated_to;
+    void *target = run->slots[plan->n_inputs + output];
+    int64_t room;
+
+    if (!mlc_type_bytes(&plan->outputs[output].type, run->values.sizes, &room) || room != bytes)
+        return mlc_fail(&run->context->error, -EINVAL, "%s: donated input %s and output %s differ in size", plan->name,
+                        plan->inputs[input].name, plan->outputs[output].name);
+    if (run->slots[input] != target && bytes)
+        memcpy(target, run->slots[input], (size_t)bytes);
+    run->slots[input] = target;
+    return 0;
+}
+
+static int bind_pointers(struct run *run, void *const *inputs, void *const *outputs)
+{
+    const struct mlc_program *program = run->program;
+    const struct mlc_plan *plan = &program->plan;
+    int64_t bytes;
+    int status = 0;
+
+    for (uint32_t i = 0; !status && i < plan->n_outputs; i++)
+        status = bind_pointer(run, &plan->outputs[i], outputs[i], plan->n_inputs + i, &bytes);
+    for (uint32_t i = 0; !status && i < plan->n_inputs; i++) {
+        status = bind_pointer(run, &plan->inputs[i], inputs[i], i, &bytes);
+        if (!status && plan->inputs[i].donated_to >= 0)
+            status = take_over(run, i, bytes);
+    }
+    if (plan->n_constants)
+        memcpy(run->slots + plan->n_inputs + plan->n_outputs, program->constants, plan->n_constants * sizeof(void *));
+    return status;
+}
+
+int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
+                    const int64_t *symbols, void *const *outputs)
+{
+    struct run run = {.program = program, .context = context};
+    int status = prepare(&run, symbols);
+
+    if (!status)
+        status = bind_pointers(&run, inputs, outputs);
+    if (status)
+        return status;
+    run.n_workers = run.values.parallel ? context->pool.threads : 1;
+    status = run.n_workers > 1 ? mlc_pool_run(&context->pool, walk, &run) : mlc_pool_run_alone(&context->pool, walk, &run);
+    if (status == -EAGAIN)
+        return mlc_fail(&context->error, status, "%s: cannot start %d threads", program->plan.name, run.n_workers - 1);
+    if (status)
+        return mlc_fail(&context->error, status, "%s: a copy lies outside its buffer", program->plan.name);
+    return 0;
+}
