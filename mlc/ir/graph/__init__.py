@@ -47,6 +47,7 @@ from .elementwise import (
 from .evaluate import evaluate_graph
 from .node import Graph, Literal, Location, Node, Table, current_table, has_active_table, reachable, users
 from .op import OPS, Op
+from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
 from .reduction import REDUCE, body_of, identity_of, reduce_add, reduce_with, reducer_of
 from .shape import (
@@ -81,5 +82,6 @@ from .structure import (
     results_of,
 )  # fmt: skip
 from .text import print_graph, resources_of
+from .verify import verify_graph
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -19,12 +19,14 @@ Array = npt.NDArray[Any]
 Value = Any  # an array, a tuple of arrays for a TupleType, None for a token
 
 
-def evaluate_graph(graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[str, int] | None = None) -> list[Array]:
+def evaluate_graph(
+    graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[str, int] | None = None
+) -> list[Array]:
     """The results of ``graph`` for one array a parameter, each computed as its op row says.
 
     Symbolic dimensions take their values from the arrays; ``sizes`` gives those that no parameter has alone as a
-    dimension. Raises ArgumentError where arrays do not fit the parameters. Iterative: neither the depth of the graph nor
-    the nesting of calls is limited by the stack; a value is dropped after its last use.
+    dimension. Raises ArgumentError where arrays do not fit the parameters. Iterative: neither the depth of the graph
+    nor the nesting of calls is limited by the stack; a value is dropped after its last use.
 
     Example:
         >>> from mlc.ir.graph import ADD, Graph, Table
@@ -64,7 +66,7 @@ def bind_sizes(graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int]) 
                     bound.setdefault(want.symbols[0].name, have)
     for symbol in graph.symbols:
         if symbol.name not in bound:
-            raise ArgumentError(f"{graph.name}: no parameter has the size {symbol.name} as a dimension; give it in sizes")
+            raise ArgumentError(f"{graph.name}: no parameter has the size {symbol.name} as a dimension; pass sizes")
         if not symbol.lower <= bound[symbol.name] <= symbol.upper:
             raise ArgumentError(
                 f"{graph.name}: size {symbol.name} is {bound[symbol.name]}, outside {symbol.lower}..{symbol.upper}"

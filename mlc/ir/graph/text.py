@@ -1,7 +1,7 @@
 """Graph to text: one node a line, numbered in order, constants exact; ``parse_graph`` reads it back.
 
-    graph @main(%x: f32[batch,784], %w: f32[784,10]) -> (f32[batch]) where batch in 1..64 {
-      %0 = dot_general %x, %w, lhs_contracting = [1], rhs_contracting = [0], lhs_batch = [], rhs_batch = [] : f32[batch,10]
+    graph @main(%x: f32[batch,784]) -> (f32[batch]) where batch in 1..64 {
+      %0 = tanh %x : f32[batch,784]
       %1 = constant -inf : f32[]
       %2 = reduce %0, init %1, maximum over [1] : f32[batch]
       return %2
@@ -18,30 +18,31 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import MlcError
 from ..dims import Dim, Size, Symbol
 from ..types import DTYPES, DType, TensorType, TokenType, TupleType, ValueType
 from .literal import print_elements
-from .node import Graph, Literal, Locations, Node, is_large
+from .node import Graph, Literal, Locations, Node, Table, is_large
 from .reduction import REDUCE, body_of, reducer_of
 from .shape import CONSTANT
 from .structure import PARAMETER
 
-RESERVED = {*DTYPES, "inf", "nan", "none", "true", "false", "token", "literal", "type"}
-"""Words of the language, which a symbol of the same name gives way to (it is printed as a string)."""
+RESERVED = {*DTYPES, "inf", "nan", "none", "true", "false", "token", "literal", "type", "where"}
+"""Words of the language: what is named like one is printed as a string."""
 WORD = r"[^\W\d]\w*"
 
 
 def print_graph(graph: Graph, locations: bool = False) -> str:
     """The text of a graph; with ``locations``, each node's lines of the user's program are printed behind it.
 
-    ``parse_graph`` gives a graph with the same fingerprint and the same text. Constants over 1 KB are printed by digest;
-    ``resources_of`` has their values.
+    ``parse_graph`` gives a graph with the same fingerprint and the same text. Constants over 1 KB are printed by
+    digest; ``resources_of`` has their values.
     """
     return _Printer(locations).run(graph)
 
 
 def resources_of(graph: Graph) -> dict[str, npt.NDArray[np.generic]]:
-    """The constants that the text of ``graph`` names by digest, those of nested graphs too: what ``parse_graph`` takes."""
+    """The constants that the text of ``graph`` names by digest, nested graphs' too: what ``parse_graph`` takes."""
     found: dict[str, npt.NDArray[np.generic]] = {}
     work, seen = [graph], {id(graph)}
     while work:
@@ -55,6 +56,12 @@ def resources_of(graph: Graph) -> dict[str, npt.NDArray[np.generic]]:
     return found
 
 
+def print_node(node: Node) -> str:
+    """One node as a line, for messages: values are named by uid, and of nested graphs only the first line is shown."""
+    text = _Printer(False).node(node, Graph("", (), (), Table()), {o: str(o.uid) for o in node.operands}, "")
+    return f"%{node.uid} = {text}".split("\n", 1)[0]
+
+
 class _Printer:
     def __init__(self, locations: bool) -> None:
         self.locations = locations
@@ -64,7 +71,7 @@ class _Printer:
 
     def run(self, graph: Graph) -> str:
         signature, body = self.signature(graph), self.body(graph, "")
-        bounds = ", ".join(f"{_word(s.name)} in {s.lower}..{s.upper}" for s in sorted(self.symbols))
+        bounds = ", ".join(f"{_size_word(s)} in {s.lower}..{s.upper}" for s in sorted(self.symbols))
         return f"graph {signature}{' where ' + bounds if bounds else ''} {body}\n"
 
     def signature(self, graph: Graph) -> str:
@@ -79,7 +86,7 @@ class _Printer:
             name = f"{graph.name}_{count}"
         self.used.add(name)
         self.graphs[self.graph_key(graph)] = name
-        return name if re.fullmatch(WORD, name) else json.dumps(name)
+        return _word(name)
 
     def graph_key(self, graph: Graph) -> object:
         return id(graph) if self.locations else graph.fingerprint
@@ -107,13 +114,15 @@ class _Printer:
 
     def node(self, node: Node, graph: Graph, names: Mapping[Node, str], indent: str) -> str:
         operands = [f"%{names[o]}" for o in node.operands]
-        if node.op is CONSTANT:
+        if node.op is CONSTANT and isinstance(node.attributes.get("value"), Literal):
             items = [print_elements(node["value"])]
-        elif node.op is REDUCE:
+        elif node.op is REDUCE and len(operands) == 2 and set(node.attributes) == set(REDUCE.attributes):
             items = [operands[0], f"init {operands[1]}", *self.reduction(node, indent)]
         else:
             items = operands + [
-                f"{key} = {self.value(node[key], indent)}" for key in node.op.attributes if not is_implied(node, key)
+                f"{key} = {self.value(node[key], indent)}"
+                for key in (*node.op.attributes, *sorted(set(node.attributes) - set(node.op.attributes)))
+                if key in node.attributes and not is_implied(node, key)
             ]
         text = f"{node.op.name} {', '.join(items)}".rstrip()
         return f"{text} : {self.type(node.type)}{self.placement(node)}{self.where(graph.locations(node))}"
@@ -141,7 +150,7 @@ class _Printer:
         return f" loc({'; '.join(parts)})"
 
     def value(self, value: object, indent: str) -> str:
-        """An attribute's value, in the one way that gives it back (1, 1.0 and true differ, -0.0 and NaNs keep their bits)."""
+        """An attribute's value, to be read back the same: 1, 1.0 and true differ, -0.0 and NaNs keep their bits."""
         if value is None:
             return "none"
         if isinstance(value, bool):
@@ -151,7 +160,7 @@ class _Printer:
         if isinstance(value, int | Dim):
             return self.size(value)
         if isinstance(value, float):
-            return f"nan({struct.pack('>d', value).hex()})" if value != value else float.__repr__(value)
+            return f'nan("{struct.pack(">d", value).hex()}")' if value != value else float.__repr__(value)
         if isinstance(value, str):
             return json.dumps(value)
         if isinstance(value, tuple):
@@ -165,7 +174,7 @@ class _Printer:
         if isinstance(value, Graph):
             known = self.graphs.get(self.graph_key(value))
             if known is not None:
-                return f"@{known if re.fullmatch(WORD, known) else json.dumps(known)}"
+                return f"@{_word(known)}"
             return f"{self.signature(value)} {self.body(value, indent)}"
         return f"<{value!r}>"  # no attribute: shown, and refused by the parser
 
@@ -180,7 +189,7 @@ class _Printer:
         self.symbols.update(size.symbols)
         terms = []
         for monomial, coefficient in size.terms:
-            factors = [_word(s.name) for s in monomial]
+            factors = [_size_word(s) for s in monomial]
             terms.append("*".join(factors if coefficient == 1 and factors else [str(coefficient), *factors]))
         return "+".join(terms).replace("+-", "-")
 
@@ -210,10 +219,15 @@ def is_plain_reducer(body: Graph) -> bool:
     """Whether ``body`` is what ``body_of`` gives for its operation, so that its name says it all."""
     try:
         op = reducer_of(body)
-    except Exception:
+    except MlcError:
         return False
     dtype = body.parameters[0].type
     return isinstance(dtype, TensorType) and body.fingerprint == body_of(op, dtype.dtype).fingerprint
+
+
+def _size_word(symbol: Symbol) -> str:
+    word = _word(symbol.name)
+    return f"${word}" if word.startswith('"') else word
 
 
 def _word(name: str) -> str:
