@@ -74,6 +74,10 @@ class ArtifactError(MlcError, RuntimeError):
     """A missing, damaged, foreign or future artifact."""
 
 
+class DataError(MlcError, RuntimeError):
+    """A data set that is missing, damaged or cannot be fetched."""
+
+
 class ParseError(MlcError, ValueError):
     """Text (graph, Kernel, plan) that does not parse or verify; ``location`` names the line of the text."""
 

@@ -49,7 +49,8 @@ def _tangent_of(node: Node, tangents: Sequence[Tangent]) -> Tangent:
     if node.op is GET_TUPLE_ELEMENT:
         elements = tangents[0]
         assert not isinstance(elements, Node) and elements is not None
-        return elements[node["index"]]
+        index: int = node["index"]
+        return elements[index]
     if node.op is COMPOSITE:
         found = composite_tangents(node, [_single(t) for t in tangents])
         return found if len(node["decomposition"].results) > 1 else found[0]
