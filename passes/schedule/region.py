@@ -57,15 +57,20 @@ def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
 
     Buffers of parameters and results are dense row-major arrays of their types.
     """
-    from .contraction import schedule_contraction
-    from .loop import schedule_loop
-    from .reduce import schedule_reduce
+    return _schedule_of(kind)(body, target)
 
-    schedules: dict[str, Schedule] = {
-        "loop": schedule_loop,
-        "reduce": schedule_reduce,
-        "contraction": schedule_contraction,
-    }
-    if kind not in schedules:
-        raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")
-    return schedules[kind](body, target)
+
+def _schedule_of(kind: str) -> Schedule:
+    if kind == "loop":
+        from .loop import schedule_loop
+
+        return schedule_loop
+    if kind == "reduce":
+        from .reduce import schedule_reduce
+
+        return schedule_reduce
+    if kind == "contraction":
+        from .contraction import schedule_contraction
+
+        return schedule_contraction
+    raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")
