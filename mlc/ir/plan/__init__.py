@@ -1,0 +1,32 @@
+"""The Plan: what a compiled function does, as data - launches and copies over planned memory, walked by the C runtime.
+
+Example:
+    >>> from mlc.ir.plan import Plan, decode, encode
+    >>> plan = Plan("nothing", (), (), (), (), 0, 0, (), ())
+    >>> decode(encode(plan)) == plan
+    True
+"""
+
+from __future__ import annotations
+
+from .data import (
+    SPACES,
+    BufferRef,
+    Copy,
+    Launch,
+    Plan,
+    PlanConstant,
+    PlanInput,
+    PlanOutput,
+    Step,
+    byte_size,
+)
+from .decode import decode
+from .encode import encode
+from .printer import print_plan
+from .verify import verify_plan
+
+__all__ = [
+    "SPACES", "BufferRef", "Copy", "Launch", "Plan", "PlanConstant", "PlanInput", "PlanOutput", "Step",
+    "byte_size", "decode", "encode", "print_plan", "verify_plan",
+]  # fmt: skip

@@ -1,0 +1,106 @@
+"""What a Plan is made of: steps over buffers, and the values that go in and come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlc.ir.dims import Size, Symbol
+from mlc.ir.types import TensorType
+
+SPACES = ("input", "output", "constant", "arena")  # in the order of the binary form
+
+
+@dataclass(frozen=True, slots=True)
+class BufferRef:
+    """A place in memory: buffer ``index`` of ``space`` (the arena is one buffer, index 0) and a byte offset in it."""
+
+    space: str
+    index: int
+    offset: int = 0
+
+    def __str__(self) -> str:
+        name = self.space if self.space == "arena" else f"{self.space}{self.index}"
+        return f"{name}+{self.offset}" if self.offset or self.space == "arena" else name
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run kernel number ``kernel`` of the Plan on ``operands`` with run-time ``sizes``.
+
+    The number of tasks is the product over ``tasks`` (extent, grain) of ceil(extent / grain). All workers meet before a
+    step with ``barrier``: it reads or overwrites what another step since the last barrier touched. A ``serial`` step
+    runs on worker 0 alone. ``label`` is the user's scope or location, for profiles and errors.
+    """
+
+    kernel: int
+    operands: tuple[BufferRef, ...]
+    sizes: tuple[Size, ...] = ()
+    tasks: tuple[tuple[Size, int], ...] = ()
+    barrier: bool = False
+    serial: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy ``nbytes`` bytes; ``source`` and ``destination`` must not overlap. Workers share it."""
+
+    destination: BufferRef
+    source: BufferRef
+    nbytes: Size
+    barrier: bool = False
+    label: str = ""
+
+
+Step = Launch | Copy
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInput:
+    """An input; ``donated_to`` is the output that takes over its memory (same size in bytes), or None."""
+
+    name: str
+    type: TensorType
+    donated_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutput:
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConstant:
+    """A constant of static type; its position in the Plan is its index."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled function as data. ``arena_bytes`` hold its temporaries, ``scratch_bytes`` are each thread's own.
+
+    ``kernels`` are symbol names; every symbol is a bare dimension of some input, which binds its value at a call.
+    """
+
+    name: str
+    symbols: tuple[Symbol, ...]
+    inputs: tuple[PlanInput, ...]
+    outputs: tuple[PlanOutput, ...]
+    constants: tuple[PlanConstant, ...]
+    arena_bytes: int
+    scratch_bytes: int
+    kernels: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        from .printer import print_plan
+
+        return print_plan(self)
+
+
+def byte_size(tensor: TensorType) -> Size:
+    """Bytes that a value of type ``tensor`` takes."""
+    return tensor.size * tensor.dtype.itemsize

@@ -1,0 +1,145 @@
+"""Bytes to Plan, for untrusted bytes: anything damaged is a ParseError that says what and where."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import TypeVar
+
+from mlc.errors import ParseError, VerifyError
+from mlc.ir.dims import Dim, Size, Symbol
+from mlc.ir.types import DTYPES, TensorType
+
+from .data import SPACES, BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from .encode import BARRIER, COPY, HEADER, LAUNCH, MAGIC, SERIAL, VERSION
+from .verify import verify_plan
+
+T = TypeVar("T")
+_DTYPES = tuple(DTYPES.values())
+
+
+def decode(data: bytes) -> Plan:
+    """The verified Plan that ``data`` holds. Raises ParseError for anything that ``encode`` did not make."""
+    _check_header(data)
+    plan = _Decoder(data).plan()
+    try:
+        verify_plan(plan)
+    except VerifyError as error:
+        raise ParseError(f"plan: damaged: {error.message}") from error
+    return plan
+
+
+def _check_header(data: bytes) -> None:
+    if len(data) < HEADER.size or data[:4] != MAGIC:
+        raise ParseError("plan: it does not begin as a plan does")
+    _, version, size, crc, zero = HEADER.unpack_from(data)
+    if version != VERSION:
+        raise ParseError(f"plan: its version is {version}, this mlc reads {VERSION}", hint="compile it again")
+    if size != len(data):
+        raise ParseError(f"plan: damaged: it has {len(data)} bytes, its header says {size}")
+    if zero or crc != zlib.crc32(data[HEADER.size :]):
+        raise ParseError("plan: damaged: its checksum differs")
+
+
+class _Decoder:
+    """Reads forward from ``at``."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = HEADER.size
+        self.symbols: list[Symbol] = []
+        self.sizes: list[Size] = []
+
+    def plan(self) -> Plan:
+        name = self.string()
+        self.symbols = self.items(self.symbol)
+        self.sizes = self.items(self.size_terms)
+        inputs = self.items(lambda: PlanInput(self.string(), self.type(), self.donated_to()))
+        outputs = self.items(lambda: PlanOutput(self.string(), self.type()))
+        constants = self.items(lambda: PlanConstant(self.string(), self.type()))
+        kernels = self.items(self.string)
+        arena, scratch = self.i64(), self.i64()
+        steps = self.items(self.step)
+        if self.at != len(self.data):
+            raise self.damaged("bytes follow its end")
+        return Plan(
+            name, tuple(self.symbols), tuple(inputs), tuple(outputs), tuple(constants), arena, scratch, tuple(kernels),
+            tuple(steps),
+        )  # fmt: skip
+
+    def damaged(self, what: str) -> ParseError:
+        return ParseError(f"plan: damaged: {what} (byte {self.at})")
+
+    def take(self, count: int) -> bytes:
+        if count > len(self.data) - self.at:
+            raise self.damaged("it ends too early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def i64(self) -> int:
+        return int.from_bytes(self.take(8), "little", signed=True)
+
+    def items(self, read: Callable[[], T]) -> list[T]:
+        """A list: each item takes at least one byte, so a wrong count soon meets the end."""
+        count = self.u32()
+        if count > (len(self.data) - self.at) // 4:
+            raise self.damaged("a list is longer than the plan")
+        return [read() for _ in range(count)]
+
+    def string(self) -> str:
+        try:
+            text = self.take(self.u32()).decode()
+        except UnicodeDecodeError:
+            raise self.damaged("a name is not UTF-8") from None
+        if "\0" in text:
+            raise self.damaged("a name holds a NUL")
+        return text
+
+    def pick(self, table: tuple[T, ...] | list[T], what: str) -> T:
+        index = self.u32()
+        if index >= len(table):
+            raise self.damaged(f"unknown {what} {index}")
+        return table[index]
+
+    def symbol(self) -> Symbol:
+        return Symbol(self.string(), self.i64(), self.i64())
+
+    def size_terms(self) -> Size:
+        total: Size = 0
+        for coefficient, factors in self.items(lambda: (self.i64(), self.items(lambda: self.pick(self.symbols, "symbol")))):
+            total = total + (Dim({tuple(sorted(factors)): coefficient}) if factors else coefficient)
+        return total
+
+    def size(self) -> Size:
+        return self.pick(self.sizes, "size")
+
+    def type(self) -> TensorType:
+        dtype = self.pick(_DTYPES, "element type")
+        return TensorType(tuple(self.items(self.size)), dtype)
+
+    def donated_to(self) -> int | None:
+        (output,) = struct.unpack("<i", self.take(4))
+        if output < -1:
+            raise self.damaged(f"unknown output {output}")
+        return None if output == -1 else int(output)
+
+    def step(self) -> Step:
+        kind, flags = self.u32(), self.u32()
+        label = self.string()
+        barrier, serial = bool(flags & BARRIER), bool(flags & SERIAL)
+        if kind == COPY and flags <= BARRIER:
+            return Copy(self.operand(), self.operand(), self.size(), barrier, label)
+        if kind != LAUNCH or flags > BARRIER | SERIAL:
+            raise self.damaged(f"unknown step {kind} with flags {flags}")
+        kernel = self.u32()
+        operands = tuple(self.items(self.operand))
+        sizes = tuple(self.items(self.size))
+        tasks = tuple(self.items(lambda: (self.size(), self.i64())))
+        return Launch(kernel, operands, sizes, tasks, barrier, serial, label)
+
+    def operand(self) -> BufferRef:
+        return BufferRef(self.pick(SPACES, "space"), self.u32(), self.i64())

@@ -1,0 +1,53 @@
+"""Plan to text, one line a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .data import Copy, Launch, Plan, Step
+
+
+def print_plan(plan: Plan) -> str:
+    """The Plan as text, for people.
+
+    Example:
+        >>> from mlc.ir.plan import Plan, print_plan
+        >>> print(print_plan(Plan("nothing", (), (), (), (), 0, 0, (), ())))
+        plan nothing: arena 0 bytes, scratch 0 bytes
+    """
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield f"plan {plan.name}: arena {plan.arena_bytes} bytes, scratch {plan.scratch_bytes} bytes"
+    for symbol in plan.symbols:
+        yield f"  symbol {symbol.name} in {symbol.lower}..{symbol.upper}"
+    for i, value in enumerate(plan.inputs):
+        donated = f", donated to output{value.donated_to}" if value.donated_to is not None else ""
+        yield f"  input{i} {value.name}: {value.type}{donated}"
+    for i, output in enumerate(plan.outputs):
+        yield f"  output{i} {output.name}: {output.type}"
+    for i, constant in enumerate(plan.constants):
+        yield f"  constant{i} {constant.name}: {constant.type}"
+    for i, step in enumerate(plan.steps):
+        yield f"  {i:3d} {_print_step(plan, step)}"
+
+
+def _print_step(plan: Plan, step: Step) -> str:
+    text = _print_copy(step) if isinstance(step, Copy) else _print_launch(plan, step)
+    barrier = "barrier; " if step.barrier else ""
+    return f"{barrier}{text}" + (f"  # {step.label}" if step.label else "")
+
+
+def _print_copy(step: Copy) -> str:
+    return f"copy {step.destination} <- {step.source}, {step.nbytes} bytes"
+
+
+def _print_launch(plan: Plan, step: Launch) -> str:
+    words = ["serial"] if step.serial else []
+    words.append(f"{plan.kernels[step.kernel]}({', '.join(map(str, step.operands))})")
+    if step.sizes:
+        words.append(f"sizes [{', '.join(map(str, step.sizes))}]")
+    if step.tasks:
+        words.append("tasks " + " x ".join(f"{extent}/{grain}" for extent, grain in step.tasks))
+    return " ".join(words)

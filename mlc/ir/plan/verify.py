@@ -1,0 +1,131 @@
+"""Checks a Plan: every index known, every place inside its buffer, nothing written that is read-only."""
+
+from __future__ import annotations
+
+from mlc.errors import VerifyError
+from mlc.ir.dims import Dim, Size, bounds
+
+from .data import BufferRef, Copy, Launch, Plan, byte_size
+
+MAX_RANK = 32
+MAX_BYTES = 1 << 56  # of the arena, of scratch, of an offset
+ALIGNMENT = 64
+
+
+def verify_plan(plan: Plan) -> None:
+    """Raise VerifyError, naming the constraint and the step, for a Plan that the runtime would refuse or misuse.
+
+    Not checked: what kernels do with their operands, and whether steps that touch the same bytes have a barrier.
+    """
+    _check_symbols(plan)
+    _check_values(plan)
+    _check_donations(plan)
+    for number, step in enumerate(plan.steps):
+        where = f"step {number}" + (f" ({step.label})" if step.label else "")
+        _require("\0" not in step.label, f"{where}: the label holds a NUL")
+        if isinstance(step, Copy):
+            _check_copy(plan, step, where)
+        else:
+            _check_launch(plan, step, where)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise VerifyError(message)
+
+
+def _check_symbols(plan: Plan) -> None:
+    names = [s.name for s in plan.symbols]
+    _require(len(set(names)) == len(names), "two symbols have the same name")
+    found = {extent for value in plan.inputs for extent in value.type.shape}
+    for symbol in plan.symbols:
+        _require(0 <= symbol.lower <= symbol.upper < 1 << 63, f"symbol {symbol.name}: its bounds hold no size")
+        _require(Dim({(symbol,): 1}) in found, f"symbol {symbol.name} is no dimension of any input")
+
+
+def _check_values(plan: Plan) -> None:
+    for value in (*plan.inputs, *plan.outputs, *plan.constants):
+        _require(value.type.rank <= MAX_RANK, f"{value.name}: more than {MAX_RANK} dimensions")
+        for extent in value.type.shape:
+            _check_size(plan, extent, value.name)
+            _require(bounds(extent)[1] >= 0, f"{value.name}: dimension {extent} is negative")
+    for constant in plan.constants:
+        _require(constant.type.is_static, f"constant {constant.name}: {constant.type} is not static")
+        _require(bounds(byte_size(constant.type))[1] < 1 << 63, f"constant {constant.name}: {constant.type} is too large")
+    for name in (plan.name, *plan.kernels, *(v.name for v in (*plan.inputs, *plan.outputs, *plan.constants))):
+        _require("\0" not in name, f"name {name!r} holds a NUL")
+    _require(0 <= plan.arena_bytes <= MAX_BYTES, f"the arena's size {plan.arena_bytes}")
+    _require(0 <= plan.scratch_bytes <= MAX_BYTES, f"the scratch size {plan.scratch_bytes}")
+
+
+def _check_size(plan: Plan, size: Size, where: str) -> None:
+    if isinstance(size, Dim):
+        unknown = set(size.symbols) - set(plan.symbols)
+        _require(not unknown, f"{where}: size {size} names unknown symbols {sorted(s.name for s in unknown)}")
+        _require(all(-(1 << 63) <= c < 1 << 63 for _, c in size.terms), f"{where}: size {size} does not fit 64 bits")
+    else:
+        _require(-(1 << 63) <= size < 1 << 63, f"{where}: size {size} does not fit 64 bits")
+
+
+def _check_donations(plan: Plan) -> None:
+    taken: set[int] = set()
+    for value in plan.inputs:
+        target = value.donated_to
+        if target is None:
+            continue
+        _require(0 <= target < len(plan.outputs), f"input {value.name} is donated to unknown output {target}")
+        _require(target not in taken, f"output {target} takes over two inputs")
+        taken.add(target)
+        output = plan.outputs[target]
+        _require(
+            byte_size(value.type) == byte_size(output.type),
+            f"input {value.name}: {value.type} is donated to output {output.name}: {output.type} of another size",
+        )
+
+
+def _check_launch(plan: Plan, step: Launch, where: str) -> None:
+    _require(0 <= step.kernel < len(plan.kernels), f"{where}: unknown kernel {step.kernel}")
+    for operand in step.operands:
+        _check_operand(plan, operand, where)
+    for size in step.sizes:
+        _check_size(plan, size, where)
+    for extent, grain in step.tasks:
+        _check_size(plan, extent, where)
+        _require(1 <= grain < 1 << 63, f"{where}: grain {grain} is below 1 or too large")
+    total = 1
+    for extent, grain in step.tasks:
+        if not isinstance(extent, Dim):
+            total *= max(-(-extent // grain), 0)
+        _require(total < 1 << 63, f"{where}: the number of tasks does not fit 64 bits")
+
+
+def _check_operand(plan: Plan, operand: BufferRef, where: str) -> None:
+    counts = {
+        "input": len(plan.inputs), "output": len(plan.outputs), "constant": len(plan.constants), "arena": 1,
+    }  # fmt: skip
+    _require(0 <= operand.index < counts.get(operand.space, 0), f"{where}: unknown buffer {operand}")
+    limit = min(bounds(_buffer_bytes(plan, operand))[1], MAX_BYTES)
+    _require(0 <= operand.offset <= limit, f"{where}: {operand} lies outside its buffer")
+
+
+def _buffer_bytes(plan: Plan, operand: BufferRef) -> Size:
+    if operand.space == "arena":
+        return plan.arena_bytes
+    values = {"input": plan.inputs, "output": plan.outputs, "constant": plan.constants}[operand.space]
+    return byte_size(values[operand.index].type)
+
+
+def _check_copy(plan: Plan, step: Copy, where: str) -> None:
+    _check_size(plan, step.nbytes, where)
+    for operand in (step.destination, step.source):
+        _check_operand(plan, operand, where)
+        room = _buffer_bytes(plan, operand) - step.nbytes - operand.offset
+        _require(bounds(room)[0] >= 0, f"{where}: {step.nbytes} bytes at {operand} lie outside its buffer")
+    _require(bounds(step.nbytes)[1] >= 0, f"{where}: a negative number of bytes")
+    _require(_is_writable(plan, step.destination), f"{where}: {step.destination} is read-only")
+
+
+def _is_writable(plan: Plan, operand: BufferRef) -> bool:
+    if operand.space == "input":
+        return plan.inputs[operand.index].donated_to is not None
+    return operand.space != "constant"
