@@ -38,7 +38,7 @@ def packages() -> list[str]:
 
 
 class BuildRuntime(build_ext):
-    """Compiles runtime/*.c to one relocatable object before the extensions that link it."""
+    """Compiles runtime/*.c to one relocatable object, which has no state of its own, and links it to the extensions."""
 
     def build_extensions(self) -> None:
         target = self.runtime_object_path()
@@ -49,9 +49,8 @@ class BuildRuntime(build_ext):
         command = [self.compiler.compiler_so[0], "-r", "-nostdlib", "-o", str(target), *objects]
         subprocess.run(command, check=True)
         for extension in self.extensions:
-            if extension.name == "mlc.runtime._rt":
-                extension.extra_objects = [str(target)]
-                extension.depends = [str(target)]
+            extension.extra_objects = [str(target)]
+            extension.depends = [str(target)]
         super().build_extensions()
 
     def runtime_object_path(self) -> Path:
@@ -64,7 +63,6 @@ class BuildRuntime(build_ext):
 ARRAY = Extension(
     "mlc.runtime._array",
     sources=["runtime/binding/array.c"],
-    depends=runtime_headers(),
     include_dirs=["runtime"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     extra_compile_args=STRICT,
@@ -77,8 +75,8 @@ if sys.platform == "win32":
 setup(
     packages=packages(),
     package_dir={"mlc": "mlc", **{f"mlc.{folder}": folder for folder in MAPPED}},
-    package_data={"mlc": ["py.typed", "data/*"], "mlc.runtime": ["*.c", "*.h"]},
-    ext_modules=[ARRAY] if (ROOT / "runtime/binding/array.c").exists() else [],
+    package_data={"mlc": ["py.typed", "data/*"], "mlc.runtime": ["*.c", "*.h", "*.pyi"]},
+    ext_modules=[ARRAY],
     cffi_modules=["runtime/binding/build_rt.py:ffi"],
     cmdclass={"build_ext": BuildRuntime},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

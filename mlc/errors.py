@@ -48,6 +48,10 @@ class ArgumentError(MlcError, TypeError):
     """A call whose arguments do not fit the signature."""
 
 
+class DeletedError(MlcError, RuntimeError):
+    """An array that was donated to a call, which took over its memory."""
+
+
 class DifferentiationError(MlcError, TypeError):
     """A function, output or operation that cannot be differentiated as asked."""
 

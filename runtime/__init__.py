@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from mlc.runtime._array import ArrayBase, Executable, _after_fork, num_threads, set_num_threads
+
 HERE = Path(__file__).resolve().parent
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def runtime_object() -> Path:
@@ -22,4 +27,4 @@ def sources() -> list[Path]:
     return sorted(HERE.glob("*.c"))
 
 
-__all__ = ["header", "runtime_object", "sources"]
+__all__ = ["ArrayBase", "Executable", "header", "num_threads", "runtime_object", "set_num_threads", "sources"]

@@ -1,0 +1,227 @@
+"""Arrays: what compiled functions take and return, and how host data becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlc.errors import ArgumentError, DTypeError
+from mlc.ir.types import BF16, DTYPES, F32, I64, DType, dtype_of
+from mlc.runtime import ArrayBase
+from mlc.runtime._array import from_buffer
+
+if TYPE_CHECKING:
+    from mlc.ir.types import TensorType
+
+
+class Array(ArrayBase):
+    """An immutable array in mlc's memory; made by ``asarray`` and by compiled functions.
+
+    ``shape``, ``ndim`` and ``nbytes`` are as NumPy's; ``dtype`` is an mlc DType. ``numpy.asarray`` and DLPack give
+    read-only views without a copy, and memory that is viewed is never reused. An array that was donated to a call is
+    deleted: reading it raises DeletedError. Operators are attached by the front end (``mlc.array.operators``).
+
+    Example:
+        >>> import mlc.array
+        >>> x = mlc.array.asarray([[1.0, 2.0], [3.0, 4.0]])
+        >>> x.shape, x.dtype, x.tolist()
+        ((2, 2), f32, [[1.0, 2.0], [3.0, 4.0]])
+    """
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> DType:
+        return DTYPES[self.dtype_name]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def device(self) -> str:
+        return "cpu:0"
+
+    @property
+    def type(self) -> TensorType:
+        """The static TensorType of this array."""
+        from mlc.ir.types import TensorType
+
+        return TensorType(self.shape, self.dtype)
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        view = _numpy_view(self)
+        if dtype is not None and view.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a {self.dtype} array as {np.dtype(dtype).name} needs a copy")
+            return view.astype(dtype)
+        return view.copy() if copy else view
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return _numpy_view(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # kDLCPU
+
+    def __repr__(self) -> str:
+        if self.is_deleted():
+            return f"Array({self.dtype}{list(self.shape)}, deleted)"
+        values = np.array2string(_printable(self), separator=", ", prefix="Array(")
+        return f"Array({values}, dtype={self.dtype})"
+
+    def item(self) -> bool | int | float:
+        """The only element as a Python number; ArgumentError for an array of another size."""
+        if self.size != 1:
+            raise ArgumentError(f"item: an array of shape {self.shape} has {self.size} elements, not one")
+        return _number(_numpy_view(self).reshape(()))
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; a number for an array without axes."""
+        return _printable(self).tolist()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.shape:
+            raise TypeError("iteration over an array without axes")
+        view = _numpy_view(self)
+        return (asarray(view[i]) for i in range(self.shape[0]))
+
+    def __bool__(self) -> bool:
+        return bool(self._one_element("bool"))
+
+    def __float__(self) -> float:
+        return float(self._one_element("float"))
+
+    def __int__(self) -> int:
+        return int(self._one_element("int"))
+
+    def __index__(self) -> int:
+        if not self.dtype.is_integer or self.shape:
+            raise TypeError(f"only integer arrays without axes are indices, not {self.type}")
+        return int(self.item())
+
+    def _one_element(self, use: str) -> bool | int | float:
+        if self.size != 1:
+            raise ArgumentError(f"{use}: the truth or value of {self.type} is unclear, it has {self.size} elements")
+        return self.item()
+
+    def __hash__(self) -> int:
+        raise TypeError("arrays are not hashable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.dtype_name, np.array(_bits(self)))
+
+    def __copy__(self) -> Array:
+        return asarray(self, copy=True)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Array:
+        return asarray(self, copy=True)
+
+    def block_until_ready(self) -> Array:
+        """This array, when it is computed; calls on the CPU return when it is."""
+        return self
+
+
+def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Array:
+    """Host data (an array of any library, nested lists, numbers) as an Array.
+
+    ``dtype`` defaults to the data's own; Python floats are f32 and ints i64. Data is copied, so that later writes to it
+    are not seen; ``copy=False`` borrows contiguous memory instead and raises ValueError where it cannot. An Array of the
+    wanted dtype is returned as it is unless ``copy=True``.
+
+    Raises DTypeError for elements that mlc has no type for.
+    """
+    wanted = None if dtype is None else _dtype(dtype)
+    if isinstance(data, Array) and not copy and wanted in (None, data.dtype):
+        return data
+    host = _host_array(data, wanted)
+    if copy is False and not (hasattr(data, "__array__") or _has_buffer(data)):
+        raise ValueError("asarray: copy=False needs memory to borrow, which Python numbers and lists are not")
+    if copy is False and not np.shares_memory(host, np.asarray(data)) and host.size:
+        raise ValueError(f"asarray: {np.asarray(data).dtype} as {dtype_of(host.dtype)} needs a copy")
+    if copy is False or host.dtype.isnative:
+        return from_buffer(Array, host, copy is not False)
+    return from_buffer(Array, host.astype(host.dtype.newbyteorder("=")), True)
+
+
+def _dtype(dtype: object) -> DType:
+    try:
+        return dtype_of(dtype)
+    except TypeError as error:
+        raise DTypeError(str(error)) from None
+
+
+def _has_buffer(data: object) -> bool:
+    try:
+        memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def _host_array(data: object, wanted: DType | None) -> npt.NDArray[Any]:
+    """``data`` as a NumPy array of an element type that mlc has."""
+    host = np.asarray(data)
+    if wanted is None and not hasattr(data, "dtype") and not _has_buffer(data):
+        wanted = _default_dtype(host)
+    if wanted is None:
+        _dtype(host.dtype)
+        return host
+    try:
+        return host.astype(wanted.numpy, copy=False)
+    except (TypeError, ValueError):
+        raise DTypeError(f"asarray: {host.dtype} elements cannot become {wanted}") from None
+
+
+def _default_dtype(host: npt.NDArray[Any]) -> DType | None:
+    """Python floats are f32 and ints i64; lists of typed arrays keep their type."""
+    if host.dtype == np.float64 or host.size == 0:
+        return F32
+    return I64 if host.dtype == np.int64 else None
+
+
+def _bits(array: Array) -> npt.NDArray[Any]:
+    """A read-only view of the memory; bf16 as u16, which is how it is exported."""
+    return np.asarray(memoryview(array))  # type: ignore[arg-type]
+
+
+def _numpy_view(array: Array) -> npt.NDArray[Any]:
+    bits = _bits(array)
+    return bits.view(BF16.numpy) if array.dtype is BF16 else bits
+
+
+def _printable(array: Array) -> npt.NDArray[Any]:
+    view = _numpy_view(array)
+    return view.astype(np.float32) if array.dtype is BF16 else view
+
+
+def _number(element: npt.NDArray[Any]) -> bool | int | float:
+    value: bool | int | float = float(element) if element.dtype.name == "bfloat16" else element.item()
+    return value
+
+
+def _restore(dtype_name: str, bits: npt.NDArray[Any]) -> Array:
+    host = bits.view(BF16.numpy) if dtype_name == "bf16" else bits
+    return from_buffer(Array, host, True)
+
+
+def operators(methods: dict[str, Any]) -> None:
+    """Attach operators and methods (``{"__add__": ..., "T": property(...)}``) to Array; the front end calls it once."""
+    for name, method in methods.items():
+        setattr(Array, name, method)
+
+
+__all__ = ["Array", "asarray", "operators"]
