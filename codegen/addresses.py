@@ -1,4 +1,4 @@
-"""Index expressions and addresses as LLVM IR: each part is computed before the outermost loop in which it is constant."""
+"""Index expressions and addresses as LLVM IR: each part before the outermost loop in which it is constant."""
 
 from __future__ import annotations
 

@@ -50,6 +50,4 @@ def _machine(target: Target) -> Any:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     found = binding.Target.from_triple(target.triple)
-    return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
-    )
+    return found.create_target_machine(cpu=target.cpu, features=target.features, opt=2, reloc="pic")

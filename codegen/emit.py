@@ -214,9 +214,9 @@ class _Function:
             case "splat", _:
                 return values.splat(out, operands[0], result)
             case "compare", str() as direction:
-                return values.compare(out, direction, types[0], *operands)
+                return values.compare(out, direction, types[0], operands[0], operands[1])
             case "select", _:
-                return values.select(out, operands[0], result, *operands[1:])
+                return values.select(out, operands[0], result, operands[1], operands[2])
             case "convert", _:
                 return values.convert(out, operands[0], types[0], result)
             case "bitcast", _:
@@ -224,13 +224,14 @@ class _Function:
             case "reduce", str() as op:
                 return values.reduce(out, op, operands[0], types[0])
             case "shuffle", tuple() as lanes:
-                return values.shuffle(out, *operands, types[0], lanes)
+                return values.shuffle(out, operands[0], operands[1], types[0], lanes)
             case "extract", int() as lane:
                 return values.extract(out, operands[0], types[0], lane)
             case "insert", int() as lane:
                 return values.insert(out, operands[0], types[0], operands[1], lane)
             case "tail_mask", _:
-                return values.tail_mask(out, *map(self.addresses.index, n.indices), result.lanes)
+                start, stop = map(self.addresses.index, n.indices)
+                return values.tail_mask(out, start, stop, result.lanes)
             case "index_value", _:
                 index = self.addresses.index(n.indices[0])
                 return index if result.dtype.bits == 64 else out.let(f"trunc i64 {index} to {typed(result)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlc.codegen.lines import Lines
-from mlc.codegen.names import constant, element, literal, mangled, typed, vector
+from mlc.codegen.names import constant, element, mangled, typed, vector
 
 from mlc.errors import InternalError
 from mlc.ir.kernel import VectorType
@@ -185,7 +185,7 @@ def _integer(out: Lines, op: str, t: VectorType, operands: list[str]) -> str:
 
 
 def _divide(out: Lines, op: str, t: VectorType, x: str, y: str) -> str:
-    """By zero: quotient of all ones, remainder x. The smallest integer by -1 divides by 1 instead, which is its wrap."""
+    """By zero: quotient of all ones, remainder x. The smallest integer by -1 divides by 1 instead, as it wraps."""
     signed, zero = t.dtype.kind == "int", compare(out, "EQ", t, y, constant(0, t))
     trap = zero
     if signed:
@@ -249,6 +249,6 @@ def _ones(dtype: DType) -> int:
 
 
 __all__ = [
-    "bitcast", "compare", "convert", "elementwise", "extract", "insert", "iota", "literal", "reduce", "select",
+    "bitcast", "compare", "convert", "elementwise", "extract", "insert", "iota", "reduce", "select",
     "shuffle", "splat", "tail_mask",
 ]  # fmt: skip

@@ -1,12 +1,13 @@
 """The kernel language: structured loops over scalars and vectors, in which everything that decides speed is visible."""
 
-from .builder import KernelBuilder, LoopScope
+from .builder import KernelBuilder
 from .data import Attribute, Instruction, Kernel, Loop, Memory, Statement, Value, VectorType, largest_id, walk
 from .index import Index, IndexLike, IndexVariable
 from .printer import print_kernel
 from .verify import verify_kernel
+from .writer import LoopScope, Writer
 
 __all__ = [
     "Attribute", "Index", "IndexLike", "IndexVariable", "Instruction", "Kernel", "KernelBuilder", "Loop", "LoopScope",
-    "Memory", "Statement", "Value", "VectorType", "largest_id", "print_kernel", "verify_kernel", "walk",
+    "Memory", "Statement", "Value", "VectorType", "Writer", "largest_id", "print_kernel", "verify_kernel", "walk",
 ]  # fmt: skip

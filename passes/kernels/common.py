@@ -1,0 +1,83 @@
+"""Computes equal things once: common subexpressions, and loads of memory that is not written in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlc.passes.kernels.rewrite import Rewriter
+
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Value, walk
+
+Key = tuple[object, ...]
+Result = Value | IndexVariable
+
+
+def share_common(kernel: Kernel) -> Kernel:
+    """Replaces an instruction by an equal one that dominates it; for loads, no store may have come between."""
+    return _Sharer(kernel).run()
+
+
+@dataclass
+class _Known:
+    values: dict[Key, Result] = field(default_factory=dict)
+    loads: dict[Key, tuple[Memory, Result]] = field(default_factory=dict)
+
+
+class _Sharer(Rewriter):
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.known = _Known()
+
+    def instruction(self, n: Instruction) -> None:
+        n = self.substitute(n)
+        if n.op == "store":
+            self.keep(n)
+            self.forget([n])
+            return
+        t = n.result.type if isinstance(n.result, Value) else None
+        key: Key = (n.op, n.operands, n.indices, n.attribute, t, n.memory.id if n.memory else None)
+        found = self.known.loads[key][1] if key in self.known.loads else self.known.values.get(key)
+        if found is not None:
+            self.reuse(n, found)
+            return
+        self.keep(n)
+        fresh = self.result_of(n)
+        if n.memory is not None:
+            self.known.loads[key] = n.memory, fresh
+        else:
+            self.known.values[key] = fresh
+
+    def loop(self, loop: Loop) -> None:
+        """What a loop's body computes is unknown after it, and what it stores may change before its first load."""
+        stores = [s for s in walk(loop.body) if isinstance(s, Instruction) and s.op == "store"]
+        self.forget(stores)
+        outside = self.known
+        self.known = _Known(dict(outside.values), dict(outside.loads))
+        super().loop(loop)
+        self.known = outside
+
+    def forget(self, stores: list[Instruction]) -> None:
+        for store in stores:
+            written = store.memory
+            assert written is not None
+            loads = self.known.loads
+            self.known.loads = {k: v for k, v in loads.items() if not may_alias(written, v[0])}
+
+    def reuse(self, n: Instruction, found: Result) -> None:
+        if isinstance(n.result, Value):
+            assert isinstance(found, Value)
+            self.values[n.result.id] = found
+        elif n.result is not None:
+            assert isinstance(found, IndexVariable)
+            self.variables[n.result] = Index.of(found)
+
+    def result_of(self, n: Instruction) -> Result:
+        if isinstance(n.result, Value):
+            return self.values[n.result.id]
+        assert n.result is not None
+        return next(iter(self.variables[n.result].variables))
+
+
+def may_alias(x: Memory, y: Memory) -> bool:
+    """Two buffers may be the same memory unless one promises otherwise; scratch is apart from all."""
+    return x.id == y.id or not (x.noalias or y.noalias)
