@@ -1,0 +1,169 @@
+"""Open calls and composites, and bring every op into the forms that the schedules know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlc.errors import UnsupportedError
+from mlc.ir.dims import size_product
+from mlc.ir.graph import (
+    ADD, CALL, CLAMP, COMPOSITE, CONSTANT, DOT_GENERAL, GET_TUPLE_ELEMENT, MAXIMUM, MINIMUM, MULTIPLY,
+    OPTIMIZATION_BARRIER, REDUCE, RNG_BIT_GENERATOR, TRANSPOSE, Graph, Literal, Node, broadcast_in_dim, constant,
+    dot_general, free_axes, identity_of, inline, reducer_of, reshape,
+)  # fmt: skip
+from mlc.ir.types import TupleType
+
+from .rewrite import Rule, rewrite
+from .threefry import next_key, random_bits
+
+
+def decompose(graph: Graph) -> Graph:
+    return rewrite(open_calls(graph), RULES)
+
+
+def open_calls(graph: Graph) -> Graph:
+    """Replace every call and composite by what it computes, inner ones too."""
+    while any(n.op is CALL or n.op is COMPOSITE for n in graph.nodes):
+        graph = _open_once(graph)
+    return graph
+
+
+def _open_once(graph: Graph) -> Graph:
+    table = graph.table
+    new: dict[Node, Node] = {}
+    opened: dict[Node, tuple[Node, ...]] = {}
+    with table.active():
+        for node in graph.nodes:
+            operands = [new[o] for o in node.operands]
+            with table.at(graph.locations(node)):
+                if node.op is CALL or node.op is COMPOSITE:
+                    opened[node] = inline(node["callee" if node.op is CALL else "decomposition"], operands)
+                    new[node] = opened[node][0] if opened[node] else node
+                elif node.op is GET_TUPLE_ELEMENT and node.operands[0] in opened:
+                    new[node] = opened[node.operands[0]][node["index"]]
+                else:
+                    new[node] = table.rebuild(node, operands)
+    return graph.with_results([new[r] for r in graph.results])
+
+
+def clamp(n: Node) -> Node | None:
+    """clamp(low, x, high) -> minimum(maximum(x, low), high)."""
+    if n.op is CLAMP:
+        low, x, high = n.operands
+        return MINIMUM(MAXIMUM(x, low), high)
+    return None
+
+
+def barrier(n: Node) -> Node | None:
+    """Past simplification a barrier has done its work."""
+    if n.op is OPTIMIZATION_BARRIER and not isinstance(n.type, TupleType):
+        return n.operands[0]
+    return None
+
+
+def start_from_identity(n: Node) -> Node | None:
+    """reduce(x, init) -> op(reduce(x, identity), init): kernels start from the identity of their op."""
+    if n.op is not REDUCE:
+        return None
+    op, init = reducer_of(n["body"]), n.operands[1]
+    identity = identity_of(op, n.dtype)
+    if init.op is CONSTANT and init["value"] == Literal(identity, n.dtype):
+        return None
+    folded = REDUCE(n.operands[0], constant(identity, n.dtype), dimensions=n["dimensions"], body=n["body"])
+    return op(folded, broadcast_in_dim(init, n.shape, ()))
+
+
+def random(n: Node) -> Node | None:
+    """The elements of rng_bit_generator as elementwise integer arithmetic."""
+    if n.op is not GET_TUPLE_ELEMENT or n.operands[0].op is not RNG_BIT_GENERATOR:
+        return None
+    generator = n.operands[0]
+    key = generator.operands[0]
+    if n["index"] == 0:
+        return next_key(key)
+    return random_bits(key, generator["shape"], generator["dtype"])
+
+
+# ---------------------------------------------------------------- contractions
+
+
+def canonical_dot(n: Node) -> Node | None:
+    """A contraction with at most one batch, one free axis on each side and exactly one contracted axis.
+
+    Axes of one role are merged: in place by a reshape where they are neighbours in order, after a transpose elsewhere.
+    """
+    if n.op is not DOT_GENERAL:
+        return None
+    if not n["lhs_contracting"]:
+        return _outer_product(n)
+    lhs = _roles(n.operands[0], n["lhs_batch"], n["lhs_contracting"])
+    rhs = _roles(n.operands[1], n["rhs_batch"], n["rhs_contracting"])
+    if all(len(axes) <= 1 for axes in (*lhs, *rhs)):
+        return None
+    left, left_axes = _merge(n.operands[0], lhs)
+    right, right_axes = _merge(n.operands[1], rhs)
+    dot = dot_general(left, right, left_axes[2], right_axes[2], left_axes[0], right_axes[0])
+    return reshape(dot, n.shape)
+
+
+Roles = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+def _roles(x: Node, batch: Sequence[int], contracting: Sequence[int]) -> Roles:
+    """Axes of an operand: batch, free, contracted."""
+    return tuple(batch), free_axes(len(x.shape), batch, contracting), tuple(contracting)
+
+
+def _merge(x: Node, roles: Roles) -> tuple[Node, Roles]:
+    """``x`` with the axes of each role merged to one (none stays none), and where they are now."""
+    runs = [axes for axes in roles if axes]
+    if all(axes == tuple(range(axes[0], axes[0] + len(axes))) for axes in runs):
+        runs.sort()
+    else:
+        x = TRANSPOSE(x, permutation=tuple(a for axes in runs for a in axes))
+        position = 0
+        moved = []
+        for axes in runs:
+            moved.append(tuple(range(position, position + len(axes))))
+            position += len(axes)
+        roles = _relabel(roles, runs, moved)
+        runs = moved
+    merged = reshape(x, tuple(size_product(x.shape[a] for a in axes) for axes in runs))
+    return merged, _relabel(roles, runs, [(i,) for i in range(len(runs))])
+
+
+def _relabel(roles: Roles, old: Sequence[tuple[int, ...]], new: Sequence[tuple[int, ...]]) -> Roles:
+    names = dict(zip(old, new, strict=True))
+    batch, free, contracted = (names.get(axes, ()) for axes in roles)
+    return batch, free, contracted
+
+
+def _outer_product(n: Node) -> Node:
+    """Nothing is summed: the product of the operands broadcast over each other."""
+    lhs, rhs = n.operands
+    batch = len(n["lhs_batch"])
+    left = free_axes(len(lhs.shape), n["lhs_batch"])
+    where_left = {a: i for i, a in enumerate((*n["lhs_batch"], *left))}
+    right = free_axes(len(rhs.shape), n["rhs_batch"])
+    where_right = {a: i for i, a in enumerate(n["rhs_batch"])}
+    where_right |= {a: batch + len(left) + i for i, a in enumerate(right)}
+    return MULTIPLY(_spread(lhs, where_left, n), _spread(rhs, where_right, n))
+
+
+def _spread(x: Node, where: dict[int, int], n: Node) -> Node:
+    order = tuple(sorted(range(len(x.shape)), key=lambda a: where[a]))
+    if order != tuple(range(len(order))):
+        x = TRANSPOSE(x, permutation=order)
+    return broadcast_in_dim(x, n.shape, tuple(sorted(where.values())))
+
+
+def refuse_unknown(n: Node) -> Node | None:
+    """Ops that nothing below knows are refused here, by name."""
+    if n.op.name in ("while", "case"):
+        raise UnsupportedError(f"{n.op.name}: control flow is not compiled yet")
+    return None
+
+
+RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, canonical_dot, refuse_unknown)
+
+__all__ = ["ADD", "decompose", "open_calls"]

@@ -1,0 +1,389 @@
+"""Cut the graph into fused regions: each becomes a FUSION node whose body one schedule turns into kernels.
+
+Three steps: grow loops from consumers to producers; merge groups that share data (a contraction or reduction with what
+follows it, siblings that read the same arrays); emit. What stays outside is parameters, large constants and reshapes,
+which are views. Every step is linear in nodes but for the search for cycles, which walks groups only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlc.ir.graph import (
+    BROADCAST_IN_DIM, CONCATENATE, CONSTANT, CONVERT, DOT_GENERAL, FUSION, GET_TUPLE_ELEMENT, IOTA, OPS, PAD,
+    PARAMETER, REDUCE, RESHAPE, REVERSE, SELECT, SIZE, SLICE, TRANSPOSE, Graph, Node, Table, users,
+)  # fmt: skip
+from mlc.ir.types import Shape, TupleType
+
+MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
+MAKES = frozenset((IOTA, SIZE, CONSTANT))
+EXPENSIVE_FLOPS = 4  # an op that costs at least this much an element is computed once and stored rather than repeated
+_DIVISIONS = frozenset(OPS[name] for name in ("divide", "sqrt", "power", "remainder"))
+MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
+
+
+class Group:
+    """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it."""
+
+    __slots__ = ("kind", "nodes", "shape")
+
+    def __init__(self, kind: str, root: Node) -> None:
+        self.kind = kind
+        self.nodes: set[Node] = {root}
+        self.shape: Shape = root.shape
+
+    @property
+    def heart(self) -> Node | None:
+        """One of the contraction or reductions that give the group its kind."""
+        wanted = {"contraction": DOT_GENERAL, "reduce": REDUCE}.get(self.kind)
+        return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
+
+
+def fuse(graph: Graph) -> Graph:
+    """Replace every computing node by FUSION nodes and the elements of their tuples."""
+    grouping = Grouping(graph)
+    grouping.grow()
+    grouping.merge()
+    return emit(grouping)
+
+
+def is_view(node: Node) -> bool:
+    """A reshape that changes more than axes of size 1: it is a view of its operand, which must be in memory."""
+    if node.op is not RESHAPE:
+        return False
+    return [n for n in node.shape if n != 1] != [n for n in node.operands[0].shape if n != 1]
+
+
+def is_outside(node: Node) -> bool:
+    """Nodes that are in no group: parameters, constants that are arrays, views."""
+    return node.op is PARAMETER or (node.op is CONSTANT and node.shape != ()) or is_view(node)
+
+
+def is_expensive(node: Node) -> bool:
+    if node.op in MOVES or node.op in MAKES:
+        return False
+    size = node.tensor.size
+    flops = node.op.flops(node)
+    return flops != 0 and (node.op in _DIVISIONS or flops == size * EXPENSIVE_FLOPS or _at_least(flops, size))
+
+
+def _at_least(flops: object, size: object) -> bool:
+    if isinstance(flops, int) and isinstance(size, int):
+        return flops >= size * EXPENSIVE_FLOPS
+    least = flops.bounds[1] if not isinstance(flops, int) else flops  # type: ignore[attr-defined]
+    most = size.bounds[1] if not isinstance(size, int) else size  # type: ignore[attr-defined]
+    return bool(least >= most * EXPENSIVE_FLOPS)
+
+
+def is_repeatable(node: Node) -> bool:
+    """Cheap enough to be computed again in every group that reads it."""
+    return node.op in MAKES or node.op is BROADCAST_IN_DIM or node.op is RESHAPE or node.op is CONVERT
+
+
+class Grouping:
+    """The groups of a graph while they grow and merge."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.users = users(graph.nodes)
+        self.groups_of: dict[Node, list[Group]] = {}
+        self.results = set(graph.results)
+        self.stored = {  # nodes that must be in memory whoever reads them
+            o
+            for n in graph.nodes
+            for o in n.operands
+            if n.op is DOT_GENERAL or is_view(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
+        } | self.results
+
+    # ---------------------------------------------------------------- growing
+
+    def grow(self) -> None:
+        """Give every node its groups, users first."""
+        for node in reversed(self.graph.nodes):
+            if is_outside(node) or (not self.users.get(node) and node not in self.results):
+                continue
+            into = self._groups_that_read(node)
+            if node.op is DOT_GENERAL:
+                self._start("contraction", node)
+            elif node.op is REDUCE:
+                self._start("reduce", node)
+            elif node.op is CONSTANT and node not in self.results:
+                self._join(node, into)
+            elif node in self.stored or not into:
+                self._start("loop", node)
+            elif (len(into) == 1 and self._may_join(node)) or is_repeatable(node):
+                self._join(node, into)
+            else:
+                self._start("loop", node)
+
+    def _groups_that_read(self, node: Node) -> list[Group]:
+        found: dict[int, Group] = {}
+        for user in self.users.get(node, ()):
+            for group in self.groups_of.get(user, ()):
+                found[id(group)] = group
+        return list(found.values())
+
+    def _may_join(self, node: Node) -> bool:
+        """Not where an expensive value would be computed again for every element it is broadcast to."""
+        return not (is_expensive(node) and any(self._enlarges(u, node) for u in self.users[node]))
+
+    @staticmethod
+    def _enlarges(user: Node, node: Node) -> bool:
+        return user.op is BROADCAST_IN_DIM and user.tensor.size != node.tensor.size
+
+    def _start(self, kind: str, node: Node) -> None:
+        self.groups_of[node] = [Group(kind, node)]
+
+    def _join(self, node: Node, groups: list[Group]) -> None:
+        self.groups_of[node] = list(groups)
+        for group in groups:
+            group.nodes.add(node)
+
+    # ---------------------------------------------------------------- merging
+
+    def merge(self) -> None:
+        """Merge along edges and between siblings until nothing changes."""
+        for kind in ("contraction", "reduce", "loop"):
+            for group in list(self.groups()):
+                if group.kind == kind and group.nodes:
+                    while self._merge_a_consumer(group):
+                        pass
+        self._merge_siblings()
+
+    def groups(self) -> list[Group]:
+        """All groups, in the order of their last node."""
+        found = {id(g): g for gs in self.groups_of.values() for g in gs}
+        return sorted(found.values(), key=lambda g: max(n.uid for n in g.nodes))
+
+    def owner(self, node: Node) -> Group | None:
+        """The one group that stores ``node``, where there is one."""
+        groups = self.groups_of.get(node, ())
+        return groups[0] if len(groups) == 1 else None
+
+    def reads(self, group: Group) -> dict[Node, None]:
+        """Values from outside that the group reads."""
+        inside = group.nodes
+        ordered = sorted(inside, key=lambda n: n.uid)
+        return {o: None for n in ordered for o in n.operands if o not in inside}
+
+    def producers(self, group: Group) -> dict[int, Group]:
+        """The groups whose results this one reads, through views too."""
+        found: dict[int, Group] = {}
+        for node in self.reads(group):
+            while is_view(node):
+                node = node.operands[0]
+            owner = self.owner(node)
+            if owner is not None:
+                found[id(owner)] = owner
+        return found
+
+    def consumers(self, group: Group) -> dict[int, Group]:
+        """The groups that read this one's results, through views too."""
+        found: dict[int, Group] = {}
+        work = [u for n in group.nodes if self.owner(n) is group for u in self.users.get(n, ())]
+        while work:
+            user = work.pop()
+            if is_view(user):
+                work.extend(self.users.get(user, ()))
+            for other in self.groups_of.get(user, ()):
+                if other is not group:
+                    found[id(other)] = other
+        return found
+
+    def _merge_a_consumer(self, group: Group) -> bool:
+        ordered = sorted(self.consumers(group).values(), key=lambda g: min(n.uid for n in g.nodes))
+        for other in ordered:
+            if self._fits_behind(group, other) and not self._has_path(group, other, direct=False):
+                self._absorb(group, other)
+                return True
+        return False
+
+    def _fits_behind(self, group: Group, other: Group) -> bool:
+        """``other`` is a loop over the same elements that reads the group's results element by element only."""
+        if other.kind != "loop" or other.shape != group.shape or self._too_wide(group, other):
+            return False
+        aligned = self.aligned(other)
+        for node in other.nodes:
+            for operand in node.operands:
+                if operand in group.nodes and operand not in other.nodes and self.owner(operand) is group:
+                    if operand.shape != group.shape or not (node.op.elementwise and node in aligned):
+                        return False
+                elif is_view(operand) and self._is_view_of(operand, group):
+                    return False
+        return True
+
+    def _is_view_of(self, node: Node, group: Group) -> bool:
+        while is_view(node):
+            node = node.operands[0]
+        return node in group.nodes
+
+    def _too_wide(self, group: Group, other: Group) -> bool:
+        reads = self.reads(group).keys() | self.reads(other).keys()
+        inputs = [n for n in reads if n not in group.nodes and n not in other.nodes]
+        return len(inputs) + len(self.stored_results(group)) + len(self.stored_results(other)) > MOST_BUFFERS
+
+    def aligned(self, group: Group) -> set[Node]:
+        """The nodes of the group that are computed for exactly the element of the result that is stored."""
+        found: set[Node] = set()
+        for node in sorted(group.nodes, key=lambda n: -n.uid):
+            inside = [u for u in self.users.get(node, ()) if u in group.nodes]
+            if node.shape == group.shape and all(u.op.elementwise and u in found for u in inside):
+                found.add(node)
+        return found
+
+    def _has_path(self, start: Group, goal: Group, *, direct: bool) -> bool:
+        """Whether ``goal`` depends on ``start``; without ``direct`` only through a third group."""
+        seen: set[int] = set()
+        work = [g for g in self.consumers(start).values() if direct or g is not goal]
+        newest = max(n.uid for n in goal.nodes)
+        while work:
+            group = work.pop()
+            if group is goal:
+                return True
+            if id(group) in seen or min(n.uid for n in group.nodes) > newest:
+                continue
+            seen.add(id(group))
+            work.extend(self.consumers(group).values())
+        return False
+
+    def _absorb(self, group: Group, other: Group) -> None:
+        for node in other.nodes:
+            kept = [g for g in self.groups_of[node] if g is not other and g is not group]
+            self.groups_of[node] = [*kept, group]
+        group.nodes |= other.nodes
+        other.nodes = set()
+
+    def _merge_siblings(self) -> None:
+        """Merge loops over the same elements (and reductions of the same axes) that read a common array."""
+        by_place: dict[object, list[Group]] = {}
+        for group in self.groups():
+            for key in self._sibling_keys(group):
+                merged = False
+                for other in by_place.get(key, ()):
+                    if other is group or not other.nodes or self._too_wide(other, group):
+                        continue
+                    if not self._has_path(other, group, direct=True) and not self._has_path(group, other, direct=True):
+                        self._absorb(other, group)
+                        merged = True
+                        break
+                if merged:
+                    break
+                by_place.setdefault(key, []).append(group)
+
+    def _sibling_keys(self, group: Group) -> Iterator[object]:
+        if group.kind == "loop":
+            if group.shape == ():
+                yield "scalars"
+            for node in self.reads(group):
+                if node.shape == group.shape and group.shape != ():
+                    yield ("loop", node)
+        elif group.kind == "reduce":
+            heart = group.heart
+            assert heart is not None
+            operand = heart.operands[0]
+            for node in self.reads(group):
+                if node.shape == operand.shape:
+                    yield ("reduce", heart["dimensions"], operand.shape, node)
+
+    # ---------------------------------------------------------------- results
+
+    def stored_results(self, group: Group) -> list[Node]:
+        """The group's nodes that others read from memory, in order."""
+        found = []
+        for node in sorted(group.nodes, key=lambda n: n.uid):
+            if self.owner(node) is not group:
+                continue
+            outside = any(
+                is_view(u) or any(g is not group and node not in g.nodes for g in self.groups_of.get(u, ()))
+                for u in self.users.get(node, ())
+            )
+            if node in self.results or outside:
+                found.append(node)
+        return found
+
+
+def emit(grouping: Grouping) -> Graph:
+    """The graph of FUSION nodes."""
+    graph, table = grouping.graph, grouping.graph.table
+    new: dict[Node, Node] = {n: n for n in graph.nodes if n.op is PARAMETER or (n.op is CONSTANT and n.shape != ())}
+    with table.active():
+        for group in ordered(grouping):
+            results = grouping.stored_results(group)
+            operands = list(grouping.reads(group))
+            for operand in operands:
+                _find(operand, new, grouping)
+            locations = tuple(dict.fromkeys(
+                x for n in sorted(group.nodes, key=lambda n: (n is not group.heart, n.uid)) for x in graph.locations(n)
+            ))  # fmt: skip
+            with table.at(locations):
+                body = body_of_group(group, operands, results, graph)
+                fusion = FUSION(*(new[o] for o in operands), kind=group.kind, body=body)
+                for i, result in enumerate(results):
+                    is_tuple = isinstance(fusion.type, TupleType)
+                    new[result] = GET_TUPLE_ELEMENT(fusion, index=i) if is_tuple else fusion
+        for result in graph.results:
+            _find(result, new, grouping)
+    return graph.with_results([new[r] for r in graph.results])
+
+
+def _find(node: Node, new: dict[Node, Node], grouping: Grouping) -> None:
+    """Make the views that lead from a stored value to ``node``."""
+    chain = []
+    while node not in new:
+        chain.append(node)
+        node = node.operands[0]
+    for view in reversed(chain):
+        with grouping.graph.table.at(grouping.graph.locations(view)):
+            new[view] = grouping.graph.table.rebuild(view, (new[view.operands[0]],))
+
+
+def ordered(grouping: Grouping) -> list[Group]:
+    """Groups, producers first; among those that are ready, in the order of the program."""
+    order: list[Group] = []
+    state: dict[int, bool] = {}
+    for first in grouping.groups():
+        work = [first]
+        while work:
+            group = work[-1]
+            if id(group) in state:
+                work.pop()
+                if not state[id(group)]:
+                    state[id(group)] = True
+                    order.append(group)
+                continue
+            state[id(group)] = False
+            work.extend(p for i, p in grouping.producers(group).items() if i not in state)
+    return order
+
+
+def body_of_group(group: Group, operands: list[Node], results: list[Node], graph: Graph) -> Graph:
+    """The group as a closed graph in a table of its own."""
+    table = Table()
+    with table.active():
+        inside: dict[Node, Node] = {o: table.parameter(o.type) for o in operands}
+        parameters = list(inside.values())
+        for node in sorted(group.nodes, key=lambda n: n.uid):
+            with table.at(graph.locations(node)):
+                inside[node] = table.make(node.op, tuple(inside[o] for o in node.operands), node.type, node.attributes)
+    return Graph(name_of(group), parameters, [inside[r] for r in results], table)
+
+
+def name_of(group: Group) -> str:
+    """A short name from the ops that matter, for kernel symbols and profiles."""
+    short = {"dot_general": "dot", "exponential": "exp", "maximum": "max", "minimum": "min", "multiply": "mul",
+             "subtract": "sub", "divide": "div", "broadcast_in_dim": "broadcast"}  # fmt: skip
+    silent = {CONSTANT, SIZE, SELECT, CONVERT, IOTA, RESHAPE}
+    if any(n.op not in MOVES and n.op not in silent for n in group.nodes):
+        silent |= MOVES
+    ops = [n for n in sorted(group.nodes, key=lambda n: n.uid) if n.op not in silent]
+    words: list[str] = []
+    for node in ops:
+        word = f"reduce_{node['body'].name}" if node.op is REDUCE else node.op.name
+        word = short.get(word, word)
+        if word not in words:
+            words.append(word)
+    name = "_".join(words[:4]) or "fill"
+    return f"{name}_etc" if len(words) > 4 else name
+
+
+__all__ = ["fuse", "is_view"]

@@ -1,0 +1,276 @@
+"""Algebraic identities that never make a graph larger and never change a bit of its results."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mlc.ir.dims import Dim
+from mlc.ir.graph import (
+    ADD, BROADCAST_IN_DIM, COMPARE, CONSTANT, CONVERT, DIVIDE, DOT_GENERAL, GET_DIMENSION_SIZE, MAXIMUM, MINIMUM,
+    MULTIPLY, NEGATE, POWER, REDUCE, RESHAPE, REVERSE, SELECT, SLICE, SUBTRACT, TRANSPOSE, Graph, Node, constant,
+    free_axes, full_like, inverse_permutation, reshape, size_value,
+)  # fmt: skip
+from mlc.ir.graph.shape import broadcast_in_dim
+
+from .rewrite import Rule, rewrite
+
+
+def simplify(graph: Graph) -> Graph:
+    return rewrite(graph, RULES)
+
+
+def scalar_value(node: Node) -> float | int | bool | None:
+    """The number that every element of ``node`` has, where it is a constant scalar or a broadcast of one."""
+    while node.op is BROADCAST_IN_DIM or node.op is RESHAPE:
+        node = node.operands[0]
+    if node.op is CONSTANT and node["value"].array.size == 1:
+        value: float | int | bool = node["value"].array.reshape(()).item()
+        return value
+    return None
+
+
+def is_filled(node: Node, value: float) -> bool:
+    """Every element is ``value``; 0.0 does not match -0.0."""
+    found = scalar_value(node)
+    return found is not None and found == value and math.copysign(1, found) == math.copysign(1, value)
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def constant_to_the_right(n: Node) -> Node | None:
+    """c + x -> x + c, so that the rules below look at one side."""
+    if n.op.commutative and scalar_value(n.operands[0]) is not None and scalar_value(n.operands[1]) is None:
+        return n.op(n.operands[1], n.operands[0], **n.attributes)
+    return None
+
+
+def multiply_by_one(n: Node) -> Node | None:
+    """x * 1 -> x and x / 1 -> x. Exact; x + 0.0 is not, since -0.0 + 0.0 is 0.0."""
+    if n.op in (MULTIPLY, DIVIDE) and n.dtype.kind != "bool" and is_filled(n.operands[1], 1):
+        return n.operands[0]
+    return None
+
+
+def add_nothing(n: Node) -> Node | None:
+    """x - 0 -> x, x + -0.0 -> x, and x + 0 -> x for integers."""
+    if n.op is SUBTRACT and is_filled(n.operands[1], 0.0):
+        return n.operands[0]
+    if n.op is ADD and is_filled(n.operands[1], -0.0 if n.dtype.is_float else 0):
+        return n.operands[0]
+    return None
+
+
+def integer_multiply_by_zero(n: Node) -> Node | None:
+    """x * 0 -> 0 for integers; a float may be NaN, infinite or negative."""
+    if n.op is MULTIPLY and n.dtype.is_integer and is_filled(n.operands[1], 0):
+        return n.operands[1]
+    return None
+
+
+def divide_by_power_of_two(n: Node) -> Node | None:
+    """x / 2^k -> x * 2^-k where both are normal: multiplication is faster and exact."""
+    if n.op is not DIVIDE or not n.dtype.is_float:
+        return None
+    value = scalar_value(n.operands[1])
+    if value is None or value == 0 or not math.isfinite(value) or abs(math.frexp(value)[0]) != 0.5:
+        return None
+    if not 2.0**-100 <= abs(value) <= 2.0**100 or n.dtype.bits < 32:
+        return None
+    return MULTIPLY(n.operands[0], full_like(n, 1.0 / value))
+
+
+def square(n: Node) -> Node | None:
+    """x ** 2 -> x * x and x ** 1 -> x."""
+    if n.op is POWER and is_filled(n.operands[1], 2):
+        return MULTIPLY(n.operands[0], n.operands[0])
+    if n.op is POWER and is_filled(n.operands[1], 1):
+        return n.operands[0]
+    return None
+
+
+def double_negate(n: Node) -> Node | None:
+    """-(-x) -> x; x + -y -> x - y; x - -y -> x + y."""
+    if n.op is NEGATE and n.operands[0].op is NEGATE:
+        return n.operands[0].operands[0]
+    if n.op is ADD and n.dtype.kind != "bool" and n.operands[1].op is NEGATE:
+        return SUBTRACT(n.operands[0], n.operands[1].operands[0])
+    if n.op is SUBTRACT and n.operands[1].op is NEGATE:
+        return ADD(n.operands[0], n.operands[1].operands[0])
+    return None
+
+
+def same_operands(n: Node) -> Node | None:
+    """max(x, x), min(x, x), select(p, x, x) -> x."""
+    if n.op in (MAXIMUM, MINIMUM) and n.operands[0] is n.operands[1]:
+        return n.operands[0]
+    if n.op is SELECT and n.operands[1] is n.operands[2]:
+        return n.operands[1]
+    return None
+
+
+def decided_select(n: Node) -> Node | None:
+    """select of a constant predicate is its branch."""
+    if n.op is SELECT:
+        value = scalar_value(n.operands[0])
+        if value is not None:
+            return n.operands[1] if value else n.operands[2]
+    return None
+
+
+def same_convert(n: Node) -> Node | None:
+    if n.op is CONVERT and n.dtype == n.operands[0].dtype:
+        return n.operands[0]
+    return None
+
+
+def fold_scalar(n: Node) -> Node | None:
+    """An elementwise op of constant scalars is a constant scalar."""
+    if not n.op.elementwise or n.shape != () or not all(o.op is CONSTANT for o in n.operands):
+        return None
+    return constant(n.op.evaluate(n, (), *(o["value"].array for o in n.operands)), n.dtype)
+
+
+def broadcast_last(n: Node) -> Node | None:
+    """op(broadcast(a), broadcast(b)) of scalars -> broadcast(op(a, b)): computed once, not for every element."""
+    if not n.op.elementwise or n.shape == () or not n.operands:
+        return None
+    if not all(o.op is BROADCAST_IN_DIM and o.operands[0].shape == () for o in n.operands):
+        return None
+    return broadcast_in_dim(n.op(*(o.operands[0] for o in n.operands), **n.attributes), n.shape, ())
+
+
+def compare_broadcast_of_self(n: Node) -> Node | None:
+    """x == x -> true for integers and bools (a float may be NaN)."""
+    if n.op is COMPARE and n.operands[0] is n.operands[1] and not n.operands[0].dtype.is_float:
+        truth = constant(np.bool_(n["direction"] in ("EQ", "LE", "GE")))
+        return broadcast_in_dim(truth, n.shape, ())
+    return None
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def known_size(n: Node) -> Node | None:
+    """get_dimension_size of an axis -> its size, which every node of that type has."""
+    if n.op is GET_DIMENSION_SIZE:
+        return size_value(n.operands[0].shape[n["dimension"]])
+    return None
+
+
+def same_shape(n: Node) -> Node | None:
+    """Reshapes, broadcasts, transposes, slices and reversals that change nothing."""
+    if n.op in (RESHAPE, BROADCAST_IN_DIM, SLICE) and n.shape == n.operands[0].shape:
+        return n.operands[0]
+    if n.op is TRANSPOSE and n["permutation"] == tuple(range(len(n.shape))):
+        return n.operands[0]
+    if n.op is REVERSE and not n["dimensions"]:
+        return n.operands[0]
+    return None
+
+
+def reshape_of_reshape(n: Node) -> Node | None:
+    if n.op is RESHAPE and n.operands[0].op is RESHAPE:
+        return reshape(n.operands[0].operands[0], n.shape)
+    return None
+
+
+def reshape_of_fill(n: Node) -> Node | None:
+    """A reshaped, transposed or reversed broadcast of a scalar is a broadcast of it."""
+    if n.op in (RESHAPE, TRANSPOSE, REVERSE, SLICE) and n.operands[0].op is BROADCAST_IN_DIM:
+        source = n.operands[0].operands[0]
+        if source.shape == ():
+            return broadcast_in_dim(source, n.shape, ())
+    return None
+
+
+def transpose_of_transpose(n: Node) -> Node | None:
+    if n.op is TRANSPOSE and n.operands[0].op is TRANSPOSE:
+        inner = n.operands[0]["permutation"]
+        return TRANSPOSE(n.operands[0].operands[0], permutation=tuple(inner[i] for i in n["permutation"]))
+    return None
+
+
+def broadcast_of_broadcast(n: Node) -> Node | None:
+    if n.op is BROADCAST_IN_DIM and n.operands[0].op is BROADCAST_IN_DIM:
+        inner = n.operands[0]
+        axes = tuple(n["dimensions"][i] for i in inner["dimensions"])
+        return broadcast_in_dim(inner.operands[0], n.shape, axes)
+    return None
+
+
+def broadcast_of_reshape(n: Node) -> Node | None:
+    """A broadcast of a reshape that only adds axes of size 1 is one broadcast (what keepdims leaves)."""
+    if n.op is not BROADCAST_IN_DIM or n.operands[0].op is not RESHAPE:
+        return None
+    source = n.operands[0].operands[0]
+    kept = [(i, size) for i, size in enumerate(n.operands[0].shape) if size != 1]
+    if tuple(size for _, size in kept) != source.shape:
+        return None
+    return broadcast_in_dim(source, n.shape, tuple(n["dimensions"][i] for i, _ in kept))
+
+
+def transpose_into_dot(n: Node) -> Node | None:
+    """dot_general(transpose(x), y) -> dot_general(x, y) with the axes renamed: kernels read either order.
+
+    Not where the free axes would come out in another order.
+    """
+    if n.op is not DOT_GENERAL:
+        return None
+    for side, (contracting, batch) in enumerate((("lhs_contracting", "lhs_batch"), ("rhs_contracting", "rhs_batch"))):
+        operand = n.operands[side]
+        if operand.op is not TRANSPOSE:
+            continue
+        axes = operand["permutation"]
+        free = free_axes(len(axes), n[contracting], n[batch])
+        if [axes[i] for i in free] != sorted(axes[i] for i in free):
+            continue
+        operands = list(n.operands)
+        operands[side] = operand.operands[0]
+        renamed = {contracting: tuple(axes[i] for i in n[contracting]), batch: tuple(axes[i] for i in n[batch])}
+        return DOT_GENERAL(*operands, **{**n.attributes, **renamed})
+    return None
+
+
+def transpose_of_dot(n: Node) -> Node | None:
+    """transpose(dot_general(x, y)) -> dot_general(y, x) where it swaps the free axes of lhs and rhs."""
+    if n.op is not TRANSPOSE or n.operands[0].op is not DOT_GENERAL:
+        return None
+    dot = n.operands[0]
+    batch = len(dot["lhs_batch"])
+    left = len(free_axes(len(dot.operands[0].shape), dot["lhs_contracting"], dot["lhs_batch"]))
+    rank = len(dot.shape)
+    swapped = (*range(batch), *range(batch + left, rank), *range(batch, batch + left))
+    if n["permutation"] != swapped:
+        return None
+    return DOT_GENERAL(dot.operands[1], dot.operands[0], lhs_contracting=dot["rhs_contracting"],
+                       rhs_contracting=dot["lhs_contracting"], lhs_batch=dot["rhs_batch"],
+                       rhs_batch=dot["lhs_batch"])  # fmt: skip
+
+
+def reduce_of_transpose(n: Node) -> Node | None:
+    """reduce(transpose(x)) -> reduce(x) where the kept axes stay in order."""
+    if n.op is not REDUCE or n.operands[0].op is not TRANSPOSE:
+        return None
+    axes = n.operands[0]["permutation"]
+    kept = [axes[i] for i in free_axes(len(axes), n["dimensions"])]
+    if kept != sorted(kept):
+        return None
+    dimensions = tuple(sorted(axes[i] for i in n["dimensions"]))
+    return REDUCE(n.operands[0].operands[0], n.operands[1], dimensions=dimensions, body=n["body"])
+
+
+def has_symbolic_shape(n: Node) -> bool:
+    return any(isinstance(size, Dim) for size in n.shape)
+
+
+RULES: tuple[Rule, ...] = (
+    known_size, same_shape, reshape_of_reshape, reshape_of_fill, transpose_of_transpose, broadcast_of_broadcast,
+    broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
+    constant_to_the_right, multiply_by_one, add_nothing, integer_multiply_by_zero, divide_by_power_of_two, square,
+    double_negate, same_operands, decided_select, same_convert, compare_broadcast_of_self,
+)  # fmt: skip
+
+__all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]
