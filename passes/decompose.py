@@ -7,9 +7,31 @@ from collections.abc import Sequence
 from mlc.errors import UnsupportedError
 from mlc.ir.dims import size_product
 from mlc.ir.graph import (
-    ADD, CALL, CLAMP, COMPOSITE, CONSTANT, DOT_GENERAL, GET_TUPLE_ELEMENT, MAXIMUM, MINIMUM, MULTIPLY,
-    OPTIMIZATION_BARRIER, REDUCE, RNG_BIT_GENERATOR, TRANSPOSE, Graph, Literal, Node, broadcast_in_dim, constant,
-    dot_general, free_axes, identity_of, inline, reducer_of, reshape,
+    ADD,
+    CALL,
+    CLAMP,
+    COMPOSITE,
+    CONSTANT,
+    DOT_GENERAL,
+    GET_TUPLE_ELEMENT,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    OPTIMIZATION_BARRIER,
+    REDUCE,
+    RNG_BIT_GENERATOR,
+    TRANSPOSE,
+    Graph,
+    Literal,
+    Node,
+    broadcast_in_dim,
+    constant,
+    dot_general,
+    free_axes,
+    identity_of,
+    inline,
+    reducer_of,
+    reshape,
 )  # fmt: skip
 from mlc.ir.types import TupleType
 

@@ -10,8 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlc.ir.graph import (
-    BROADCAST_IN_DIM, CONCATENATE, CONSTANT, CONVERT, DOT_GENERAL, FUSION, GET_TUPLE_ELEMENT, IOTA, OPS, PAD,
-    PARAMETER, REDUCE, RESHAPE, REVERSE, SELECT, SIZE, SLICE, TRANSPOSE, Graph, Node, Table, users,
+    BROADCAST_IN_DIM,
+    CONCATENATE,
+    CONSTANT,
+    CONVERT,
+    DOT_GENERAL,
+    FUSION,
+    GET_TUPLE_ELEMENT,
+    IOTA,
+    OPS,
+    PAD,
+    PARAMETER,
+    REDUCE,
+    RESHAPE,
+    REVERSE,
+    SELECT,
+    SIZE,
+    SLICE,
+    TRANSPOSE,
+    Graph,
+    Node,
+    Table,
+    users,
 )  # fmt: skip
 from mlc.ir.types import Shape, TupleType
 

@@ -8,9 +8,34 @@ import numpy as np
 
 from mlc.ir.dims import Dim
 from mlc.ir.graph import (
-    ADD, BROADCAST_IN_DIM, COMPARE, CONSTANT, CONVERT, DIVIDE, DOT_GENERAL, GET_DIMENSION_SIZE, MAXIMUM, MINIMUM,
-    MULTIPLY, NEGATE, POWER, REDUCE, RESHAPE, REVERSE, SELECT, SLICE, SUBTRACT, TRANSPOSE, Graph, Node, constant,
-    free_axes, full_like, inverse_permutation, reshape, size_value,
+    ADD,
+    BROADCAST_IN_DIM,
+    COMPARE,
+    CONSTANT,
+    CONVERT,
+    DIVIDE,
+    DOT_GENERAL,
+    GET_DIMENSION_SIZE,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    NEGATE,
+    POWER,
+    REDUCE,
+    RESHAPE,
+    REVERSE,
+    SELECT,
+    SLICE,
+    SUBTRACT,
+    TRANSPOSE,
+    Graph,
+    Node,
+    constant,
+    free_axes,
+    full_like,
+    inverse_permutation,
+    reshape,
+    size_value,
 )  # fmt: skip
 from mlc.ir.graph.shape import broadcast_in_dim
 

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from mlc.ir.dims import Dim, Size
 from mlc.ir.graph import (
-    ADD, CONCATENATE, CONVERT, IOTA, MULTIPLY, OR, SHIFT_LEFT, SHIFT_RIGHT_LOGICAL, SLICE, XOR, Node, broadcast_in_dim,
-    constant, fill, reshape, size_value,
+    ADD,
+    CONCATENATE,
+    CONVERT,
+    IOTA,
+    MULTIPLY,
+    OR,
+    SHIFT_LEFT,
+    SHIFT_RIGHT_LOGICAL,
+    SLICE,
+    XOR,
+    Node,
+    broadcast_in_dim,
+    constant,
+    fill,
+    reshape,
+    size_value,
 )  # fmt: skip
 from mlc.ir.graph.random import PARITY, ROTATIONS
 from mlc.ir.types import U32, U64, DType, Shape, TensorType

@@ -1,0 +1,111 @@
+"""A jitted function's stages as objects: Lowered (a graph) and Compiled (a plan with machine code)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .compiler import CompiledFunction, Options, assembly_of, compile_function, kernels_text, link
+from .errors import ArgumentError
+from .ir.dims import evaluate_size
+from .ir.graph import Graph
+from .ir.graph.elementwise import total_flops
+from .ir.types import TensorType, dtype_of
+from .passes.runner import run_passes
+from .tracing import Traced
+
+STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm")
+
+
+class Lowered:
+    """A traced function: ``f.lower(*specs)``. ``compile()`` gives the next stage, ``as_text()`` prints this one."""
+
+    def __init__(self, traced: Traced, donated: frozenset[int] = frozenset(), options: Options | None = None) -> None:
+        self.traced = traced
+        self.donated = donated
+        self.options = options or Options.from_environment()
+
+    @property
+    def graph(self) -> Graph:
+        return self.traced.graph
+
+    def compile(self) -> Compiled:
+        """Machine code for this machine (or ``MLC_TARGET``), ready to be called."""
+        names = tree.paths(self.traced.out_tree, "out")
+        function = compile_function(self.graph, self.options, result_names=names, donated=self.donated)
+        return Compiled(self.traced, function)
+
+    def as_text(self, stage: str = "graph") -> str:
+        """The text of this stage, or of a later one (``optimized``, ``kernels``, ``plan``, ``llvm``, ``asm``)."""
+        if stage == "graph":
+            return str(self.graph)
+        if stage == "optimized":
+            return str(run_passes(self.graph, verify=self.options.verify, skip=self.options.skip)[0])
+        return self.compile().as_text(stage)
+
+    def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Floating-point operations of one call; symbolic sizes take ``sizes`` or their upper bound."""
+        values = {s.name: s.upper for s in self.graph.symbols} | dict(sizes or {})
+        return {"flops": evaluate_size(total_flops(self.graph.nodes), values)}
+
+
+class Compiled:
+    """A compiled function: callable with arrays of the types it was lowered for (any size within symbolic bounds)."""
+
+    def __init__(self, traced: Traced, function: CompiledFunction) -> None:
+        self.traced = traced
+        self.function = function
+        self.in_tree = traced.in_tree
+        self.out_tree = traced.out_tree
+        self.executable = link(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, in_tree = tree.flatten((args, kwargs))
+        if in_tree != self.in_tree:
+            raise ArgumentError(
+                f"{self.traced.graph.name}: was compiled for arguments {self.in_tree}, called with {in_tree}",
+                hint="lower it again for these arguments, or call the jitted function",
+            )
+        return self.call_flat(leaves)
+
+    def call_flat(self, leaves: Sequence[Any]) -> Any:
+        """Call with the leaves of the arguments, in order."""
+        types = self.traced.in_types
+        return tree.unflatten(
+            self.out_tree, self.executable([as_leaf(x, t) for x, t in zip(leaves, types, strict=True)])
+        )
+
+    def as_text(self, stage: str = "plan") -> str:
+        """The text of ``stage``: graph, optimized, kernels, plan, llvm or asm. Raises ArgumentError for another."""
+        texts = {
+            "graph": lambda: str(self.function.graph),
+            "optimized": lambda: str(self.function.optimized),
+            "kernels": lambda: kernels_text(self.function.kernels),
+            "plan": lambda: str(self.function.plan),
+            "llvm": lambda: self.function.llvm,
+            "asm": lambda: assembly_of(self.function),
+        }
+        if stage not in texts:
+            raise ArgumentError(f"as_text: stage {stage!r} is none of {', '.join(STAGES)}")
+        return texts[stage]()
+
+    def memory_analysis(self) -> dict[str, int]:
+        """Bytes of the arena of temporaries, of each thread's scratch, and of constants."""
+        plan = self.function.plan
+        constants = sum(c.nbytes for c in self.function.constants)
+        return {"arena": plan.arena_bytes, "scratch": plan.scratch_bytes, "constants": constants}
+
+
+def as_leaf(x: Any, expected: TensorType) -> Any:
+    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous NumPy array; numbers become 0-d arrays."""
+    if isinstance(x, bool | int | float):
+        return np.asarray(x, dtype=expected.dtype.numpy)
+    if isinstance(x, np.ndarray):
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+    return np.asarray(x) if isinstance(x, np.generic) else x
+
+
+__all__ = ["STAGES", "Compiled", "Lowered", "as_leaf", "dtype_of"]

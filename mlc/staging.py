@@ -1,0 +1,203 @@
+"""jit: a Python function that is traced and compiled once for each signature it is called with."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .errors import ArgumentError
+from .ir.graph.node import has_active_table
+from .tracing import ShapeDtype, Traced, Tracer, as_node, trace
+from .tracing.tracer import current_trace
+from .tree import TreeDef
+
+Names = str | Sequence[str]
+
+
+def jit(
+    function: Callable[..., Any] | None = None,
+    *,
+    static_argnames: Names = (),
+    donate_argnames: Names = (),
+    device: str | None = None,
+) -> Any:
+    """Compile ``function``: traced at the first call with a new signature, native code from then on.
+
+    Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they are
+    (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and must
+    not be used again. ``device`` is ``cpu``.
+
+    Raises ArgumentError for unknown names, and what tracing raises.
+
+    Example:
+        >>> import mlc, mlc.numpy as mnp
+        >>> f = mlc.jit(lambda x, y: mnp.sum(x * y))
+        >>> float(f([1.0, 2.0][0], 3.0))
+        3.0
+    """
+    if function is None:
+        return functools.partial(jit, static_argnames=static_argnames, donate_argnames=donate_argnames, device=device)
+    return JitFunction(function, _names(static_argnames), _names(donate_argnames), device)
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+class JitFunction:
+    """What ``jit`` returns: callable, with ``lower(*args)`` for its stages."""
+
+    def __init__(
+        self, function: Callable[..., Any], static: tuple[str, ...], donated: tuple[str, ...], device: str | None
+    ) -> None:
+        from .errors import UnsupportedError
+
+        functools.update_wrapper(self, function)
+        if device not in (None, "cpu", "cpu:0"):
+            raise UnsupportedError(f"jit: device {device!r} is not supported yet", hint="use device='cpu'")
+        self.function = function
+        self.static = static
+        self.donated = donated
+        self._signature = _signature(function)
+        self._positional = _positional_names(self._signature)
+        self._cache: dict[object, Any] = {}
+        if self._signature is not None:
+            unknown = [n for n in (*static, *donated) if not _takes(self._signature, n)]
+            if unknown:
+                name = getattr(function, "__name__", "the function")
+                raise ArgumentError(
+                    f"jit: {name} has no argument {', '.join(unknown)}", hint=f"it is {name}{self._signature}"
+                )
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if has_active_table():
+            return self._call_inside(args, kwargs)
+        args, kwargs, static = self._split(args, kwargs)
+        leaves, in_tree = tree.flatten((args, kwargs))
+        key = (in_tree, tuple([_signature_of(x) for x in leaves]), tuple(sorted(static.items())) if static else ())
+        try:
+            compiled = self._cache.get(key)
+        except TypeError as error:
+            raise ArgumentError(
+                f"{self._name}: a static argument is not hashable: {error}", hint="pass it as an array, or as a tuple"
+            ) from error
+        if compiled is None:
+            compiled = self._cache[key] = self._lower(args, kwargs, static).compile()
+        return compiled.call_flat(leaves)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """Trace for these arguments (arrays, numbers or ShapeDtypes, which may be symbolic): a ``stages.Lowered``."""
+        return self._lower(*self._split(args, kwargs))
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.function, "__name__", "function"))
+
+    def _split(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+        """Arguments without the static ones, and those by name."""
+        if not self.static:
+            return args, kwargs, {}
+        static = {k: v for k, v in kwargs.items() if k in self.static}
+        kept = {k: v for k, v in kwargs.items() if k not in self.static}
+        by_position = {i: n for i, n in enumerate(self._positional[: len(args)]) if n in self.static}
+        if by_position:
+            # what follows a static positional argument is passed by name, so that each keeps its place
+            first = min(by_position)
+            for i, x in enumerate(args[first:], first):
+                if i < len(self._positional):
+                    (static if i in by_position else kept)[self._positional[i]] = x
+                else:
+                    raise ArgumentError(f"{self._name}: takes {len(self._positional)} positional arguments")
+            args = args[:first]
+        return args, kept, static
+
+    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Any:
+        from .stages import Lowered
+
+        traced = trace(self.function, args, kwargs, name=self._name, static=static)
+        return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)))
+
+    def _donated_leaves(self, in_tree: TreeDef, count: int) -> frozenset[int]:
+        """Which leaves belong to donated arguments."""
+        if not self.donated:
+            return frozenset()
+        args_tree, kwargs_tree = in_tree.children
+        keys = kwargs_tree.aux if isinstance(kwargs_tree.aux, tuple) else ()
+        names = [*self._positional[:count], *keys]
+        found: set[int] = set()
+        begin = 0
+        for name, child in zip(names, (*args_tree.children, *kwargs_tree.children), strict=False):
+            if name in self.donated:
+                found.update(range(begin, begin + child.num_leaves))
+            begin += child.num_leaves
+        return frozenset(found)
+
+    def _call_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call within another trace: a ``call`` of this function's own graph."""
+        from .ir.graph.structure import CALL, results_of
+
+        args, kwargs, static = self._split(args, kwargs)
+        leaves, in_tree = tree.flatten((args, kwargs))
+        traced: Traced = trace(self.function, args, kwargs, name=self._name, static=static, capture=True)
+        here = current_trace()
+        with here.table.at(here.table.current):
+            operands = [as_node(x) for x in (*leaves, *traced.captured)]
+            if not traced.graph.results:
+                return tree.unflatten(traced.out_tree, [])
+            call = CALL(*operands, callee=traced.graph)
+            nodes = results_of(call)
+        return tree.unflatten(
+            traced.out_tree, [Tracer(n, here, weak) for n, weak in zip(nodes, traced.out_weak, strict=True)]
+        )
+
+
+def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
+    """Run ``function`` on arrays outside any trace: compiled for their types once, keyword arguments static."""
+    return _eager_function(function, tuple(sorted(static)))(*args, **static)
+
+
+@functools.lru_cache(maxsize=4096)
+def _eager_function(function: Callable[..., Any], static: tuple[str, ...]) -> JitFunction:
+    return JitFunction(function, static, (), None)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _positional_names(signature: inspect.Signature | None) -> tuple[str, ...]:
+    if signature is None:
+        return ()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in signature.parameters.values() if p.kind in kinds)
+
+
+def _takes(signature: inspect.Signature, name: str) -> bool:
+    return name in signature.parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()
+    )
+
+
+def _signature_of(x: Any) -> object:
+    """What of a leaf decides which code is compiled: type and shape; of numbers the Python type."""
+    if isinstance(x, np.ndarray | np.generic):
+        return x.dtype, x.shape
+    if isinstance(x, bool | int | float):
+        return type(x)
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        return type(x)
+    return (x.dtype, tuple(shape), isinstance(x, ShapeDtype))

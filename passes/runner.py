@@ -1,0 +1,84 @@
+"""Run a declared pipeline of passes: verify after each, time, skip, and let an observer see every graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mlc.ir.graph.verify import verify_graph
+
+from mlc.errors import InternalError, MlcError
+from mlc.ir.graph import Graph
+
+from .decompose import decompose
+from .fuse import fuse
+from .simplify import simplify
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A named function from graph to graph; ``required`` passes cannot be skipped, what follows needs their form."""
+
+    name: str
+    run: Callable[[Graph], Graph]
+    required: bool = False
+
+
+CPU_PIPELINE: tuple[Pass, ...] = (
+    Pass("simplify", simplify),
+    Pass("decompose", decompose, required=True),
+    Pass("simplify-decomposed", simplify),
+    Pass("fuse", fuse, required=True),
+)
+
+Observer = Callable[[str, Graph], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a pass took, in seconds, and how many nodes it left."""
+
+    name: str
+    seconds: float
+    nodes: int
+
+
+def run_passes(
+    graph: Graph,
+    pipeline: Sequence[Pass] = CPU_PIPELINE,
+    *,
+    verify: bool = False,
+    skip: frozenset[str] = frozenset(),
+    observe: Observer | None = None,
+) -> tuple[Graph, list[Timing]]:
+    """The graph after every pass of ``pipeline`` that is not skipped, and how long each took.
+
+    Raises InternalError that names the pass and holds the graph before it, where a pass fails or leaves a graph that
+    does not verify; errors of the user's program (MlcError) pass through.
+    """
+    timings = []
+    for p in pipeline:
+        if p.name in skip and not p.required:
+            continue
+        begin = time.perf_counter()
+        before = graph
+        try:
+            graph = p.run(graph)
+        except MlcError:
+            raise
+        except Exception as error:
+            raise InternalError(f"pass {p.name} failed: {error!r}\non the graph\n{before}") from error
+        timings.append(Timing(p.name, time.perf_counter() - begin, len(graph.nodes)))
+        if verify:
+            _verify(p, before, graph)
+        if observe is not None:
+            observe(p.name, graph)
+    return graph, timings
+
+
+def _verify(p: Pass, before: Graph, after: Graph) -> None:
+    try:
+        verify_graph(after)
+    except MlcError as error:
+        raise InternalError(f"pass {p.name} left a graph that does not verify: {error}\nbefore:\n{before}") from error
