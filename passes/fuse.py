@@ -329,14 +329,15 @@ def emit(grouping: Grouping) -> Graph:
     with table.active():
         for group in ordered(grouping):
             results = grouping.stored_results(group)
-            operands = list(grouping.reads(group))
+            inside = in_body_order(group, results)
+            operands = list(dict.fromkeys(o for n in inside for o in n.operands if o not in group.nodes))
             for operand in operands:
                 _find(operand, new, grouping)
             locations = tuple(dict.fromkeys(
-                x for n in sorted(group.nodes, key=lambda n: (n is not group.heart, n.uid)) for x in graph.locations(n)
+                x for n in sorted(inside, key=lambda n: n is not group.heart) for x in graph.locations(n)
             ))  # fmt: skip
             with table.at(locations):
-                body = body_of_group(group, operands, results, graph)
+                body = body_of_group(group, inside, operands, results, graph)
                 fusion = FUSION(*(new[o] for o in operands), kind=group.kind, body=body)
                 for i, result in enumerate(results):
                     is_tuple = isinstance(fusion.type, TupleType)
@@ -376,13 +377,33 @@ def ordered(grouping: Grouping) -> list[Group]:
     return order
 
 
-def body_of_group(group: Group, operands: list[Node], results: list[Node], graph: Graph) -> Graph:
+def in_body_order(group: Group, results: list[Node]) -> list[Node]:
+    """The group's nodes, operands first, by a walk from the results: equal regions come out in equal order."""
+    order: dict[Node, None] = {}
+    work = list(reversed(results))
+    open_: set[Node] = set()
+    while work:
+        node = work[-1]
+        if node in order or node not in group.nodes:
+            work.pop()
+        elif node in open_:
+            work.pop()
+            order[node] = None
+        else:
+            open_.add(node)
+            work.extend(o for o in reversed(node.operands) if o not in order)
+    return list(order)
+
+
+def body_of_group(
+    group: Group, inside_nodes: list[Node], operands: list[Node], results: list[Node], graph: Graph
+) -> Graph:
     """The group as a closed graph in a table of its own."""
     table = Table()
     with table.active():
         inside: dict[Node, Node] = {o: table.parameter(o.type) for o in operands}
         parameters = list(inside.values())
-        for node in sorted(group.nodes, key=lambda n: n.uid):
+        for node in inside_nodes:
             with table.at(graph.locations(node)):
                 inside[node] = table.make(node.op, tuple(inside[o] for o in node.operands), node.type, node.attributes)
     return Graph(name_of(group), parameters, [inside[r] for r in results], table)
@@ -395,7 +416,7 @@ def name_of(group: Group) -> str:
     silent = {CONSTANT, SIZE, SELECT, CONVERT, IOTA, RESHAPE}
     if any(n.op not in MOVES and n.op not in silent for n in group.nodes):
         silent |= MOVES
-    ops = [n for n in sorted(group.nodes, key=lambda n: n.uid) if n.op not in silent]
+    ops = [n for n in sorted(group.nodes, key=lambda n: (n is not group.heart, n.uid)) if n.op not in silent]
     words: list[str] = []
     for node in ops:
         word = f"reduce_{node['body'].name}" if node.op is REDUCE else node.op.name

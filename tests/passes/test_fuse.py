@@ -1,0 +1,146 @@
+"""fuse: which nodes share a region, and that the fused graph computes the same."""
+
+from __future__ import annotations
+
+from mlc.ir.graph import FUSION, Graph
+from mlc.ir.graph.parser import parse_graph
+from mlc.ir.graph.verify import verify_graph
+from mlc.passes.decompose import decompose
+from mlc.passes.fuse import fuse
+
+from .check import check_golden, check_same_meaning, dedent
+
+DOT = "lhs_contracting = [1], rhs_contracting = [0], lhs_batch = [], rhs_batch = []"
+
+
+def fused(text: str) -> tuple[Graph, list[tuple[str, str, int]]]:
+    graph = parse_graph(dedent(text))
+    result = fuse(decompose(graph))
+    verify_graph(result)
+    check_same_meaning(graph, result)
+    found = [n for n in result.nodes if n.op is FUSION]
+    return result, [(n["kind"], n["body"].name, len(n["body"].results)) for n in found]
+
+
+def test_bias_and_activation_follow_the_contraction_and_both_values_are_stored_once() -> None:
+    check_golden(
+        fuse,
+        f"""
+        graph @f(%x: f32[3,4], %w: f32[4,5], %b: f32[5]) -> (f32[3,5], f32[3,5]) {{
+          %d = dot_general %x, %w, {DOT} : f32[3,5]
+          %s = broadcast_in_dim %b, dimensions = [1] : f32[3,5]
+          %a = add %d, %s : f32[3,5]
+          %t = tanh %a : f32[3,5]
+          return %a, %t
+        }}""",
+        f"""
+        graph @f(%x: f32[3,4], %w: f32[4,5], %b: f32[5]) -> (f32[3,5], f32[3,5]) {{
+          %3 = fusion %x, %w, %b, kind = "contraction", body = @dot_add_tanh(%0: f32[3,4], %1: f32[4,5], %2: f32[5]) -> (f32[3,5], f32[3,5]) {{
+            %3 = dot_general %0, %1, {DOT} : f32[3,5]
+            %4 = broadcast_in_dim %2, dimensions = [1] : f32[3,5]
+            %5 = add %3, %4 : f32[3,5]
+            %6 = tanh %5 : f32[3,5]
+            return %5, %6
+          }} : (f32[3,5], f32[3,5])
+          %4 = get_tuple_element %3, index = 0 : f32[3,5]
+          %5 = get_tuple_element %3, index = 1 : f32[3,5]
+          return %4, %5
+        }}""",
+    )
+
+
+def test_a_result_that_depends_on_a_reduction_of_the_contraction_is_not_pulled_into_it() -> None:
+    """y = d * sum(d) reads d, but only after all of d was summed."""
+    _, regions = fused(
+        f"""
+        graph @f(%x: f32[3,4], %w: f32[4,5]) -> (f32[3,5]) {{
+          %d = dot_general %x, %w, {DOT} : f32[3,5]
+          %z = constant 0.0 : f32[]
+          %s = reduce %d, init %z, add over [0, 1] : f32[]
+          %b = broadcast_in_dim %s, dimensions = [] : f32[3,5]
+          %y = multiply %d, %b : f32[3,5]
+          return %y
+        }}"""
+    )
+    assert [kind for kind, _, _ in regions] == ["contraction", "reduce", "loop"]
+
+
+def test_a_transposed_reader_is_not_pulled_into_the_contraction() -> None:
+    _, regions = fused(
+        f"""
+        graph @f(%x: f32[4,4], %w: f32[4,4]) -> (f32[4,4]) {{
+          %d = dot_general %x, %w, {DOT} : f32[4,4]
+          %t = transpose %d, permutation = [1, 0] : f32[4,4]
+          %y = add %d, %t : f32[4,4]
+          return %y
+        }}"""
+    )
+    assert [kind for kind, _, _ in regions] == ["contraction", "loop"]
+
+
+def test_siblings_that_read_the_same_array_share_a_loop() -> None:
+    _, regions = fused(
+        """
+        graph @f(%x: f32[7], %y: f32[7]) -> (f32[7], f32[7]) {
+          %a = exponential %x : f32[7]
+          %b = multiply %x, %y : f32[7]
+          return %a, %b
+        }"""
+    )
+    assert regions == [("loop", "exp_mul", 2)]
+
+
+def test_sibling_reductions_share_a_pass_and_an_epilogue_follows() -> None:
+    _, regions = fused(
+        """
+        graph @f(%x: f32[7,3]) -> (f32[7], f32[7]) {
+          %z = constant 0.0 : f32[]
+          %m = multiply %x, %x : f32[7,3]
+          %a = reduce %x, init %z, add over [1] : f32[7]
+          %b = reduce %m, init %z, add over [1] : f32[7]
+          %c = sqrt %b : f32[7]
+          return %a, %c
+        }"""
+    )
+    assert [(kind, count) for kind, _, count in regions] == [("reduce", 2)]
+
+
+def test_an_expensive_value_is_not_repeated_for_every_element_it_is_broadcast_to() -> None:
+    _, regions = fused(
+        """
+        graph @f(%x: f32[7], %y: f32[7,9]) -> (f32[7,9]) {
+          %e = exponential %x : f32[7]
+          %b = broadcast_in_dim %e, dimensions = [0] : f32[7,9]
+          %r = add %b, %y : f32[7,9]
+          return %r
+        }"""
+    )
+    assert [name for _, name, _ in regions] == ["exp", "add"]
+
+
+def test_views_stay_outside_and_symbolic_sizes_fuse() -> None:
+    result, regions = fused(
+        """
+        graph @f(%x: f32[n,4]) -> (f32[4*n]) where n in 1..9 {
+          %e = exponential %x : f32[n,4]
+          %v = reshape %e : f32[4*n]
+          %r = negate %v : f32[4*n]
+          return %r
+        }"""
+    )
+    assert [name for _, name, _ in regions] == ["exp", "negate"]
+    assert [n.op.name for n in result.nodes].count("reshape") == 1
+
+
+def test_equal_layers_have_equal_bodies() -> None:
+    result, _ = fused(
+        f"""
+        graph @f(%x: f32[3,4], %w: f32[4,4], %v: f32[4,4]) -> (f32[3,4]) {{
+          %d = dot_general %x, %w, {DOT} : f32[3,4]
+          %t = tanh %d : f32[3,4]
+          %e = dot_general %t, %v, {DOT} : f32[3,4]
+          %u = tanh %e : f32[3,4]
+          return %u
+        }}"""
+    )
+    assert len({n["body"].fingerprint for n in result.nodes if n.op is FUSION}) == 1
