@@ -92,3 +92,7 @@ class VerifyError(MlcError, ValueError):
 
 class InternalError(Exception):
     """A mistake of ours: carries the IR, the pass that ran last and a command that repeats it."""
+
+
+class Notice(UserWarning):
+    """Something that mlc does as asked and that costs: f64 data kept as f64, a donated buffer that had to be copied."""

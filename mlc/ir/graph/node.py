@@ -167,6 +167,7 @@ class Table:
         self._next = 0
         self.locations: dict[Node, Locations] = {}
         self.current: Locations = ()
+        self.trace: object | None = None  # the trace that fills this table, for the front end
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -1,0 +1,49 @@
+"""mlc.numpy: the Python array API's functions on values of mlc, traced inside a compiled function, run at once outside.
+
+Defaults are float32 and int64; Python numbers are weak; ``mlc.numpy.float32`` and the like are element types.
+"""
+
+from math import e, inf, nan, pi
+
+from mlc.ir.types import BF16 as bfloat16
+from mlc.ir.types import BOOL as bool_
+from mlc.ir.types import F16 as float16
+from mlc.ir.types import F32 as float32
+from mlc.ir.types import F64 as float64
+from mlc.ir.types import I8 as int8
+from mlc.ir.types import I16 as int16
+from mlc.ir.types import I32 as int32
+from mlc.ir.types import I64 as int64
+from mlc.ir.types import U8 as uint8
+from mlc.ir.types import U16 as uint16
+from mlc.ir.types import U32 as uint32
+from mlc.ir.types import U64 as uint64
+from mlc.tracing.value import Value as ndarray
+
+from .creation import (
+    arange, array, asarray, empty, empty_like, eye, full, full_like, linspace, ones, ones_like, tril, triu, zeros,
+    zeros_like,
+)  # fmt: skip
+from .einsum import einsum
+from .elementwise import (
+    abs, add, astype, bitwise_and, bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil,
+    clip, cos, divide, equal, erf, exp, expm1, floor, floor_divide, greater, greater_equal, isfinite, isinf, isnan, less,
+    less_equal, log, log1p, log2, log10, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, multiply,
+    negative, not_equal, positive, pow, reciprocal, remainder, round, rsqrt, sigmoid, sign, sin, sqrt, square, subtract,
+    tan, tanh, trunc, where,
+)  # fmt: skip
+from .indexing import getitem
+from .linear import matmul, outer, tensordot, vecdot
+from .manipulation import (
+    broadcast_to, concat, concatenate, expand_dims, flip, matrix_transpose, moveaxis, pad, permute_dims, ravel, repeat,
+    reshape, roll, split, squeeze, stack, swapaxes, tile, transpose,
+)  # fmt: skip
+from .promotion import promote_types
+from .reductions import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
+
+newaxis = None
+power = pow
+absolute = abs
+true_divide = divide
+mod = remainder
+bool = bool_

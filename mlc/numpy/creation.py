@@ -1,0 +1,199 @@
+"""Functions that make arrays: filled, counted, identity, and from Python or NumPy data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlc import tree
+from mlc.errors import ArgumentError
+from mlc.ir.dims import Dim, Size
+from mlc.ir.graph import ADD, COMPARE, CONVERT, IOTA, MULTIPLY, SELECT, fill
+from mlc.ir.graph import full_like as fill_like
+from mlc.ir.graph.node import Node, has_active_table
+from mlc.ir.types import F32, I64, TensorType
+from mlc.tracing.lift import as_node, describe, is_array
+from mlc.tracing.spec import ShapeDtype, element_type
+from mlc.tracing.tracer import Tracer, leaked
+
+from .dispatch import operation
+from .manipulation import stack
+from .promotion import broadcast_node, wrap
+
+Sizes = Size | Sequence[Size]
+
+
+@operation()
+def zeros(shape: Sizes, dtype: object = F32) -> Tracer:
+    return wrap(fill(0, ShapeDtype(shape, dtype).type))
+
+
+@operation()
+def ones(shape: Sizes, dtype: object = F32) -> Tracer:
+    return wrap(fill(1, ShapeDtype(shape, dtype).type))
+
+
+empty = zeros
+
+
+@operation("fill_value")
+def _full(fill_value: object, shape: Sizes, dtype: object = None) -> Tracer:
+    type, _ = describe(fill_value, "full: fill_value")
+    target = element_type(dtype) if dtype is not None else type.dtype
+    return wrap(broadcast_node(as_node(fill_value, target), ShapeDtype(shape, target).shape))
+
+
+def full(shape: Sizes, fill_value: object, dtype: object = None) -> Tracer:
+    """``fill_value`` (a number or an array that broadcasts) in every element; its own type unless ``dtype`` is given."""
+    return _full(fill_value, tuple(shape) if isinstance(shape, Sequence) else shape, dtype)
+
+
+@operation("x")
+def zeros_like(x: object, /, dtype: object = None) -> Tracer:
+    return _like(x, 0, dtype)
+
+
+@operation("x")
+def ones_like(x: object, /, dtype: object = None) -> Tracer:
+    return _like(x, 1, dtype)
+
+
+empty_like = zeros_like
+
+
+@operation("x", "fill_value")
+def full_like(x: object, fill_value: object, /, dtype: object = None) -> Tracer:
+    """``fill_value`` in the shape of ``x`` and, unless ``dtype`` is given, in its type."""
+    type = _like_type(x, dtype)
+    return wrap(broadcast_node(as_node(fill_value, type.dtype), type.shape))
+
+
+@operation()
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) -> Tracer:
+    """``start``, ``start + step``, ... below ``stop`` (from 0 where one number is given), i64 or f32.
+
+    The numbers are static; ``arange(n)`` takes a symbolic size, too. Raises ArgumentError for a step of 0.
+    """
+    start, stop = (0, start) if stop is None else (start, stop)
+    given = [v for v in (start, stop, step) if not isinstance(v, Dim)]
+    target = element_type(dtype) if dtype is not None else F32 if any(isinstance(v, float) for v in given) else I64
+    if step == 0:
+        raise ArgumentError("arange: the step is 0")
+    if isinstance(stop, Dim) or isinstance(start, Dim):
+        if step != 1:
+            raise ArgumentError(f"arange: {start} to {stop} in steps of {step}: a symbolic size counts in steps of 1")
+        count: Size = stop - start
+    else:
+        count = max(0, int(np.ceil((stop - start) / step)))
+    wide = F32 if target.bits < 32 and target.is_float else target
+    line = IOTA(shape=(count,), dtype=wide, dimension=0)
+    if step != 1:
+        line = MULTIPLY(line, fill_like(line, step))
+    if isinstance(start, Dim):
+        raise ArgumentError(f"arange: the start {start} is symbolic", hint="arange(stop - start) + start")
+    if start != 0:
+        line = ADD(line, fill_like(line, start))
+    return wrap(line if wide == target else CONVERT(line, dtype=target))
+
+
+@operation()
+def linspace(start: float, stop: float, num: int, dtype: object = F32, *, endpoint: bool = True) -> Tracer:
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one with ``endpoint``."""
+    target = element_type(dtype)
+    gaps = num - 1 if endpoint else num
+    step = (stop - start) / gaps if gaps > 0 else 0.0
+    values = start + step * np.arange(num, dtype=np.float64)
+    if endpoint and num > 1:
+        values[-1] = stop
+    return wrap(as_node(values.astype(target.numpy)))
+
+
+@operation()
+def eye(n_rows: Size, n_cols: Size | None = None, k: int = 0, dtype: object = F32) -> Tracer:
+    """Ones where column - row is ``k``, zeros elsewhere."""
+    shape = (n_rows, n_rows if n_cols is None else n_cols)
+    return wrap(CONVERT(_diagonal(shape, "EQ", k), dtype=element_type(dtype)))
+
+
+@operation("x")
+def tril(x: object, /, k: int = 0) -> Tracer:
+    """The last two axes' elements with column - row <= ``k``; zero elsewhere."""
+    return _triangle(x, "LE", k)
+
+
+@operation("x")
+def triu(x: object, /, k: int = 0) -> Tracer:
+    """The last two axes' elements with column - row >= ``k``; zero elsewhere."""
+    return _triangle(x, "GE", k)
+
+
+def asarray(x: object, /, dtype: object = None, *, copy: bool | None = None) -> Any:
+    """An array of ``x``: a number, (nested) lists of numbers, a NumPy or mlc array, or a traced value.
+
+    Python floats become f32 and ints i64; NumPy arrays keep their type. ``copy=False`` borrows NumPy memory outside of a
+    trace. Raises ArgumentError for what is no array.
+    """
+    if not has_active_table():
+        if isinstance(x, Tracer):
+            raise leaked(x)
+        from mlc.array import asarray as array_of
+
+        return array_of(_host_data(x, dtype), None if dtype is None else element_type(dtype), copy)
+    return _traced_asarray(x, dtype)
+
+
+array = asarray
+
+
+@operation("x")
+def _traced_asarray(x: object, dtype: object) -> Tracer:
+    target = None if dtype is None else element_type(dtype)
+    if isinstance(x, list | tuple):
+        if any(isinstance(leaf, Tracer) for leaf in tree.leaves(x)):
+            return stack([_traced_asarray(part, target) for part in x])
+        x = _host_data(x, dtype)
+    return wrap(as_node(x, target, "asarray: operand"))
+
+
+def _host_data(x: object, dtype: object) -> Any:
+    """NumPy data of lists and numbers (with mlc's default types); arrays as they are."""
+    if isinstance(x, np.ndarray | np.generic) or is_array(x):
+        return x
+    data = np.asarray([np.asarray(part) if is_array(part) else part for part in x] if isinstance(x, list | tuple) else x)
+    if data.dtype == object or data.dtype.kind not in "fiub":
+        raise ArgumentError(f"asarray: {type(x).__name__} {x!r:.60} is no array of numbers")
+    if dtype is not None:
+        return data.astype(element_type(dtype).numpy)
+    plain = not any(isinstance(leaf, np.generic | np.ndarray) for leaf in tree.leaves(x))
+    return data.astype(np.float32) if plain and data.dtype == np.float64 else data
+
+
+def _like_type(x: object, dtype: object) -> TensorType:
+    type, _ = describe(x, "operand")
+    return type if dtype is None else type.with_dtype(element_type(dtype))
+
+
+def _like(x: object, value: float, dtype: object) -> Tracer:
+    return wrap(fill(value, _like_type(x, dtype)))
+
+
+def _diagonal(shape: tuple[Size, ...], direction: str, k: int) -> Node:
+    """A bool matrix: column compared with row + k."""
+    row, column = (IOTA(shape=shape, dtype=I64, dimension=axis) for axis in (0, 1))
+    return COMPARE(column, ADD(row, fill_like(row, k)) if k else row, direction=direction)
+
+
+def _triangle(x: object, direction: str, k: int) -> Tracer:
+    node = as_node(x)
+    if len(node.shape) < 2:
+        raise ArgumentError(f"tril, triu: operand is {node.type}; it needs at least two axes")
+    kept = broadcast_node(_diagonal(node.shape[-2:], direction, k), node.shape)
+    return wrap(SELECT(kept, node, fill_like(node, 0)))
+
+
+__all__ = [
+    "arange", "array", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones",
+    "ones_like", "tril", "triu", "zeros", "zeros_like",
+]  # fmt: skip

@@ -1,0 +1,76 @@
+"""Where in the user's program we are: the nearest frame outside mlc, and the name scopes that are open."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from mlc.ir.graph.node import Location
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+_is_ours: dict[str, bool] = {}
+_found: dict[tuple[str, int, str], Location] = {}
+_local = threading.local()
+
+
+def user_location(depth: int = 1) -> Location:
+    """The user's line that (through any frames of mlc) called the caller's ``depth``-th caller."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        ours = _is_ours.get(file)
+        if ours is None:
+            ours = _is_ours[file] = file.startswith(PACKAGE)
+        if not ours:
+            break
+        frame = frame.f_back
+    if frame is None:
+        return Location("<unknown>", 0, "", current_scope())
+    return _location(frame.f_code.co_filename, frame.f_lineno, current_scope())
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Operations inside carry ``name``, in profiles, errors and printed graphs; nested scopes join as ``outer/inner``.
+
+    Example:
+        >>> with scope("encoder"), scope("layer0"):
+        ...     current_scope()
+        'encoder/layer0'
+    """
+    before = current_scope()
+    _local.scope = f"{before}/{name}" if before else name
+    try:
+        yield
+    finally:
+        _local.scope = before
+
+
+def current_scope() -> str:
+    """The open scopes of this thread, joined by slashes; empty where there is none."""
+    found: str = getattr(_local, "scope", "")
+    return found
+
+
+def _location(file: str, line: int, name: str) -> Location:
+    key = (file, line, name)
+    found = _found.get(key)
+    if found is None:
+        text = linecache.getline(file, line).strip()
+        found = _found[key] = Location(_short(file), line, text, name)
+    return found
+
+
+def _short(file: str) -> str:
+    """The path as a reader in the working folder writes it, where the file is below that folder."""
+    try:
+        relative = os.path.relpath(file)
+    except (ValueError, OSError):  # another drive, or the working folder is gone
+        return file
+    return file if relative.startswith("..") else relative
