@@ -1,1 +1,54 @@
-"""mlc: a compiler from machine-learning programs in Python to native code."""
+"""mlc: a compiler from machine-learning programs in Python to native code.
+
+Every public name is imported on first use (PEP 562), so that ``import mlc`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import data, nn, numpy, optim, random, tree
+    from .array import Array
+    from .artifact import export, load
+    from .errors import MlcError, Notice
+    from .ir.dims import dim
+    from .staging import jit
+    from .tracing import ShapeDtype, scope
+    from .transforms import grad, jvp, value_and_grad, vjp
+
+__version__ = "0.1.0"
+
+_MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
+_NAMES = {
+    "Array": "array",
+    "MlcError": "errors",
+    "Notice": "errors",
+    "ShapeDtype": "tracing",
+    "dim": "ir.dims",
+    "export": "artifact",
+    "grad": "transforms",
+    "jit": "staging",
+    "jvp": "transforms",
+    "load": "artifact",
+    "scope": "tracing",
+    "value_and_grad": "transforms",
+    "vjp": "transforms",
+}
+
+__all__ = [*_MODULES, *_NAMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'mlc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

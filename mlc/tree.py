@@ -173,7 +173,7 @@ def _keys(structure: TreeDef) -> list[str]:
     if kind in (dict, OrderedDict):
         assert isinstance(structure.aux, tuple)
         return [f"[{key!r}]" for key in structure.aux]
-    if kind not in _registry and (dataclasses.is_dataclass(kind) or issubclass(kind, tuple) and kind is not tuple):
+    if kind not in _registry and (dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and kind is not tuple)):
         assert isinstance(structure.aux, tuple)
         return [f".{name}" for name in structure.aux]
     return [f"[{i}]" for i in range(len(structure.children))]

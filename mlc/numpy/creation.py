@@ -161,7 +161,9 @@ def _host_data(x: object, dtype: object) -> Any:
     """NumPy data of lists and numbers (with mlc's default types); arrays as they are."""
     if isinstance(x, np.ndarray | np.generic) or is_array(x):
         return x
-    data = np.asarray([np.asarray(part) if is_array(part) else part for part in x] if isinstance(x, list | tuple) else x)
+    data = np.asarray(
+        [np.asarray(part) if is_array(part) else part for part in x] if isinstance(x, list | tuple) else x
+    )
     if data.dtype == object or data.dtype.kind not in "fiub":
         raise ArgumentError(f"asarray: {type(x).__name__} {x!r:.60} is no array of numbers")
     if dtype is not None:

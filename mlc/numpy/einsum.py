@@ -31,7 +31,9 @@ def _einsum(operands: tuple[object, ...], subscripts: str) -> Tracer:
     terms = [(letters, as_node(x, dtype)) for letters, x in zip(inputs, operands, strict=True)]
     for letters, node in terms:
         if len(letters) != len(node.shape):
-            raise ShapeError(f"einsum: operand {node.type} has {len(node.shape)} axes; {letters!r} names {len(letters)}")
+            raise ShapeError(
+                f"einsum: operand {node.type} has {len(node.shape)} axes; {letters!r} names {len(letters)}"
+            )
     done = terms[0]
     for i, term in enumerate(terms[1:], start=1):
         later = set(output).union(*[letters for letters, _ in terms[i + 1 :]])

@@ -75,7 +75,7 @@ def _plain(item: object) -> Item:
         return None
     if isinstance(item, slice):
         return (_bound(item.start), _bound(item.stop), _bound(item.step))
-    if isinstance(item, bool | np.bool_) or isinstance(item, Tracer | np.ndarray | list) or is_array(item):
+    if isinstance(item, (bool | np.bool_, Tracer | np.ndarray | list)) or is_array(item):
         raise UnsupportedError(
             f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
             hint="mlc.numpy.where(mask, x, 0) and mlc.nn.one_hot(i, n) @ x select by traced values",
@@ -121,7 +121,9 @@ def _slice(item: tuple[Any, Any, Any], n: Size, axis: int, type: TensorType) -> 
     if step == 0:
         raise ShapeError(f"getitem: the slice of axis {axis} of operand {type} has step 0")
     if isinstance(n, Dim):
-        whole = step in (1, -1) and first in (None, 0 if step == 1 else None) and last in (None, n if step == 1 else None)
+        whole = (
+            step in (1, -1) and first in (None, 0 if step == 1 else None) and last in (None, n if step == 1 else None)
+        )
         if not whole:
             raise UnsupportedError(f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole")
         return 0, n, step, n

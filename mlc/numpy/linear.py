@@ -27,7 +27,9 @@ def matmul(x1: object, x2: object, /) -> Tracer:
     lhs, rhs = _promoted("matmul", x1, x2)
     for side, node in (("lhs", lhs), ("rhs", rhs)):
         if not node.shape:
-            raise ShapeError(f"matmul: lhs is {lhs.type}, rhs is {rhs.type}; {side} has rank 0", hint="use * with numbers")
+            raise ShapeError(
+                f"matmul: lhs is {lhs.type}, rhs is {rhs.type}; {side} has rank 0", hint="use * with numbers"
+            )
     contracted = max(len(rhs.shape) - 2, 0)
     if lhs.shape[-1] != rhs.shape[contracted]:
         raise _contraction_error(lhs.tensor, rhs.tensor, contracted)
@@ -43,7 +45,9 @@ def vecdot(x1: object, x2: object, /, axis: int = -1) -> Tracer:
     if axis >= 0 or -axis > min(len(lhs.shape), len(rhs.shape)):
         raise ShapeError(f"vecdot: lhs is {lhs.type}, rhs is {rhs.type}; axis {axis} is no axis of both from the end")
     if lhs.shape[axis] != rhs.shape[axis]:
-        raise ShapeError(f"vecdot: lhs is {lhs.type}, rhs is {rhs.type}; axis {axis} has {lhs.shape[axis]} and {rhs.shape[axis]}")
+        raise ShapeError(
+            f"vecdot: lhs is {lhs.type}, rhs is {rhs.type}; axis {axis} has {lhs.shape[axis]} and {rhs.shape[axis]}"
+        )
     shape = broadcast_shapes("vecdot", lhs.tensor, rhs.tensor)
     place = len(shape) + axis
     batch = tuple(i for i in range(len(shape)) if i != place)

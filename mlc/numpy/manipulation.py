@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from mlc.errors import ArgumentError, ShapeError
@@ -23,7 +24,9 @@ from .promotion import broadcast_node, common, wrap
 def reshape(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
     """The same elements in row-major order in another shape; one size may be -1, which is computed."""
     node = as_node(x, None, "reshape: operand")
-    return wrap(reshape_node(node, _full_shape(node.tensor, (shape,) if isinstance(shape, int | Dim) else tuple(shape))))
+    return wrap(
+        reshape_node(node, _full_shape(node.tensor, (shape,) if isinstance(shape, int | Dim) else tuple(shape)))
+    )
 
 
 @operation("x")
@@ -162,7 +165,7 @@ def split(x: object, indices_or_sections: int | Sequence[int], /, axis: int = 0)
         edges = list(range(0, n + 1, n // indices_or_sections)) if n else [0] * (indices_or_sections + 1)
     else:
         edges = [0, *[min(i if i >= 0 else i + n, n) for i in indices_or_sections], n]
-    return [wrap(_part(node, place, a, max(a, b))) for a, b in zip(edges, edges[1:], strict=False)]
+    return [wrap(_part(node, place, a, max(a, b))) for a, b in itertools.pairwise(edges)]
 
 
 @operation("x")

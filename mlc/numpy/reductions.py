@@ -8,8 +8,23 @@ from __future__ import annotations
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Dim, Size, bounds, size_product
 from mlc.ir.graph import (
-    ADD, AND, COMPARE, CONVERT, DIVIDE, IOTA, MAXIMUM, MINIMUM, MULTIPLY, OR, SELECT, SQRT, SUBTRACT, broadcast_in_dim,
-    full_like, reduce_with, size_value,
+    ADD,
+    AND,
+    COMPARE,
+    CONVERT,
+    DIVIDE,
+    IOTA,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    OR,
+    SELECT,
+    SQRT,
+    SUBTRACT,
+    broadcast_in_dim,
+    full_like,
+    reduce_with,
+    size_value,
 )  # fmt: skip
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.graph.node import Node

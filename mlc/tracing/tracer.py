@@ -82,7 +82,12 @@ class Tracer(Value):
                 "an argument that decides shapes can be static (static_argnames); x.shape is known while tracing")  # fmt: skip
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        _refuse(self, "asarray", "NumPy needs a value", "use the function of mlc.numpy, or return the value and convert it outside")
+        _refuse(
+            self,
+            "asarray",
+            "NumPy needs a value",
+            "use the function of mlc.numpy, or return the value and convert it outside",
+        )
 
     def item(self) -> NoReturn:
         _refuse(self, "item", "item() needs a value", "return it from the function and call item() outside")
@@ -112,7 +117,9 @@ def made_at(tracer: Tracer) -> str:
     """Words for where a traced value comes from."""
     node = tracer.node
     if node.op.name == "parameter":
-        return f"argument {node['name']} of {tracer.trace.name}" if node["name"] else f"an argument of {tracer.trace.name}"
+        return (
+            f"argument {node['name']} of {tracer.trace.name}" if node["name"] else f"an argument of {tracer.trace.name}"
+        )
     locations = tracer.trace.table.locations.get(node, ())
     return f"made at {locations[0]}" if locations else "made by mlc"
 
