@@ -1,0 +1,87 @@
+"""Contraction fusions: one dot_general with what is computed before and after it, as one kernel or a few."""
+
+from __future__ import annotations
+
+from mlc.errors import InternalError
+from mlc.ir.dims import bounds
+from mlc.ir.graph import CONVERT, TRANSPOSE, Graph, Node
+from mlc.ir.graph.node import reachable
+from mlc.ir.target import Target
+
+from .axes import in_place_pairs
+from .contraction_form import Contraction, Side, contraction_form
+from .contraction_frame import Frame
+from .inner_product import inner_product
+from .loop import schedule_loop
+from .outer_product import outer_product
+from .region import KernelCall, Operand, ScheduledRegion
+
+INNER_ROWS = 48  # with more rows, columns that are contiguous along K are turned into panels first
+
+
+def schedule_contraction(body: Graph, target: Target) -> ScheduledRegion:
+    """One kernel computes the contraction and its epilogue; rows that lie badly are rewritten by one before it.
+
+    Columns are read as they lie, or through a panel in scratch, and may be expressions. Rows are read an element at a
+    time, many times each, so an expression of them becomes a temporary.
+    """
+    c = contraction_form(body)
+    calls: list[KernelCall] = []
+    temporaries: list[int] = []
+    held: dict[Node, int] = {}
+    inner = _by_inner_products(c)
+    rows = _rows_in_order(c, inner)
+    if rows is not c.rows:
+        held[rows.node] = 0
+        calls += _materialize(body, rows.node, target)
+        temporaries.append(bounds(rows.node.tensor.size)[1] * rows.node.dtype.itemsize)
+        c = c.with_rows(rows)
+    frame = Frame(c, held)
+    calls.append(inner_product(frame, target) if inner else outer_product(frame, target))
+    return ScheduledRegion(tuple(calls), tuple(temporaries), in_place_pairs(body, opaque=(c.dot,)))
+
+
+def _by_inner_products(c: Contraction) -> bool:
+    """Few rows, and columns that are contiguous along K."""
+    if c.accumulator.itemsize < 4 or not c.columns.walks_contracted:
+        return False
+    rows = bounds(c.m)[1] if isinstance(c.m, int) else bounds(c.m)[0]
+    return rows <= INNER_ROWS
+
+
+def _rows_in_order(c: Contraction, inner: bool) -> Side:
+    """The rows as a kernel wants them: in memory, in the accumulator's type; along K for inner products."""
+    side = c.rows
+    node = side.node
+    table = c.body.table
+    with table.active(), table.at(table.locations.get(c.dot, ())):
+        if node.dtype != c.accumulator:
+            node = CONVERT(node, dtype=c.accumulator)
+        wanted = side.contracted == len(node.shape) - 1 or side.walks_contracted
+        scattered = not inner and side.innermost not in (side.contracted, side.free, None)
+        if (inner and not wanted) or scattered:
+            order = tuple(a for a in (side.batch, side.free, side.contracted) if a is not None)
+            node = TRANSPOSE(node, permutation=order)
+            moved = [None if a is None else order.index(a) for a in (side.batch, side.free)]
+            return Side(node, moved[0], moved[1], len(order) - 1)
+    if node.op.name == "parameter":
+        return side
+    return Side(node, side.batch, side.free, side.contracted)
+
+
+def _materialize(body: Graph, node: Node, target: Target) -> list[KernelCall]:
+    """Kernels that write ``node`` to temporary 0."""
+    inside = set(reachable((node,)))
+    numbers = [k for k, p in enumerate(body.parameters) if p in inside]
+    part = Graph(f"{body.name}_rows", [body.parameters[k] for k in numbers], (node,), body.table)
+    region = schedule_loop(part, target)
+    if region.temporaries:
+        raise InternalError(f"contraction {body.name}: an operand's expression needs temporaries of its own")
+    found = []
+    for call in region.calls:
+        operands = tuple(
+            Operand("parameter", numbers[o.index]) if o.kind == "parameter" else Operand("temporary", 0)
+            for o in call.operands
+        )
+        found.append(KernelCall(call.kernel, operands, call.sizes, call.tasks, call.serial))
+    return found

@@ -1,0 +1,152 @@
+"""The kernel of a contraction while it is written: buffers, elements of its operands, and the epilogue's stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.graph import Node, reachable
+from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
+from mlc.ir.types import DType
+
+from .contraction_form import Contraction, Side
+from .elements import Elements
+from .region import KernelCall, Operand
+from .scalars import kernel_name
+from .sizes import Sizes
+from .tasks import count_tasks
+
+TRANSCENDENTAL_WEIGHT = 20  # instructions of one exp or tanh, about
+_CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general"))
+_LONG = frozenset((
+    "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf",
+    "power",
+))  # fmt: skip
+
+
+class Frame:
+    """``temporaries`` are the nodes that earlier kernels of the region have computed, and the number of each."""
+
+    def __init__(self, c: Contraction, temporaries: Mapping[Node, int]) -> None:
+        body, nodes = c.body, _needed(c, temporaries)
+        self.c = c
+        self.sizes = Sizes(body)
+        self.builder = b = KernelBuilder(kernel_name(nodes), self.sizes.count)
+        self.operands: list[Operand] = []
+        memories: dict[Node, Memory] = {}
+        needed = set(nodes)
+        for k, p in enumerate(body.parameters):
+            if p in needed and p not in temporaries:
+                memories[p] = self._buffer(str(p["name"] or f"p{k}"), p, "read", Operand("parameter", k))
+        for node, k in temporaries.items():
+            memories[node] = self._buffer(f"t{k}", node, "read", Operand("temporary", k))
+        self.results = [self._buffer(f"r{k}", r, "write", Operand("result", k)) for k, r in enumerate(body.results)]
+        self.elements = Elements(b, self.sizes, memories)
+        self.nodes = nodes
+        self.m, self.n, self.k, self.batch = (self.sizes.index(s) for s in (c.m, c.n, c.k, c.batch))
+
+    def _buffer(self, name: str, node: Node, access: str, operand: Operand) -> Memory:
+        self.operands.append(operand)
+        return self.builder.buffer(name, node.dtype, (self.sizes.index(node.tensor.size),), access=access)
+
+    # Operands of the dot, in the accumulator's type
+
+    def row_element(self, batch: Index, row: IndexLike, k: IndexLike) -> Value:
+        """One element of the rows, as a scalar."""
+        return self._read(self.c.rows, self.c.rows.coordinates(batch, Index.of(row), Index.of(k)), 1, None, None)
+
+    def row_vector(self, batch: Index, row: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+        """Neighbours along K of one row; 0 where ``mask`` is off."""
+        side = self.c.rows
+        at = side.coordinates(batch, Index.of(row), Index.of(k))
+        return self._zeroed(side, self._read(side, at, lanes, mask, side.contracted), mask)
+
+    def column_vector(self, batch: Index, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+        """Neighbouring columns at one k; anything where ``mask`` is off."""
+        side = self.c.columns
+        return self._read(side, side.coordinates(batch, Index.of(column), Index.of(k)), lanes, mask, side.free)
+
+    def column_run(self, batch: Index, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+        """Neighbours along K of one column; 0 where ``mask`` is off."""
+        side = self.c.columns
+        at = side.coordinates(batch, Index.of(column), Index.of(k))
+        return self._zeroed(side, self._read(side, at, lanes, mask, side.contracted), mask)
+
+    def _read(self, side: Side, at: tuple[Index, ...], lanes: int, mask: Value | None, lane_axis: int | None) -> Value:
+        axis = -1 if lane_axis is None else lane_axis
+        point = self.elements.point(side.node.shape, at, lanes, mask, axis)
+        value = point.natural(side.node) if lanes == 1 else point.value(side.node)
+        return self.builder.convert(value, self.c.accumulator)
+
+    def _zeroed(self, side: Side, value: Value, mask: Value | None) -> Value:
+        """A masked load gives zeros, but what is computed from zeros need not be one."""
+        if mask is None or side.node in self.elements.memories:
+            return value
+        return self.builder.select(mask, value, self.zero(value.lanes))
+
+    # Accumulators and results
+
+    def zero(self, lanes: int) -> Value:
+        return self.builder.constant(0, self.c.accumulator, lanes)
+
+    def multiply_add(self, x: Value, y: Value, total: Value) -> Value:
+        b = self.builder
+        if self.c.accumulator.is_float:
+            return b.op("fma", x, y, total)
+        return b.op("add", total, b.op("multiply", x, y))
+
+    def store(self, batch: Index, row: IndexLike, column: IndexLike, total: Value, mask: Value | None) -> None:
+        """The epilogue where neighbouring columns have the sums ``total``, and the stores of the results."""
+        c = self.c
+        at = c.result_coordinates(batch, Index.of(row), Index.of(column))
+        axis = -1 if c.column_axis is None else c.column_axis
+        point = self.elements.point(c.dot.shape, at, total.lanes, mask, axis)
+        point.bind(c.dot, self.builder.convert(total, c.dot.dtype))
+        values = [point.value(r) for r in c.body.results]
+        for memory, value in zip(self.results, values, strict=True):
+            point.store(memory, value)
+
+    @property
+    def epilogue_weight(self) -> int:
+        """Instructions of the epilogue at one point, about."""
+        after = set(_after(self.c))
+        return sum(TRANSCENDENTAL_WEIGHT if n.op.name in _LONG else n.op.name not in _CHEAP for n in after)
+
+    @property
+    def dtype(self) -> DType:
+        return self.c.accumulator
+
+    def call(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
+        """The finished kernel as a call."""
+        serial = count_tasks(tasks) <= 1
+        return KernelCall(self.builder.build(), tuple(self.operands), self.sizes.operands, tasks, serial)
+
+    def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
+        return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
+
+    def batches(self, group: Index, grain: int) -> tuple[Index, Index]:
+        """The batches that task ``group`` does."""
+        if grain >= bounds(self.c.batch)[1]:
+            return Index.of(0), self.batch
+        lower = group * grain
+        return lower, lower + 1 if grain == 1 else self.builder.min(lower + grain, self.batch)
+
+
+def _needed(c: Contraction, temporaries: Mapping[Node, int]) -> tuple[Node, ...]:
+    """Nodes that this kernel computes or reads, in order: not what lies behind temporaries."""
+    seen: set[Node] = set()
+    work = list(c.body.results)
+    while work:
+        node = work.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node is c.dot:
+            work += [c.rows.node, c.columns.node]
+        elif node not in temporaries:
+            work += node.operands
+    return tuple(sorted(seen, key=lambda n: n.uid))
+
+
+def _after(c: Contraction) -> tuple[Node, ...]:
+    return reachable(c.body.results, also=(*c.body.parameters, c.dot, *reachable(c.dot.operands)))

@@ -1,0 +1,185 @@
+"""Contractions as sums of outer products: a register tile of rows by vectors of columns, one k after the other.
+
+for each task of batches, row blocks and panels of columns:
+    copy or transpose the panel to scratch, if it does not lie in order
+    for each block of up to 14 rows:
+        sums = 0
+        for k: load the panel's vectors, splat each row's element, multiply and add
+        epilogue and store
+"""
+
+from __future__ import annotations
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.kernel import Index, Memory, Value
+from mlc.ir.target import Target
+
+from .contraction_frame import Frame
+from .panel import Columns, pack_panel
+from .region import KernelCall
+from .tiling import Tiling, counted, tile_outer
+
+UNROLL = 4  # copies of the innermost loop's body
+MOST_STORED = 160  # weight of an epilogue that is written out for every register of a tile; else it gets a loop
+
+
+def outer_product(frame: Frame, target: Target) -> KernelCall:
+    """The kernel that computes the whole contraction."""
+    tiling = tile_outer(frame.c, target)
+    tasks = tiling.tasks(frame.c)
+    return _Writer(frame, tiling).write(tasks)
+
+
+class _Writer:
+    def __init__(self, frame: Frame, tiling: Tiling) -> None:
+        self.frame = frame
+        self.tiling = tiling
+        self.builder = frame.builder
+        self.panel: Memory | None = None
+        self.sums: Memory | None = None
+        heavy = frame.epilogue_weight * tiling.blocks.largest * tiling.vectors > MOST_STORED
+        if tiling.packing != "none":
+            depth = tiling.depth or bounds(frame.c.k)[1]
+            depth = -(-depth // 16) * 16
+            self.panel = self.builder.scratch("panel", frame.dtype, (depth, tiling.width))
+        if tiling.depth is not None or heavy:
+            rows = tiling.task_rows if tiling.depth is not None else tiling.blocks.largest
+            self.sums = self.builder.scratch("sums", frame.dtype, (rows, tiling.width))
+
+    def write(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
+        b, t, f = self.builder, self.tiling, self.frame
+        with b.parallel(*f.nest(tasks)) as (ib, ir, ip):
+            f.elements.prepare(f.nodes)
+            lower, upper = f.batches(ib, t.batches)
+            counted(b, lower, upper, lambda batch: self.panels(batch, ir, ip))
+        return f.call(tasks)
+
+    def panels(self, batch: Index, ir: Index, group: Index) -> None:
+        """The panels of a task: whole ones, then the last one, which may be narrower."""
+        b, t, n = self.builder, self.tiling, self.frame.c.n
+        whole = Index.of(n // t.width) if isinstance(n, int) else b.floordiv(self.frame.n, t.width)
+        count = Index.of(-(-n // t.width)) if isinstance(n, int) else b.floordiv(self.frame.n + t.width - 1, t.width)
+        single = count.constant is not None and count.constant <= t.panels
+        first = Index.of(0) if single else group * t.panels
+        last = count if single else b.min(first + t.panels, count)
+        if whole.constant != 0:
+            full = lambda p: self.columns(batch, ir, Columns(p * t.width, (None,) * t.vectors))  # noqa: E731
+            exact = whole == count and t.panels == 1
+            counted(b, first, first + 1 if exact else b.min(last, whole), full)
+        if whole != count:
+            counted(b, b.max(first, whole), last, lambda p: self.columns(batch, ir, self.tail(p * t.width)))
+
+    def tail(self, first: Index) -> Columns:
+        """The last panel: as few vectors as hold it, masked where they reach too far."""
+        b, t, n = self.builder, self.tiling, self.frame.c.n
+        left = n % t.width if isinstance(n, int) else t.width
+        masks: list[Value | None] = []
+        for v in range(-(-left // t.lanes)):
+            inside = isinstance(n, int) and (v + 1) * t.lanes <= left
+            masks.append(None if inside else b.tail_mask(first + v * t.lanes, self.frame.n, t.lanes))
+        return Columns(first, tuple(masks))
+
+    def columns(self, batch: Index, ir: Index, columns: Columns) -> None:
+        """All rows of the task at one panel."""
+        b, t, f = self.builder, self.tiling, self.frame
+        if t.depth is not None:
+            self.deep(batch, ir, columns)
+            return
+        start = Index.of(0)
+
+        def block(rows: int, row: Index, copies: bool = False) -> None:
+            zeros = [f.zero(t.lanes)] * (rows * len(columns.masks))
+            sums = self.accumulate(batch, row, rows, columns, start, f.k, zeros, copies)
+            self.finish(batch, row, rows, columns, sums)
+
+        if t.copies_along:
+            block(t.blocks.largest, start, copies=True)
+        elif self.panel is not None:
+            pack_panel(f, t, self.panel, batch, columns, start, f.k)
+        t.blocks.each(b, f.m, ir, t.row_blocks, block, skip=int(t.copies_along))
+
+    def deep(self, batch: Index, ir: Index, columns: Columns) -> None:
+        """As ``columns``, with K in chunks: the sums of all rows of the task wait in scratch for the next chunk."""
+        b, t, f, sums, panel = self.builder, self.tiling, self.frame, self.sums, self.panel
+        assert t.depth is not None and sums is not None and panel is not None
+        depth, start = t.depth, self.first_row(ir)
+        with b.loop(0, t.task_rows) as row:
+            for v in range(len(columns.masks)):
+                b.store(sums, (row.index, v * t.lanes), f.zero(t.lanes))
+        with b.loop(0, f.k, depth) as chunk:
+            stop = b.min(chunk.index + depth, f.k)
+            pack_panel(f, t, panel, batch, columns, chunk.index, stop)
+
+            def block(rows: int, row: Index) -> None:
+                places = [(row - start + r, v * t.lanes) for r in range(rows) for v in range(len(columns.masks))]
+                totals = [b.load(sums, at, t.lanes) for at in places]
+                totals = self.accumulate(batch, row, rows, columns, chunk.index, stop, totals)
+                for at, total in zip(places, totals, strict=True):
+                    b.store(sums, at, total)
+
+            t.blocks.each(b, f.m, ir, t.row_blocks, block)
+        with b.loop(start, self.first_row(ir + 1)) as row:
+            self.store_row(batch, row.index, row.index - start, columns)
+
+    def first_row(self, group: Index) -> Index:
+        """The first row of a task; of the group after the last one, the end."""
+        b, blocks, grain = self.builder, self.tiling.blocks, self.tiling.row_blocks
+        if blocks.count is None:
+            return b.min(group * self.tiling.task_rows, self.frame.m)
+        block = b.min(group * grain, blocks.count)
+        return block * (blocks.largest - 1) + b.min(block, blocks.large)
+
+    def accumulate(
+        self,
+        batch: Index,
+        row: Index,
+        rows: int,
+        columns: Columns,
+        start: Index,
+        stop: Index,
+        totals: list[Value],
+        copies: bool = False,
+    ) -> list[Value]:
+        """The register tile: ``totals`` plus the products of k in start .. stop; it ``copies`` the panel, too."""
+        b, t, f = self.builder, self.tiling, self.frame
+        with b.loop(start, stop, carried=totals, unroll=UNROLL) as loop:
+            k = loop.index
+            places = [(k - start, v * t.lanes) for v in range(len(columns.masks))]
+            if self.panel is not None and not copies:
+                vectors = [b.load(self.panel, at, t.lanes) for at in places]
+            else:
+                vectors = [
+                    f.column_vector(batch, columns.first + v * t.lanes, k, t.lanes, mask)
+                    for v, mask in enumerate(columns.masks)
+                ]
+            if self.panel is not None and copies:
+                for at, x in zip(places, vectors, strict=True):
+                    b.store(self.panel, at, x)
+            following: list[Value] = []
+            carried = iter(loop.carried)
+            for r in range(rows):
+                element = b.splat(f.row_element(batch, row + r, k), t.lanes)
+                following += [f.multiply_add(element, x, next(carried)) for x in vectors]
+            b.yield_(*following)
+        return list(loop.results)
+
+    def finish(self, batch: Index, row: Index, rows: int, columns: Columns, totals: list[Value]) -> None:
+        """The epilogue of a tile, from registers, or row by row from scratch if it is long."""
+        b, t, f = self.builder, self.tiling, self.frame
+        vectors = len(columns.masks)
+        if self.sums is None:
+            for r in range(rows):
+                for v, mask in enumerate(columns.masks):
+                    f.store(batch, row + r, columns.first + v * t.lanes, totals[r * vectors + v], mask)
+            return
+        for place, total in enumerate(totals):
+            b.store(self.sums, (place // vectors, place % vectors * t.lanes), total)
+        with b.loop(0, rows) as loop:
+            self.store_row(batch, row + loop.index, loop.index, columns)
+
+    def store_row(self, batch: Index, row: Index, place: Index, columns: Columns) -> None:
+        b, t = self.builder, self.tiling
+        assert self.sums is not None
+        for v, mask in enumerate(columns.masks):
+            total = b.load(self.sums, (place, v * t.lanes), t.lanes)
+            self.frame.store(batch, row, columns.first + v * t.lanes, total, mask)

@@ -1,0 +1,203 @@
+"""How a contraction is cut: register tiles, row blocks, panels of columns, chunks of K, tasks. By shape and target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.kernel import Index, IndexLike, KernelBuilder
+from mlc.ir.target import Target
+
+from .contraction_form import Contraction
+
+MOST_ROWS = 14  # of a register tile: with two vectors of columns it fills 32 registers
+TASK_WORK = 400_000  # flops (a byte from memory counts as 8) below which a task is not worth its hand-over
+PANEL_SHARE = 8  # a packed panel of columns takes at most 1/8 of the second-level cache
+LEAST_BLOCKS = 16  # of rows that a panel is packed for; with more, the rows of a task fit the second-level cache
+
+Packing = Literal["none", "copy", "transpose"]
+RowBlock = Callable[[int, Index], None]  # emits a block of so many rows from a first row on
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlocks:
+    """Rows cut into blocks of at most ``largest`` for which specialised code is emitted.
+
+    A static number of rows is balanced: ``large`` blocks of ``largest`` rows, then blocks of one row less. A symbolic
+    one (``count`` is None) has blocks of ``largest``, then at most one each of 8, 4, 2 and 1.
+    """
+
+    largest: int
+    count: int | None = None
+    large: int = 0
+
+    @staticmethod
+    def of(m: Size, most: int) -> RowBlocks:
+        if not isinstance(m, int):
+            return RowBlocks(min(most, bounds(m)[1]))
+        count = max(-(-m // most), 1)
+        largest = max(-(-m // count), 1)
+        return RowBlocks(largest, count, m - count * (largest - 1))
+
+    def each(
+        self,
+        b: KernelBuilder,
+        m: Index,
+        group: IndexLike,
+        grain: int,
+        body: Callable[[int, Index], None],
+        skip: int = 0,
+    ) -> None:
+        """Emit loops over the row blocks ``group * grain ..`` (at most ``grain``); ``body(rows, first row)``.
+
+        A group that is alone may ``skip`` its first block.
+        """
+        if self.count is None:
+            self._each_symbolic(b, m, Index.of(group) * (grain * self.largest), grain, body)
+            return
+        first = Index.of(group) * grain if grain < self.count else Index.of(skip)
+        last = b.min(first + grain, self.count) if grain < self.count else Index.of(self.count)
+        counted(b, first, b.min(last, self.large), lambda q: body(self.largest, q * self.largest))
+        if self.large < self.count and self.largest > 1:
+            less, skipped = self.largest - 1, self.large
+            counted(b, b.max(first, self.large), last, lambda q: body(less, q * less + skipped))
+
+    def _each_symbolic(self, b: KernelBuilder, m: Index, first: Index, grain: int, body: RowBlock) -> None:
+        last = b.min(first + grain * self.largest, m)
+        widths = [self.largest, *(w for w in (8, 4, 2, 1) if w < self.largest)]
+        for w in widths:
+            stop = last if w == 1 else first + b.floordiv(last - first, w) * w
+            with b.loop(first, stop, w) as loop:
+                body(w, loop.index)
+            first = stop
+
+
+def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index], None]) -> None:
+    """A loop, or nothing or only its body where it runs at most once for certain."""
+    trips = (upper - lower).constant
+    if trips is not None and trips <= 1:
+        if trips == 1:
+            body(lower)
+        return
+    with b.loop(lower, upper) as loop:
+        body(loop.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """``vectors`` of ``lanes`` columns make a panel; ``depth`` is a chunk of K that is packed at once, or None for all.
+
+    A task does ``batches`` x ``row_blocks`` x ``panels``.
+    """
+
+    blocks: RowBlocks
+    vectors: int
+    lanes: int
+    packing: Packing
+    depth: int | None
+    batches: int
+    row_blocks: int
+    panels: int
+
+    @property
+    def width(self) -> int:
+        return self.vectors * self.lanes
+
+    @property
+    def task_rows(self) -> int:
+        return self.row_blocks * self.blocks.largest
+
+    @property
+    def copies_along(self) -> bool:
+        """Whether the first row block of a task reads the panel where it lies and writes the copy."""
+        return self.packing == "copy" and self.depth is None and self.blocks.count == self.row_blocks
+
+    def tasks(self, c: Contraction) -> tuple[tuple[Size, int], ...]:
+        """The nest of the parallel loop: batches, rows (or blocks of them), columns."""
+        rows: tuple[Size, int] = (c.m, self.task_rows)
+        if self.blocks.count is not None:
+            rows = (self.blocks.count if c.m != 0 else 0, self.row_blocks)
+        return (c.batch, self.batches), rows, (c.n, self.panels * self.width)
+
+
+def tile_outer(c: Contraction, target: Target) -> Tiling:
+    """Tiles for outer products: each element of a row times vectors of columns."""
+    lanes = lanes_for(c, target)
+    vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
+    most = 1 if vectors > 4 else min(MOST_ROWS, _rows_beside(vectors, target.vector_registers))
+    blocks = RowBlocks.of(c.m, most)
+    packing = _packing(c, blocks, target)
+    itemsize, k = c.accumulator.itemsize, bounds(c.k)[1]
+    depth = None
+    if packing != "none":
+        deepest = max(target.l2_bytes // (PANEL_SHARE * itemsize * vectors * lanes) // 16 * 16, 16)
+        chunks = max(-(-k // deepest), 1)
+        depth = -(-k // (16 * chunks)) * 16 if chunks > 1 else None
+    rows = target.l2_bytes // (itemsize * max(depth or k, 1))
+    return _tasks(c, blocks, vectors, lanes, packing, depth, max(rows // blocks.largest, LEAST_BLOCKS))
+
+
+def lanes_for(c: Contraction, target: Target) -> int:
+    """Lanes of the accumulators: a register, or less for fewer columns than that."""
+    lanes = target.lanes(c.accumulator)
+    while lanes > 1 and lanes // 2 >= bounds(c.n)[1]:
+        lanes //= 2
+    return lanes
+
+
+def _rows_beside(vectors: int, registers: int) -> int:
+    """Rows of accumulators that leave registers for a row's element and for the vectors of columns."""
+    return max((registers - 1 - vectors) // vectors, 1)
+
+
+def _vectors(m: Size, n: Size, lanes: int, registers: int) -> int:
+    """Few rows take more vectors, so that enough independent sums are in flight."""
+    rows, most = bounds(m)[1], max(-(-bounds(n)[1] // lanes), 1)
+    if rows <= 1:
+        return min(8, most)
+    wanted = next((v for v in (4, 3) if _rows_beside(v, registers) >= rows), 2)
+    return min(wanted, most)
+
+
+def _packing(c: Contraction, blocks: RowBlocks, target: Target) -> Packing:
+    """Whether a panel of columns is copied to scratch, where each row block but the first then finds it in order.
+
+    A copy costs as much as a dozen rows, and wins where the columns do not stay in the second-level cache as they lie.
+    """
+    least = bounds(c.m)[0]
+    direct = c.columns.node.op.name == "parameter" and c.columns.node.dtype == c.accumulator
+    contiguous = c.columns.innermost == c.columns.free or bounds(c.n)[1] == 1
+    if c.columns.walks_contracted and c.accumulator.itemsize >= 4:
+        return "transpose"
+    if bounds(c.m)[1] <= blocks.largest or (direct and contiguous and least < 4 * blocks.largest):
+        return "none"
+    nbytes = bounds(c.k)[1] * bounds(c.n)[1] * c.accumulator.itemsize
+    return "none" if direct and contiguous and nbytes <= target.l2_bytes else "copy"
+
+
+def _tasks(
+    c: Contraction, blocks: RowBlocks, vectors: int, lanes: int, packing: Packing, depth: int | None, most_blocks: int
+) -> Tiling:
+    """Tasks of at least TASK_WORK where there is enough of it: first whole rows, then panels, then batches."""
+    m, n, k, batch = (bounds(s)[1] for s in (c.m, c.n, c.k, c.batch))
+    count = blocks.count if blocks.count is not None else -(-m // blocks.largest)
+    columns = max(-(-n // (vectors * lanes)), 1)
+    block = blocks.largest * vectors * lanes * 2 * k + 8 * c.accumulator.itemsize * vectors * lanes * k
+    block = max(block, 1)
+    wanted = max(-(-TASK_WORK // block), 1)  # blocks of a register tile's width in a task
+    per_task = count
+    if packing == "none" and columns * batch < 8:  # few panels: cut the rows, too
+        per_task = max(-(-count * columns * batch // 8), wanted)
+    per_task = _even(count, min(per_task, most_blocks))
+    left = -(-wanted // per_task)
+    panels = 1 if depth is not None else _even(columns, left)
+    batches = 1 if panels < columns else _even(max(batch, 1), -(-left // panels))
+    return Tiling(blocks, vectors, lanes, packing, depth, batches, per_task, panels)
+
+
+def _even(count: int, most: int) -> int:
+    """The size of the largest of equal parts of ``count`` of at most ``most`` each."""
+    most = max(min(count, most), 1)
+    return max(-(-count // -(-count // most)), 1)
