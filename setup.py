@@ -54,7 +54,7 @@ class BuildRuntime(build_ext):
         super().build_extensions()
 
     def runtime_object_path(self) -> Path:
-        """Beside the Python files: in the source tree for an editable install, else in the tree that becomes the wheel."""
+        """Beside the Python files: in the source tree for an editable install, else in the tree of the wheel."""
         if self.inplace or getattr(self, "editable_mode", False):
             return ROOT / "runtime" / RUNTIME_OBJECT
         return Path(self.build_lib).resolve() / "mlc" / "runtime" / RUNTIME_OBJECT

@@ -122,7 +122,7 @@ class Array(ArrayBase):
         raise TypeError("arrays are not hashable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.dtype_name, np.array(_bits(self)))
+        return asarray, (np.array(_numpy_view(self)),)
 
     def __copy__(self) -> Array:
         return asarray(self, copy=True)
@@ -139,8 +139,8 @@ def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Arr
     """Host data (an array of any library, nested lists, numbers) as an Array.
 
     ``dtype`` defaults to the data's own; Python floats are f32 and ints i64. Data is copied, so that later writes to it
-    are not seen; ``copy=False`` borrows contiguous memory instead and raises ValueError where it cannot. An Array of the
-    wanted dtype is returned as it is unless ``copy=True``.
+    are not seen; ``copy=False`` borrows contiguous memory instead and raises ValueError where it cannot. An Array of
+    the wanted dtype is returned as it is unless ``copy=True``.
 
     Raises DTypeError for elements that mlc has no type for.
     """
@@ -193,13 +193,9 @@ def _default_dtype(host: npt.NDArray[Any]) -> DType | None:
     return I64 if host.dtype == np.int64 else None
 
 
-def _bits(array: Array) -> npt.NDArray[Any]:
-    """A read-only view of the memory; bf16 as u16, which is how it is exported."""
-    return np.asarray(memoryview(array))  # type: ignore[arg-type]
-
-
 def _numpy_view(array: Array) -> npt.NDArray[Any]:
-    bits = _bits(array)
+    """A read-only view of the memory. The buffer protocol knows no bf16, so that goes out as its bits."""
+    bits = np.asarray(array._bits())
     return bits.view(BF16.numpy) if array.dtype is BF16 else bits
 
 
@@ -211,11 +207,6 @@ def _printable(array: Array) -> npt.NDArray[Any]:
 def _number(element: npt.NDArray[Any]) -> bool | int | float:
     value: bool | int | float = float(element) if element.dtype.name == "bfloat16" else element.item()
     return value
-
-
-def _restore(dtype_name: str, bits: npt.NDArray[Any]) -> Array:
-    host = bits.view(BF16.numpy) if dtype_name == "bf16" else bits
-    return from_buffer(Array, host, True)
 
 
 def operators(methods: dict[str, Any]) -> None:

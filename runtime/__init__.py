@@ -13,7 +13,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def runtime_object() -> Path:
-    """The runtime as one relocatable, position-independent object that needs libc only; for linking without a compiler."""
+    """The runtime as one relocatable, position-independent object (needs libc only), for linking without a compiler."""
     return HERE / "mlc_runtime.o"
 
 

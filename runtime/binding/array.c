@@ -20,6 +20,7 @@
 
 _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "shapes are shared with the runtime");
 
+enum { BF16 = 1 }; /* its dtype code */
 enum { SHORT_RANK = 4, FRAME_BYTES = 2048, TEXT_BYTES = 256 };
 
 static struct {
@@ -28,6 +29,7 @@ static struct {
     bool pool_busy;             /* a call runs in it */
     struct mlc_context *single; /* a free context without threads, for calls that find the pool busy */
     PyTypeObject *array_base;
+    bool bits_wanted;           /* export bf16 as u16: set only inside array_bits */
 } process = {.memory = {.limit = (size_t)1 << 30}};
 
 /* ---- errors ---- */
@@ -185,7 +187,7 @@ static int check_alive(const Array *array)
     return fail("DeletedError", "this array (%s) was donated to a call, which took over its memory", type.bytes);
 }
 
-/* struct module's format letters, in the order of the dtypes; bf16 has none and goes out as its bits. */
+/* struct module's format letters, in the order of the dtypes. bf16 has none; its bits are 'H'. */
 static const char *const FORMATS[MLC_N_DTYPES] = {"e", "H", "f", "d", "b", "h", "i", "q", "B", "H", "I", "Q", "?"};
 
 /* Export the memory, read-only, and pin it. */
@@ -198,6 +200,10 @@ static int array_get_buffer(PyObject *self, Py_buffer *view, int flags)
         return -1;
     if (flags & PyBUF_WRITABLE) {
         PyErr_SetString(PyExc_BufferError, "mlc arrays are read-only");
+        return -1;
+    }
+    if ((flags & PyBUF_FORMAT) && array->dtype == BF16 && !process.bits_wanted) {
+        PyErr_SetString(PyExc_BufferError, "the buffer protocol has no letter for bf16");
         return -1;
     }
     Py_ssize_t itemsize = (Py_ssize_t)mlc_dtype_bytes(array->dtype);
@@ -277,7 +283,18 @@ static PyObject *array_address(PyObject *self, PyObject *unused)
     return check_alive((Array *)self) ? NULL : PyLong_FromVoidPtr(((Array *)self)->data);
 }
 
+/* NumPy asks for the buffer before __array__, and would take bf16 for u16: so only who asks for bits gets them. */
+static PyObject *array_bits(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    process.bits_wanted = true;
+    PyObject *view = PyMemoryView_FromObject(self);
+    process.bits_wanted = false;
+    return view;
+}
+
 static PyMethodDef array_methods[] = {
+    {"_bits", array_bits, METH_NOARGS, "A read-only memoryview; of bf16 its bits as unsigned integers."},
     {"is_deleted", array_is_deleted, METH_NOARGS, "Whether the array was donated to a call, which took over its memory."},
     {"_address", array_address, METH_NOARGS, "The address of the first element."},
     {NULL, NULL, 0, NULL},
@@ -393,7 +410,7 @@ static int loan_take(struct loan *loan, PyObject *object)
             return -1;
         }
     }
-    loan->dtype = bits ? 1 : buffer_dtype(&loan->view);
+    loan->dtype = bits ? BF16 : buffer_dtype(&loan->view);
     if (loan->dtype >= 0 && loan->view.ndim <= MLC_MAX_RANK)
         return 0;
     PyBuffer_Release(&loan->view);
@@ -982,15 +999,29 @@ static void executable_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* `array` itself where its memory is aligned as constants are, else a copy. New reference. */
+static Array *aligned(PyTypeObject *type, Array *array)
+{
+    if (check_alive(array))
+        return NULL;
+    if ((uintptr_t)array->data % MLC_ALIGNMENT == 0)
+        return (Array *)Py_NewRef((PyObject *)array);
+    Array *copy = array_shell(type, array->dtype, array->rank, array->shape, array->nbytes);
+    if (!copy || array_allocate(copy)) {
+        Py_XDECREF((PyObject *)copy);
+        return NULL;
+    }
+    memcpy(copy->data, array->data, (size_t)array->nbytes);
+    return copy;
+}
+
 /* The constant as an aligned array: itself where it is one, else a copy. New reference. */
 static Array *constant_array(PyTypeObject *type, PyObject *object)
 {
     struct loan loan;
 
-    if (is_array(object) && !check_alive((Array *)object) && (uintptr_t)((Array *)object)->data % MLC_ALIGNMENT == 0)
-        return (Array *)Py_NewRef(object);
-    if (PyErr_Occurred())
-        return NULL;
+    if (is_array(object))
+        return aligned(type, (Array *)object);
     if (loan_take(&loan, object)) {
         fail("ArgumentError", "a constant is no array");
         return NULL;

@@ -18,7 +18,11 @@ def interface() -> str:
 ffi = FFI()
 ffi.cdef(interface())
 ffi.set_source(
-    "mlc.runtime._rt", '#include "mlc.h"\n', include_dirs=[str(HEADER.parent)], libraries=["pthread"], py_limited_api=True
+    "mlc.runtime._rt",
+    '#include "mlc.h"\n',
+    include_dirs=[str(HEADER.parent)],
+    libraries=["pthread"],
+    py_limited_api=True,
 )
 
 if __name__ == "__main__":

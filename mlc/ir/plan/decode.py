@@ -110,9 +110,12 @@ class _Decoder:
 
     def size_terms(self) -> Size:
         total: Size = 0
-        for coefficient, factors in self.items(lambda: (self.i64(), self.items(lambda: self.pick(self.symbols, "symbol")))):
+        for coefficient, factors in self.items(self.term):
             total = total + (Dim({tuple(sorted(factors)): coefficient}) if factors else coefficient)
         return total
+
+    def term(self) -> tuple[int, list[Symbol]]:
+        return self.i64(), self.items(lambda: self.pick(self.symbols, "symbol"))
 
     def size(self) -> Size:
         return self.pick(self.sizes, "size")

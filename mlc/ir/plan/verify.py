@@ -51,7 +51,8 @@ def _check_values(plan: Plan) -> None:
             _require(bounds(extent)[1] >= 0, f"{value.name}: dimension {extent} is negative")
     for constant in plan.constants:
         _require(constant.type.is_static, f"constant {constant.name}: {constant.type} is not static")
-        _require(bounds(byte_size(constant.type))[1] < 1 << 63, f"constant {constant.name}: {constant.type} is too large")
+        nbytes = bounds(byte_size(constant.type))[1]
+        _require(nbytes < 1 << 63, f"constant {constant.name}: {constant.type} is too large")
     for name in (plan.name, *plan.kernels, *(v.name for v in (*plan.inputs, *plan.outputs, *plan.constants))):
         _require("\0" not in name, f"name {name!r} holds a NUL")
     _require(0 <= plan.arena_bytes <= MAX_BYTES, f"the arena's size {plan.arena_bytes}")

@@ -1,0 +1,1 @@
+"""Tests of the Plan, the C runtime and its binding."""

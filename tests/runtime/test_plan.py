@@ -1,0 +1,188 @@
+"""The Plan as data: round trip, text, verifier, and damaged bytes in Python and in C."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from dataclasses import replace
+
+import pytest
+from mlc.runtime._rt import ffi, lib
+
+from mlc.errors import ParseError, VerifyError
+from mlc.ir.dims import dim
+from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, decode, encode, verify_plan
+from mlc.ir.plan.encode import HEADER
+from mlc.ir.types import DTYPES, F32, TensorType
+
+from .plans import counter, place, stress, vector
+
+EMPTY = Plan("nothing", (), (), (), (), 0, 0, (), ())
+
+
+def c_accepts(data: bytes, n_kernels: int, n_constants: int) -> bool:
+    """Whether the C runtime makes a program of ``data``; it must say why not. Kernels are never called."""
+    program, text = ffi.new("struct mlc_program **"), ffi.new("char[256]")
+    kernels = [ffi.cast("mlc_kernel", 64)] * n_kernels
+    constants = [ffi.cast("void *", 64)] * n_constants
+    status = lib.mlc_program_create(data, len(data), kernels, n_kernels, constants, n_constants, program, text, 256)
+    assert (status == 0) == (program[0] != ffi.NULL)
+    assert status == 0 or ffi.string(text)
+    lib.mlc_program_destroy(program[0])
+    return bool(status == 0)
+
+
+def sealed(body: bytes) -> bytes:
+    """``body`` under a header that fits it, so that damage gets past the checksum."""
+    return HEADER.pack(b"MLCP", 1, HEADER.size + len(body), zlib.crc32(body), 0) + body
+
+
+def random_plan(rng: random.Random) -> Plan:
+    """Any shape of Plan that verifies, over all dtypes, with polynomial sizes."""
+    symbols = [dim(name, rng.randrange(3), 3 + rng.randrange(60)) for name in rng.sample(["a", "b", "größe"], 2)]
+    a, b = symbols
+    sizes = [a, b, a * b, a * 3 + 7, b * b * 2 + a, 5, 0, 1 << 20]
+    types = [TensorType(tuple(rng.choices(sizes, k=rng.randrange(4))), d) for d in rng.sample(list(DTYPES.values()), 4)]
+    inputs = [PlanInput("shapes", TensorType((a, b), F32)), *(PlanInput(f"x{i}", t) for i, t in enumerate(types))]
+    if rng.random() < 0.5:
+        inputs[1] = replace(inputs[1], donated_to=0)
+    outputs = tuple(PlanOutput(f"y{i}", t) for i, t in enumerate(types))
+    constants = (PlanConstant("c", TensorType((3, 4), rng.choice(list(DTYPES.values())))),)
+    places = [place("input"), place("output", 1), place("constant"), place("arena", 0, rng.randrange(1000))]
+    steps = [
+        Launch(
+            rng.randrange(2),
+            tuple(rng.choices(places, k=rng.randrange(5))),
+            tuple(rng.choices(sizes, k=rng.randrange(3))),
+            tuple((rng.choice(sizes), rng.randrange(1, 99)) for _ in range(rng.randrange(3))),
+            rng.random() < 0.5,
+            rng.random() < 0.5,
+            rng.choice(["", "model.py:3", "äöü"]),
+        )
+        for _ in range(rng.randrange(6))
+    ]
+    copy = Copy(place("arena", 0, 64), place("arena", 0, 512), rng.randrange(400), rng.random() < 0.5, "copy")
+    all_symbols = tuple(s for d in symbols for s in d.symbols)
+    return Plan("p", all_symbols, tuple(inputs), outputs, constants, 1024, 640, ("k0", "k1"), (*steps, copy))
+
+
+def test_round_trip() -> None:
+    rng = random.Random(1)
+    for plan in [EMPTY, stress(), counter(), *(random_plan(rng) for _ in range(200))]:
+        data = encode(plan)
+        assert decode(data) == plan
+        assert encode(decode(data)) == data
+        assert c_accepts(data, len(plan.kernels), len(plan.constants))
+
+
+def test_text() -> None:
+    assert str(stress()).splitlines() == [
+        "plan stress: arena 4096 bytes, scratch 64 bytes",
+        "  symbol n in 0..1024",
+        "  input0 x: f32[n]",
+        "  output0 y: f32[n]",
+        "  output1 doubled: f32[n]",
+        "  output2 total: f32[]",
+        "  constant0 c: f32[]",
+        "    0 scale(input0, arena+0) sizes [n, 16] tasks n/16  # double",
+        "    1 barrier; reverse_add(arena+0, constant0, output0) sizes [n, 16] tasks n/16  # reverse",
+        "    2 copy output1 <- arena+0, 4*n bytes  # keep",
+        "    3 barrier; serial total(output0, output2) sizes [n]  # total",
+        "    4 barrier; add_total(output0, output2) sizes [n, 16] tasks n/16  # add",
+    ]
+
+
+def with_step(step: Launch | Copy) -> Plan:
+    return replace(stress(), steps=(step,))
+
+
+BROKEN = {
+    "symbol m is no dimension": replace(stress(), symbols=(*stress().symbols, *dim("m", 1, 2).symbols)),
+    "two symbols have the same name": replace(stress(), symbols=stress().symbols * 2),
+    "names unknown symbols": replace(stress(), outputs=(PlanOutput("y", vector(dim("q", 1, 2))),)),
+    "constant c: f32[n] is not static": replace(stress(), constants=(PlanConstant("c", stress().inputs[0].type),)),
+    "donated to unknown output 7": replace(counter(), inputs=(replace(counter().inputs[0], donated_to=7),)),
+    "takes over two inputs": replace(counter(), inputs=tuple(replace(i, donated_to=0) for i in counter().inputs)),
+    "of another size": replace(counter(), outputs=(PlanOutput("next", vector(3)),)),
+    "the arena's size -1": replace(stress(), arena_bytes=-1),
+    "unknown kernel 5": with_step(Launch(5, ())),
+    "unknown buffer output3": with_step(Launch(0, (place("output", 3),))),
+    "unknown buffer heap0": with_step(Launch(0, (place("heap"),))),
+    "arena+5000 lies outside": with_step(Launch(0, (place("arena", 0, 5000),))),
+    "input0+-4 lies outside": with_step(Launch(0, (place("input", 0, -4),))),
+    "grain 0 is below 1": with_step(Launch(0, (), (), ((4, 0),))),
+    "output0 lie outside": with_step(Copy(place("output"), place("arena"), 4000)),
+    "constant0 is read-only": with_step(Copy(place("constant"), place("arena"), 4)),
+    "input0 is read-only": with_step(Copy(place("input"), place("arena"), 0)),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_verifier(message: str) -> None:
+    with pytest.raises(VerifyError) as caught:
+        verify_plan(BROKEN[message])
+    assert message in str(caught.value)
+
+
+def test_every_flipped_byte_is_found() -> None:
+    plan = stress()
+    data = encode(plan)
+    for at in range(len(data)):
+        damaged = data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :]
+        with pytest.raises(ParseError):
+            decode(damaged)
+        assert not c_accepts(damaged, len(plan.kernels), 1)
+
+
+def test_every_truncation_is_found() -> None:
+    plan = stress()
+    data = encode(plan)
+    for end in range(len(data)):
+        for damaged in (data[:end], sealed(data[HEADER.size : max(end, HEADER.size)])):
+            if damaged == data:
+                continue
+            with pytest.raises(ParseError):
+                decode(damaged)
+            assert not c_accepts(damaged, len(plan.kernels), 1)
+
+
+def test_damage_under_a_good_checksum_never_crashes() -> None:
+    """What Python accepts, C accepts as well; neither fails in any other way than by saying no."""
+    rng = random.Random(2)
+    bodies = [(p, encode(p)[HEADER.size :]) for p in (stress(), counter(), *(random_plan(rng) for _ in range(6)))]
+    accepted = 0
+    for _ in range(4000):
+        plan, body = rng.choice(bodies)
+        damaged = bytearray(body)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(len(damaged))
+            if rng.random() < 0.5:
+                damaged[at] = rng.choice([0, 1, 2, 0x7F, 0x80, 0xFF, damaged[at] ^ 1 << rng.randrange(8)])
+            else:
+                number = rng.choice([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 40])
+                struct.pack_into("<I", damaged, min(at, len(damaged) - 4), number)
+        data = sealed(bytes(damaged))
+        in_c = c_accepts(data, len(plan.kernels), len(plan.constants))
+        try:
+            decoded = decode(data)
+        except ParseError:
+            continue
+        accepted += 1
+        counts = len(decoded.kernels), len(decoded.constants)
+        assert in_c or counts != (len(plan.kernels), len(plan.constants)), decoded
+    assert 50 < accepted < 3000, accepted  # names and labels may change; most else is caught
+
+
+def test_other_versions_are_refused() -> None:
+    data = bytearray(encode(EMPTY))
+    data[4] = 9
+    with pytest.raises(ParseError, match="version is 9"):
+        decode(bytes(data))
+    assert not c_accepts(bytes(data), 0, 0)
+
+
+def test_bufferref_prints() -> None:
+    assert [str(BufferRef("input", 2)), str(BufferRef("output", 0, 8)), str(BufferRef("arena", 0))] == [
+        "input2", "output0+8", "arena+0",
+    ]  # fmt: skip
