@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .ir.dims import dim
     from .staging import jit
     from .tracing import ShapeDtype, scope
-    from .transforms import grad, jvp, value_and_grad, vjp
+    from .transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ _NAMES = {
     "jvp": "transforms",
     "load": "artifact",
     "scope": "tracing",
+    "stop_gradient": "transforms",
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ def every(node: Node) -> tuple[int, ...]:
 
 def weighted_sum(node: Node) -> Node:
     """A scalar that every element of ``node`` has its own weight in."""
-    size = int(np.prod([int(n) for n in node.shape]))
-    weights = np.cos(np.arange(size) * 1.7 + 0.3).reshape([int(n) for n in node.shape])
+    shape = [n for n in node.shape if isinstance(n, int)]
+    weights = np.cos(np.arange(prod(shape)) * 1.7 + 0.3).reshape(shape)
     return reduce_add(MULTIPLY(node, constant(weights, F64)), every(node))
 
 

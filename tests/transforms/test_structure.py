@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -83,11 +85,11 @@ def test_random_bits_have_no_tangent() -> None:
 def cube() -> object:
     """A composite x -> x³ with a rule of its own: the slope is scaled by 2, so that it is seen which rule was used."""
 
-    def tangents(operands, results, ts, options):  # type: ignore[no-untyped-def]
+    def tangents(operands: Any, results: Any, ts: Any, options: Any) -> list[Node]:
         (x,), (t,) = operands, ts
         return [g.MULTIPLY(t, g.MULTIPLY(g.full_like(x, options["scale"] * 3.0), g.MULTIPLY(x, x)))]
 
-    def cotangents(operands, results, cts, options):  # type: ignore[no-untyped-def]
+    def cotangents(operands: Any, results: Any, cts: Any, options: Any) -> list[Node]:
         return tangents(operands, results, cts, options)
 
     COMPOSITE_RULES["test.cube"] = CompositeRule(tangents)
