@@ -3,11 +3,14 @@
 from .builder import KernelBuilder
 from .data import Attribute, Instruction, Kernel, Loop, Memory, Statement, Value, VectorType, largest_id, walk
 from .index import Index, IndexLike, IndexVariable
+from .interpret import interpret_kernel
+from .parse import parse_kernel
 from .printer import print_kernel
 from .verify import verify_kernel
 from .writer import LoopScope, Writer
 
 __all__ = [
     "Attribute", "Index", "IndexLike", "IndexVariable", "Instruction", "Kernel", "KernelBuilder", "Loop", "LoopScope",
-    "Memory", "Statement", "Value", "VectorType", "Writer", "largest_id", "print_kernel", "verify_kernel", "walk",
+    "Memory", "Statement", "Value", "VectorType", "Writer", "interpret_kernel",
+    "largest_id", "parse_kernel", "print_kernel", "verify_kernel", "walk",
 ]  # fmt: skip

@@ -15,6 +15,14 @@ def verify_kernel(kernel: Kernel) -> None:
     _Verifier(kernel).run()
 
 
+class KernelError(VerifyError):
+    """A broken constraint, and the statement that breaks it where there is one."""
+
+    def __init__(self, message: str, where: Statement | None) -> None:
+        super().__init__(message)
+        self.where = where
+
+
 class _Verifier:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -101,7 +109,7 @@ class _Verifier:
         try:
             t = result_type(n.op, [v.type for v in n.operands], n.attribute, n.value.type)
         except VerifyError as error:
-            raise VerifyError(f"{error.message}\n  in {self.text(n)}") from None
+            raise KernelError(f"{error.message}\n  in {self.text(n)}", n) from None
         self.need(t == n.value.type, f"{n.op}: result is {t}, declared {n.value.type}", n)
         if n.op == "constant":
             bits = n.attribute if isinstance(n.attribute, tuple) else (n.attribute,) * t.lanes
@@ -112,7 +120,7 @@ class _Verifier:
     def access(self, n: Instruction) -> None:
         m = n.memory
         if m is None or self.memories.get(m.id) != m:
-            raise VerifyError(f"{n.op}: its memory is not the kernel's\n  in {self.text(n)}")
+            raise KernelError(f"{n.op}: its memory is not the kernel's\n  in {self.text(n)}", n)
         least = 0 if n.op == "load" else 1
         self.need(least <= len(n.operands) <= least + 1, f"{n.op}: wrong number of operands", n)
         self.need((n.op == "load") == isinstance(n.result, Value), f"{n.op}: wrong result", n)
@@ -145,7 +153,7 @@ class _Verifier:
 
     def need(self, condition: bool, message: str, where: Statement | None) -> None:
         if not condition:
-            raise VerifyError(message + ("" if where is None else f"\n  in {self.text(where)}"))
+            raise KernelError(message + ("" if where is None else f"\n  in {self.text(where)}"), where)
 
     def text(self, where: Statement) -> str:
         name = f"{self.kernel.name}: "
