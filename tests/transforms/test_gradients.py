@@ -40,7 +40,10 @@ class Layer(NamedTuple):
 def test_a_network() -> None:
     """Gradients have the parameters' tree; the formulas are written out in NumPy."""
     random = np.random.default_rng(0)
-    params: Any = {"hidden": Layer(random.normal(size=(3, 4)), random.normal(size=4)), "out": [random.normal(size=4), None]}
+    params: Any = {
+        "hidden": Layer(random.normal(size=(3, 4)), random.normal(size=4)),
+        "out": [random.normal(size=4), None],
+    }
     x, y = random.normal(size=(5, 3)), random.normal(size=5)
 
     def loss(p: Any, x: Any, y: Any) -> Any:

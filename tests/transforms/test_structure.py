@@ -239,3 +239,13 @@ def test_symbolic_sizes() -> None:
     slope = 1 - np.tanh(a @ b) ** 2
     np.testing.assert_allclose(got[0], slope @ b.T)
     np.testing.assert_allclose(got[1], a.T @ slope)
+
+
+def test_gradients_of_a_matrix_product_need_no_transpose() -> None:
+    table = Table()
+    with table.active():
+        x, w = table.parameter(TensorType((5, 3), F64)), table.parameter(TensorType((3, 2), F64))
+        y = g.dot_general(x, w, (1,), (0,))
+        found = vjp([y], [x, w])([y])
+        ops = {n.op.name for n in g.reachable([f for f in found if f is not None])}
+    assert ops == {"parameter", "dot_general"}
