@@ -77,7 +77,7 @@ int mlc_pool_create(struct mlc_pool *pool, int threads)
 {
     memset(pool, 0, sizeof *pool);
     pool->threads = threads;
-    pool->spins = threads <= mlc_cpu_count() ? SPINS : 0;
+    pool->spins = threads > 1 && threads <= mlc_cpu_count() ? SPINS : 0;
     pool->owner = getpid();
     pool->workers = calloc((size_t)threads, sizeof *pool->workers);
     return pool->workers ? 0 : -ENOMEM;
