@@ -60,7 +60,7 @@ class Array(ArrayBase, Value):
 
         return TensorType(self.shape, self.dtype)
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         view = _numpy_view(self)
         if dtype is not None and view.dtype != dtype:
             if copy is False:

@@ -1,7 +1,7 @@
 """Types of runtime/binding/array.c."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 A = TypeVar("A", bound=ArrayBase)
 
@@ -30,7 +30,7 @@ class Executable:
         keep_alive: object,
         array_type: type[ArrayBase],
     ) -> None: ...
-    def __call__(self, leaves: Sequence[object], /) -> list[ArrayBase]: ...
+    def __call__(self, leaves: Sequence[object], /) -> list[Any]: ...
 
 def from_buffer(array_type: type[A], buffer: object, copy: bool, /) -> A: ...
 def set_num_threads(threads: int, /) -> None: ...

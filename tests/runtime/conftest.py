@@ -13,7 +13,9 @@ import pytest
 from mlc.runtime import Executable
 
 from mlc.array import Array
+from mlc.ir.dims import evaluate_size
 from mlc.ir.plan import Plan, encode
+from mlc.ir.types import TensorType
 
 from .plans import CONSTANT, KERNELS
 
@@ -36,6 +38,10 @@ def kernels(cc: str, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+def concrete_shape(tensor: TensorType) -> tuple[int, ...]:
+    return tuple(evaluate_size(n, {}) for n in tensor.shape)
+
+
 def addresses(library: ctypes.CDLL) -> list[int]:
     return [ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in KERNELS]
 
@@ -45,7 +51,7 @@ def load(kernels: ctypes.CDLL) -> Load:
     """Turns a Plan over KERNELS into an Executable; its constants are all CONSTANT."""
 
     def make(plan: Plan) -> Executable:
-        constants = [np.full(c.type.shape, CONSTANT, c.type.dtype.numpy) for c in plan.constants]
+        constants = [np.full(concrete_shape(c.type), CONSTANT, c.type.dtype.numpy) for c in plan.constants]
         return Executable(encode(plan), addresses(kernels), constants, kernels, Array)
 
     return make

@@ -108,7 +108,7 @@ def test_views_are_read_only_and_keep_the_memory() -> None:
 
 def test_pins_follow_the_views() -> None:
     array = asarray([1.0, 2.0])
-    first, second = np.asarray(array), memoryview(array)  # type: ignore[arg-type]
+    first, second = np.asarray(array), memoryview(array)
     assert array.pinned
     del first
     assert array.pinned
@@ -126,7 +126,7 @@ def test_dlpack() -> None:
 
 
 def test_memoryview_has_shape_and_strides() -> None:
-    view = memoryview(asarray(np.zeros((2, 3, 4), np.int16)))  # type: ignore[arg-type]
+    view = memoryview(asarray(np.zeros((2, 3, 4), np.int16)))
     assert (view.shape, view.strides, view.format, view.readonly) == ((2, 3, 4), (24, 8, 2), "h", True)
 
 

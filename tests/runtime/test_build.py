@@ -25,7 +25,7 @@ STRICT = ["-Wall", "-Wextra", "-Werror", f"-I{header().parent}"]
 
 def test_the_object_needs_libc_only(cc: str, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(PROGRAM)
-    command = [cc, "-std=c11", *STRICT, "main.c", runtime_object(), "-o", "main"]
+    command = [cc, "-std=c11", *STRICT, "main.c", str(runtime_object()), "-o", "main"]
     subprocess.run(command, cwd=tmp_path, check=True)
     subprocess.run([tmp_path / "main"], check=True)
 
@@ -42,7 +42,7 @@ def test_the_object_links_into_a_library_without_a_compiler(tmp_path: Path) -> N
 
 def test_the_sources_compile_alone(cc: str, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(PROGRAM)
-    command = [cc, "-std=c11", "-O1", *STRICT, "-pthread", "main.c", *sources(), "-o", "main"]
+    command = [cc, "-std=c11", "-O1", *STRICT, "-pthread", "main.c", *map(str, sources()), "-o", "main"]
     subprocess.run(command, cwd=tmp_path, check=True)
     subprocess.run([tmp_path / "main"], check=True)
 

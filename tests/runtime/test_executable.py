@@ -36,8 +36,8 @@ def executable(plan: Plan) -> Executable:
     return Executable(encode(plan), [], [], None, Array)
 
 
-def values(arrays: list[object]) -> list[object]:
-    return [a.tolist() for a in arrays]  # type: ignore[attr-defined]
+def values(arrays: list[Array]) -> list[object]:
+    return [a.tolist() for a in arrays]
 
 
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 100, BOUND])
@@ -57,7 +57,7 @@ def test_every_dtype_and_rank(dtype: DType, shape: tuple[int, ...]) -> None:
     call = executable(identity(TensorType(shape, dtype)))
     for leaf in (host, asarray(host)):
         (out,) = call([leaf])
-        assert (out.shape, out.dtype) == (shape, dtype)  # type: ignore[attr-defined]
+        assert (out.shape, out.dtype) == (shape, dtype)
         np.testing.assert_array_equal(np.asarray(out), host)
 
 
@@ -84,7 +84,7 @@ def test_python_numbers_are_scalars() -> None:
 
 
 X = np.ones(4, np.float32)
-WRONG = {
+WRONG: dict[str, tuple[type[MlcError], list[object]]] = {
     "counter: it takes 2 inputs, 1 were given": (ArgumentError, [X]),
     "counter: input other: expected f32[n], got f64[4]": (DTypeError, [X, np.ones(4)]),
     "counter: input state: expected f32[n], got f32[4,1]; the number of axes differs": (ShapeError, [X[:, None], X]),
@@ -122,7 +122,7 @@ def test_donated_memory_becomes_the_output(load: Load) -> None:
         before = state
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            (state,) = call([state, np.zeros(100, np.float32)])  # type: ignore[assignment]
+            (state,) = call([state, np.zeros(100, np.float32)])
         assert before.is_deleted()
         assert state._address() == address
     assert state.tolist() == [5.0] * 100
@@ -139,7 +139,7 @@ def test_a_deleted_array_says_so(load: Load) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with pytest.raises(MlcError, match="donated"):
-                use(state)  # type: ignore[arg-type]
+                use(state)
     with pytest.raises(DeletedError, match=r"input state: this array .*donated"):
         call([state, X])
 
