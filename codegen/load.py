@@ -14,7 +14,7 @@ _lock = threading.Lock()
 
 
 def load_object(object_bytes: bytes) -> LoadedObject:
-    """Links an object into this process; it may use no symbol that it does not define.
+    """Links an object into this process. Objects of kernels use no symbol that they do not define.
 
     Raises InternalError for bytes that are no object of this machine.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ class Native:
     def __init__(self, kernels: Sequence[Kernel], target: Target) -> None:
         self.kernels = {k.name: k for k in kernels}
         self.text = emit_llvm([lower_kernel(k, target) for k in kernels], target)
-        self.object = load_object(compile_object(self.text, target))
+        code = compile_object(self.text, target)
+        assert not undefined_symbols(code)
+        self.object = load_object(code)
 
     def run(self, name: str, buffers: Sequence[Array], sizes: Sequence[int] = (), cuts: Sequence[int] = ()) -> None:
         """In place; ``cuts`` splits the iterations into several calls."""
@@ -47,6 +50,21 @@ class Native:
 
 def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int] = (), target: Target | None = None) -> None:
     Native([kernel], target or host_target()).run(kernel.name, buffers, sizes)
+
+
+def undefined_symbols(code: bytes) -> set[str]:
+    """Names that a 64-bit ELF object uses and does not define."""
+    (sections,), (count,) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<H", code, 60)
+    headers = [struct.unpack_from("<IIQQQQIIQQ", code, sections + 64 * k) for k in range(count)]
+    names: set[str] = set()
+    for _, kind, _, _, offset, size, link, _, _, _ in headers:
+        if kind == 2:  # the symbol table; its strings are in section ``link``
+            for at in range(offset + 24, offset + size, 24):
+                name, _, _, section, _, _ = struct.unpack_from("<IBBHQQ", code, at)
+                start = headers[link][4] + name
+                if section == 0:
+                    names.add(code[start : code.index(b"\0", start)].decode())
+    return names
 
 
 def ulps(result: Array, expected: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
