@@ -36,6 +36,12 @@ class DType:
         return self.kind in ("int", "uint")
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer type."""
+        low = -(1 << (self.bits - 1)) if self.kind == "int" else 0
+        return low, low + (1 << self.bits) - 1
+
+    @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype; bf16 is ml_dtypes' and imported on first use."""
         if self.name == "bf16":

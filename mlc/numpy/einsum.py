@@ -74,11 +74,10 @@ def _join(lhs: Term, rhs: Term, kept: set[str]) -> Term:
     (left, x), (right, y) = lhs, rhs
     shared = [c for c in left if c in right]
     for c in shared:
-        i, j = left.index(c), right.index(c)
-        if x.shape[i] != y.shape[j]:
+        if x.shape[left.index(c)] != y.shape[right.index(c)]:
             raise ShapeError(
                 f"einsum: sizes of {c!r} differ: lhs {left!r} is {x.type}, rhs {right!r} is {y.type};\n"
-                f"lhs axis {i} has {x.shape[i]}, rhs axis {j} has {y.shape[j]}"
+                f"lhs axis {left.index(c)} has {x.shape[left.index(c)]}, rhs axis {right.index(c)} has {y.shape[right.index(c)]}"
             )
     batch = [c for c in shared if c in kept]
     summed = [c for c in shared if c not in kept]

@@ -83,10 +83,8 @@ def _plain(item: object) -> Item:
     try:
         return int(item.__index__())  # type: ignore[attr-defined]
     except AttributeError:
-        raise UnsupportedError(
-            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
-            hint="int(i) rounds a number toward zero",
-        ) from None
+        raise UnsupportedError(f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
+                               hint="floats index nothing: int(i) rounds toward zero") from None  # fmt: skip
 
 
 def _bound(n: Any) -> Size | None:

@@ -11,7 +11,7 @@ from ...errors import DTypeError, ShapeError
 from ..dims import Size, size_product
 from ..types import TensorType, ValueType
 from .node import Node
-from .op import Array, declare
+from .op import Array, Op, declare, dtype_cast
 from .shape import TRANSPOSE, inverse_permutation
 from .typing import require_axes, require_kind, tensor
 
@@ -41,6 +41,10 @@ def _infer(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorT
                     f"dot_general: {word} dimensions differ: lhs is {lhs}, rhs is {rhs};\n"
                     f"lhs axis {i} has {lhs.shape[i]}, rhs axis {j} has {rhs.shape[j]}"
                 )
+    for operand, side in ((lhs, "lhs"), (rhs, "rhs")):
+        both = set(attributes[f"{side}_contracting"]) & set(attributes[f"{side}_batch"])
+        if both:
+            raise ShapeError(f"dot_general: {side} axes {sorted(both)} of {operand} are named twice")
     return lhs.with_shape((
         *(lhs.shape[i] for i in attributes["lhs_batch"]),
         *(lhs.shape[i] for i in free_axes(lhs.rank, attributes["lhs_batch"], attributes["lhs_contracting"])),
@@ -66,7 +70,7 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, y: Array) -> Array:
             y.astype(kind),
             optimize=bool(x.size and y.size),
         )
-        return np.asarray(total).astype(node.dtype.numpy)
+        return dtype_cast(total, node)
 
 
 def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node | None]:
@@ -84,10 +88,9 @@ def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node 
         partner = dict(zip(a["rhs_contracting"], a["lhs_contracting"], strict=True))
         position = (*a["lhs_batch"], *left_free, *(partner[j] for j in sorted(a["rhs_contracting"])))
         return (_permute(out, position), None)
-    out = dot_general(lhs, ct, left_free, ct_left, a["lhs_batch"], ct_batch)
-    # axes of out: batch, lhs contracting (ascending), rhs free -> where each stands in rhs
+    out = dot_general(ct, lhs, ct_left, left_free, ct_batch, a["lhs_batch"])
     partner = dict(zip(a["lhs_contracting"], a["rhs_contracting"], strict=True))
-    position = (*a["rhs_batch"], *(partner[i] for i in sorted(a["lhs_contracting"])), *right_free)
+    position = (*a["rhs_batch"], *right_free, *(partner[i] for i in sorted(a["lhs_contracting"])))
     return (None, _permute(out, position))
 
 
@@ -102,10 +105,11 @@ def _flops(node: Node) -> Size:
     return node.tensor.size * size_product(lhs.shape[i] for i in node["lhs_contracting"]) * 2
 
 
-DOT_GENERAL = declare(
+DOT_GENERAL: Op = declare(
     "dot_general", operands=2, infer=_infer, evaluate=_evaluate,
     attributes=("lhs_contracting", "rhs_contracting", "lhs_batch", "rhs_batch"),
-    jvp=(lambda t, n: DOT_GENERAL(t, n.operands[1], **n.attributes), lambda t, n: DOT_GENERAL(n.operands[0], t, **n.attributes)),
+    jvp=(lambda t, n: DOT_GENERAL(t, n.operands[1], **n.attributes),
+         lambda t, n: DOT_GENERAL(n.operands[0], t, **n.attributes)),
     transpose=_transpose, flops=_flops)  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ...errors import DTypeError, ShapeError
 from ..dims import Size
 from ..types import BOOL, DType, TensorType, ValueType
 from .node import Node
-from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, refuse
+from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, refuse, round_to
 from .typing import elementwise, predicate, require_dtype, same_types, tensor
 
 ARITHMETIC = ("float", "int", "uint")
@@ -49,7 +49,8 @@ def _binary(name: str, function: Callable[[Array, Array], Any], jvp: tuple[Tange
             kinds: Sequence[str] = ARITHMETIC, *, commutative: bool = False, exact: bool = True,
             transpose: Any = None) -> Op:  # fmt: skip
     return declare(name, operands=2, infer=elementwise(name, kinds), evaluate=(_plain if exact else _precise)(function),
-                   jvp=jvp, transpose=transpose, flops=per_element(1), elementwise=True, commutative=commutative)  # fmt: skip
+                   jvp=jvp, transpose=transpose, flops=per_element(1), elementwise=True,
+                   commutative=commutative)  # fmt: skip
 
 
 def full_like(node: Node, value: float) -> Node:
@@ -95,7 +96,8 @@ def _shift(
 
 def _logical_right(x: Array, y: Array) -> Array:
     unsigned = np.dtype(f"u{x.dtype.itemsize}")
-    return (x.view(unsigned) >> y.view(unsigned)).view(x.dtype)
+    shifted: Array = x.view(unsigned) >> y.view(unsigned)
+    return shifted.view(x.dtype)
 
 
 def _round_even(x: Array) -> Array:
@@ -112,23 +114,23 @@ def _erf(x: Array) -> Array:
     return np.vectorize(erf, otypes=[np.float64])(x) if x.size else x
 
 
-ADD = _binary("add", lambda x, y: x | y if x.dtype == bool else x + y, (lambda t, n: t, lambda t, n: t),
+ADD: Op = _binary("add", lambda x, y: x | y if x.dtype == bool else x + y, (lambda t, n: t, lambda t, n: t),
               ("float", "int", "uint", "bool"), commutative=True, transpose=lambda ct, n, linear: (ct, ct))  # fmt: skip
-SUBTRACT = _binary("subtract", np.subtract, (lambda t, n: t, lambda t, n: NEGATE(t)),
+SUBTRACT: Op = _binary("subtract", np.subtract, (lambda t, n: t, lambda t, n: NEGATE(t)),
                    transpose=lambda ct, n, linear: (ct, NEGATE(ct)))  # fmt: skip
-MULTIPLY = _binary(
+MULTIPLY: Op = _binary(
     "multiply", lambda x, y: x & y if x.dtype == bool else x * y,
     (lambda t, n: MULTIPLY(t, n.operands[1]), lambda t, n: MULTIPLY(n.operands[0], t)),
     ("float", "int", "uint", "bool"), commutative=True,
     transpose=lambda ct, n, linear: (
         (MULTIPLY(ct, n.operands[1]), None) if linear[0] else (None, MULTIPLY(n.operands[0], ct))),
 )  # fmt: skip
-DIVIDE = _binary(
+DIVIDE: Op = _binary(
     "divide", _divide,
     (lambda t, n: DIVIDE(t, n.operands[1]), lambda t, n: NEGATE(DIVIDE(MULTIPLY(t, n), n.operands[1]))),
     transpose=lambda ct, n, linear: (DIVIDE(ct, n.operands[1]), None),
 )  # fmt: skip
-REMAINDER = _binary(
+REMAINDER: Op = _binary(
     "remainder", _remainder,
     (lambda t, n: t, lambda t, n: NEGATE(MULTIPLY(t, truncate(DIVIDE(n.operands[0], n.operands[1]))))),
 )  # fmt: skip
@@ -150,9 +152,9 @@ def _choose(index: int, direction: str) -> TangentRule:
     return rule
 
 
-MAXIMUM = _binary("maximum", np.maximum, (_choose(0, "GT"), _choose(1, "GT")),
+MAXIMUM: Op = _binary("maximum", np.maximum, (_choose(0, "GT"), _choose(1, "GT")),
                   ("float", "int", "uint", "bool"), commutative=True)  # fmt: skip
-MINIMUM = _binary("minimum", np.minimum, (_choose(0, "LT"), _choose(1, "LT")),
+MINIMUM: Op = _binary("minimum", np.minimum, (_choose(0, "LT"), _choose(1, "LT")),
                   ("float", "int", "uint", "bool"), commutative=True)  # fmt: skip
 
 
@@ -175,54 +177,58 @@ def _power_exponent_tangent(t: Node, n: Node) -> Node:
     return MULTIPLY(t, MULTIPLY(LOG(positive), n))
 
 
-POWER = _binary("power", lambda x, y: _integer_power(x, y) if x.dtype.kind in "iu" else np.power(x, y),
+POWER: Op = _binary("power", lambda x, y: _integer_power(x, y) if x.dtype.kind in "iu" else np.power(x, y),
                 (_power_base_tangent, _power_exponent_tangent), exact=False)  # fmt: skip
-AND = _binary("and", np.bitwise_and, (None, None), BITS, commutative=True)
-OR = _binary("or", np.bitwise_or, (None, None), BITS, commutative=True)
-XOR = _binary("xor", np.bitwise_xor, (None, None), BITS, commutative=True)
-SHIFT_LEFT = _binary("shift_left", _shift(np.left_shift, np.zeros_like), (None, None), ("int", "uint"))
-SHIFT_RIGHT_LOGICAL = _binary(
+AND: Op = _binary("and", np.bitwise_and, (None, None), BITS, commutative=True)
+OR: Op = _binary("or", np.bitwise_or, (None, None), BITS, commutative=True)
+XOR: Op = _binary("xor", np.bitwise_xor, (None, None), BITS, commutative=True)
+SHIFT_LEFT: Op = _binary("shift_left", _shift(np.left_shift, np.zeros_like), (None, None), ("int", "uint"))
+SHIFT_RIGHT_LOGICAL: Op = _binary(
     "shift_right_logical", _shift(_logical_right, np.zeros_like), (None, None), ("int", "uint")
 )
-SHIFT_RIGHT_ARITHMETIC = _binary(
+SHIFT_RIGHT_ARITHMETIC: Op = _binary(
     "shift_right_arithmetic",
-    _shift(lambda x, y: _signed(x) >> _signed(y), lambda x: np.where(_signed(x) < 0, -1, 0)), (None, None), ("int", "uint"))  # fmt: skip
+    _shift(lambda x, y: _signed(x) >> _signed(y), lambda x: np.where(_signed(x) < 0, -1, 0)),
+    (None, None), ("int", "uint"))  # fmt: skip
 
 
 def _signed(x: Array) -> Array:
     return x.view(np.dtype(f"i{x.dtype.itemsize}"))
 
 
-NEGATE = _unary("negate", np.negative, lambda t, n: NEGATE(t), ARITHMETIC, exact=True,
+NEGATE: Op = _unary("negate", np.negative, lambda t, n: NEGATE(t), ARITHMETIC, exact=True,
                 transpose=lambda ct, n, linear: (NEGATE(ct),))  # fmt: skip
-ABS = _unary("abs", np.abs, lambda t, n: MULTIPLY(t, SIGN(n.operands[0])), ARITHMETIC, exact=True)
-SIGN = _unary("sign", np.sign, None, ARITHMETIC, exact=True)
-FLOOR = _unary("floor", np.floor, None, exact=True)
-CEIL = _unary("ceil", np.ceil, None, exact=True)
-ROUND_NEAREST_EVEN = _unary("round_nearest_even", _round_even, None, exact=True)
-NOT = _unary("not", np.invert, None, BITS, exact=True)
-POPCNT = _unary("popcnt", np.bitwise_count, None, ("int", "uint"), exact=True)
-EXPONENTIAL = _unary("exponential", np.exp, lambda t, n: MULTIPLY(t, n), flops=8)
-EXPONENTIAL_MINUS_ONE = _unary(
+ABS: Op = _unary("abs", np.abs, lambda t, n: MULTIPLY(t, SIGN(n.operands[0])), ARITHMETIC, exact=True)
+SIGN: Op = _unary("sign", np.sign, None, ARITHMETIC, exact=True)
+FLOOR: Op = _unary("floor", np.floor, None, exact=True)
+CEIL: Op = _unary("ceil", np.ceil, None, exact=True)
+ROUND_NEAREST_EVEN: Op = _unary("round_nearest_even", _round_even, None, exact=True)
+NOT: Op = _unary("not", np.invert, None, BITS, exact=True)
+POPCNT: Op = _unary("popcnt", lambda x: np.bitwise_count(x.view(f"u{x.dtype.itemsize}")), None, ("int", "uint"),
+                    exact=True)  # fmt: skip
+EXPONENTIAL: Op = _unary("exponential", np.exp, lambda t, n: MULTIPLY(t, n), flops=8)
+EXPONENTIAL_MINUS_ONE: Op = _unary(
     "exponential_minus_one", np.expm1, lambda t, n: MULTIPLY(t, ADD(n, full_like(n, 1.0))), flops=10)  # fmt: skip
-LOG = _unary("log", np.log, lambda t, n: DIVIDE(t, n.operands[0]), flops=10)
-LOG_PLUS_ONE = _unary(
+LOG: Op = _unary("log", np.log, lambda t, n: DIVIDE(t, n.operands[0]), flops=10)
+LOG_PLUS_ONE: Op = _unary(
     "log_plus_one", np.log1p, lambda t, n: DIVIDE(t, ADD(n.operands[0], full_like(t, 1.0))), flops=10)  # fmt: skip
-TANH = _unary("tanh", np.tanh, lambda t, n: MULTIPLY(t, SUBTRACT(full_like(n, 1.0), MULTIPLY(n, n))), flops=12)
-LOGISTIC = _unary(
+TANH: Op = _unary("tanh", np.tanh, lambda t, n: MULTIPLY(t, SUBTRACT(full_like(n, 1.0), MULTIPLY(n, n))), flops=12)
+LOGISTIC: Op = _unary(
     "logistic", _logistic, lambda t, n: MULTIPLY(t, MULTIPLY(n, SUBTRACT(full_like(n, 1.0), n))), flops=10)  # fmt: skip
-SQRT = _unary("sqrt", np.sqrt, lambda t, n: DIVIDE(MULTIPLY(t, full_like(n, 0.5)), n))
-RSQRT = _unary("rsqrt", lambda x: 1 / np.sqrt(x),
+SQRT: Op = _unary("sqrt", np.sqrt, lambda t, n: DIVIDE(MULTIPLY(t, full_like(n, 0.5)), n))
+RSQRT: Op = _unary("rsqrt", lambda x: 1 / np.sqrt(x),
                lambda t, n: MULTIPLY(t, MULTIPLY(full_like(n, -0.5), DIVIDE(n, n.operands[0]))), flops=2)  # fmt: skip
-SINE = _unary("sine", np.sin, lambda t, n: MULTIPLY(t, COSINE(n.operands[0])), flops=12)
-COSINE = _unary("cosine", np.cos, lambda t, n: NEGATE(MULTIPLY(t, SINE(n.operands[0]))), flops=12)
-TAN = _unary("tan", np.tan, lambda t, n: MULTIPLY(t, ADD(full_like(n, 1.0), MULTIPLY(n, n))), flops=14)
-ERF = _unary(
+SINE: Op = _unary("sine", np.sin, lambda t, n: MULTIPLY(t, COSINE(n.operands[0])), flops=12)
+COSINE: Op = _unary("cosine", np.cos, lambda t, n: NEGATE(MULTIPLY(t, SINE(n.operands[0]))), flops=12)
+TAN: Op = _unary("tan", np.tan, lambda t, n: MULTIPLY(t, ADD(full_like(n, 1.0), MULTIPLY(n, n))), flops=14)
+ERF: Op = _unary(
     "erf", _erf,
     lambda t, n: MULTIPLY(t, MULTIPLY(full_like(n, 1.1283791670955126),
-                                      EXPONENTIAL(NEGATE(MULTIPLY(n.operands[0], n.operands[0]))))), flops=12)  # fmt: skip
-IS_FINITE = declare("is_finite", operands=1, infer=predicate("is_finite", ("float",)),
-                    evaluate=lambda n, shape, x: np.isfinite(x), jvp=(None,), flops=per_element(1), elementwise=True)  # fmt: skip
+                                      EXPONENTIAL(NEGATE(MULTIPLY(n.operands[0], n.operands[0]))))),
+    flops=12)  # fmt: skip
+IS_FINITE: Op = declare("is_finite", operands=1, infer=predicate("is_finite", ("float",)),
+                    evaluate=lambda n, shape, x: np.isfinite(x), jvp=(None,), flops=per_element(1),
+                    elementwise=True)  # fmt: skip
 
 _COMPARE = {
     "EQ": np.equal,
@@ -240,8 +246,13 @@ def _infer_compare(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
     return same_types("compare", operands).with_dtype(BOOL)
 
 
-COMPARE = declare("compare", operands=2, infer=_infer_compare, attributes=("direction",),
-                  evaluate=lambda n, shape, x, y: _COMPARE[n["direction"]](x, y),
+def _compare(node: Node, shape: tuple[int, ...], x: Array, y: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(_COMPARE[node["direction"]](x, y))
+
+
+COMPARE: Op = declare("compare", operands=2, infer=_infer_compare, attributes=("direction",),
+                  evaluate=_compare,
                   jvp=(None, None), flops=per_element(1), elementwise=True)  # fmt: skip
 
 
@@ -257,9 +268,10 @@ def _zeros_like(node: Node) -> Node:
     return full_like(node, 0.0)
 
 
-SELECT = declare(
+SELECT: Op = declare(
     "select", operands=3, infer=_infer_select, evaluate=lambda n, shape, p, x, y: np.where(p, x, y),
-    jvp=(None, lambda t, n: SELECT(n.operands[0], t, _zeros_like(t)), lambda t, n: SELECT(n.operands[0], _zeros_like(t), t)),
+    jvp=(None, lambda t, n: SELECT(n.operands[0], t, _zeros_like(t)),
+         lambda t, n: SELECT(n.operands[0], _zeros_like(t), t)),
     transpose=lambda ct, n, linear: (
         None, SELECT(n.operands[0], ct, _zeros_like(ct)), SELECT(n.operands[0], _zeros_like(ct), ct)),
     flops=per_element(1), elementwise=True,
@@ -273,7 +285,7 @@ def _clamp_tangent(t: Node, n: Node) -> Node:
 
 
 _BOUND = refuse("the bounds are differentiated by maximum(minimum(x, high), low) only")
-CLAMP = declare("clamp", operands=3, infer=elementwise("clamp", ARITHMETIC),
+CLAMP: Op = declare("clamp", operands=3, infer=elementwise("clamp", ARITHMETIC),
                 evaluate=_plain(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
                 jvp=(_BOUND, _clamp_tangent, _BOUND), flops=per_element(2), elementwise=True)  # fmt: skip
 
@@ -286,15 +298,16 @@ def saturating_cast(x: Array, dtype: DType) -> Array:
     """Convert as XLA does: floats to integers truncate and saturate, NaN gives 0; integers wrap."""
     with np.errstate(all="ignore"):
         if x.dtype.kind in "iub" or not dtype.is_integer:
-            return np.asarray(x).astype(dtype.numpy)
-        info = np.iinfo(dtype.numpy)
+            return round_to(np.asarray(x), dtype)
+        low, high = dtype.limits
         wide = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
-        inside = (wide > float(info.min) - 1) & (wide < float(info.max) + (0 if dtype.bits == 64 else 1))
+        inside = (wide > float(low) - 1) & (wide < float(high) + (0 if dtype.bits == 64 else 1))
         cast = np.where(inside, wide, 0).astype(dtype.numpy)
-        return np.where(inside, cast, np.where(wide > 0, info.max, info.min)).astype(dtype.numpy)
+        edge = np.where(wide > 0, np.array(high, dtype.numpy), np.array(low, dtype.numpy))
+        return np.where(inside, cast, edge).astype(dtype.numpy)
 
 
-CONVERT = declare(
+CONVERT: Op = declare(
     "convert", operands=1, infer=_infer_convert, attributes=("dtype",),
     evaluate=lambda n, shape, x: saturating_cast(x, n.dtype),
     jvp=(lambda t, n: CONVERT(t, dtype=n.dtype),),
@@ -312,7 +325,7 @@ def _infer_bitcast(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
     return operand.with_dtype(dtype)
 
 
-BITCAST_CONVERT = declare("bitcast_convert", operands=1, infer=_infer_bitcast, attributes=("dtype",),
+BITCAST_CONVERT: Op = declare("bitcast_convert", operands=1, infer=_infer_bitcast, attributes=("dtype",),
                           evaluate=lambda n, shape, x: np.ascontiguousarray(x).view(n.dtype.numpy).reshape(x.shape),
                           jvp=(None,), flops=no_flops, elementwise=True)  # fmt: skip
 

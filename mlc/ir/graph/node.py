@@ -1,8 +1,8 @@
 """Nodes, the table that interns them, and graphs: the data of the graph language.
 
-A node is immutable and interned: building the same operation on the same operands twice gives the same object, so common
-subexpressions are free and "unchanged" is ``is``. A table belongs to one trace and holds every node of it, with the user's
-locations beside them; transformations add nodes to the same table.
+A node is immutable and interned: building the same operation on the same operands twice gives the same object, so
+common subexpressions are free and "unchanged" is ``is``. A table belongs to one trace and holds every node of it, with
+the user's locations beside them; transformations add nodes to the same table.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ Locations = tuple[Location, ...]  # ordered, without repetition; cost goes to th
 class Literal:
     """The value of a constant: a read-only C-contiguous array and its element type.
 
-    Small literals are equal when their dtype, shape and bytes are (so 0.0, -0.0, NaNs, 1 and True all differ); large ones
-    when they share a buffer.
+    Small literals are equal when their dtype, shape and bytes are (so 0.0, -0.0, NaNs, 1 and True all differ); large
+    ones when they share a buffer.
     """
 
     __slots__ = ("_digest", "array", "dtype", "key")
@@ -98,8 +98,8 @@ def is_large(literal: Literal) -> bool:
 class Node:
     """One operation of a graph and its result; made by ``Op.__call__`` or ``Table.make``, never changed.
 
-    Identity is op, operands, type, attributes (with regions), device, sharding, layout and remat id; ``uid`` numbers the
-    nodes of a table in order of creation, so that sorting by it is a topological order.
+    Identity is op, operands, type, attributes (with regions), device, sharding, layout and remat id; ``uid`` numbers
+    the nodes of a table in order of creation, so that sorting by it is a topological order.
     """
 
     __slots__ = (
@@ -213,7 +213,7 @@ class Table:
         return self.make(PARAMETER, (), type, {"id": self._next, "name": name})
 
     def rebuild(self, node: Node, operands: Sequence[Node], **attributes: object) -> Node:
-        """``node`` with other operands (of the same types) and changed attributes; ``node`` itself where nothing changed."""
+        """``node`` with other operands (of the same types) and attributes; ``node`` itself where nothing changed."""
         if not attributes and all(a is b for a, b in zip(node.operands, operands, strict=True)):
             return node
         return self.make(
@@ -304,7 +304,7 @@ class Graph:
 
     @property
     def fingerprint(self) -> str:
-        """A digest equal for graphs that compute the same by the same operations, whatever their table and locations."""
+        """A digest equal for graphs that compute the same by the same operations, in any table, at any locations."""
         if self._fingerprint is None:
             self._fingerprint = _digest(self)
         return self._fingerprint

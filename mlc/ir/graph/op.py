@@ -1,6 +1,7 @@
 """The op table: one row an op says how it is typed, what it means, how it differentiates and what it costs.
 
-Names and semantics are StableHLO's (https://openxla.org/stablehlo/spec). Calling a row builds a node in the active table.
+Names and semantics are StableHLO's (https://openxla.org/stablehlo/spec). Calling a row builds a node in the active
+table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from ...errors import DifferentiationError, MlcError
 from ..dims import Size
-from ..types import TensorType, ValueType
+from ..types import BF16, DType, TensorType, ValueType
 from .node import Node, current_table
 
 Array = npt.NDArray[Any]
@@ -117,4 +118,22 @@ def refuse(message: str) -> Callable[[Node, Node], Node]:
 
 
 def dtype_cast(array: Any, node: Node) -> Array:
-    return np.asarray(array, dtype=node.dtype.numpy)
+    """``array`` in the node's element type, floats rounded once."""
+    return round_to(np.asarray(array), node.dtype)
+
+
+def round_to(array: Array, dtype: DType) -> Array:
+    """Cast with one rounding; f64 to bf16 is rounded to odd in f32 first, since ml_dtypes would round there to nearest.
+
+    A value rounded to odd keeps which side of a tie it was on (Boldo and Melquiond 2008, "Emulation of FMA and
+    correctly rounded sums").
+    """
+    if dtype != BF16 or array.dtype.itemsize <= 4 or array.dtype.kind not in "fiu":
+        return array.astype(dtype.numpy)
+    exact = array.astype(np.float64)
+    with np.errstate(all="ignore"):
+        near = exact.astype(np.float32)
+        bits = near.view(np.uint32) - (np.abs(near.astype(np.float64)) > np.abs(exact))  # toward zero
+        odd = bits | ((near != exact) & np.isfinite(exact))
+    result: Array = odd.astype(np.uint32).view(np.float32).astype(dtype.numpy)
+    return result

@@ -1,4 +1,7 @@
-"""rng_bit_generator: random bits from an explicit key by Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")."""
+"""rng_bit_generator: random bits from an explicit key by Threefry-2x32.
+
+Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import DTypeError, UnsupportedError
+from ..dims import Size
 from ..types import U32, U64, TensorType, TupleType, ValueType
 from .node import Node
-from .op import Array, declare
+from .op import Array, Op, declare
 from .typing import tensor
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -46,15 +50,18 @@ def _evaluate(node: Node, shape: Any, key: Array) -> tuple[Array, Array]:
     out = shape[1]
     count = np.arange(int(np.prod(out, dtype=np.int64)), dtype=np.uint64).reshape(out)
     high, low = threefry(key, (count >> np.uint64(32)).astype(np.uint32), count.astype(np.uint32))
-    if node["dtype"] == U32:
-        bits = high ^ low
-    else:
-        bits = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    wide = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    bits: Array = high ^ low if node["dtype"] == U32 else wide
     first = threefry(key, np.zeros(1, np.uint32), np.zeros(1, np.uint32))
     return np.concatenate(first), bits
 
 
-RNG_BIT_GENERATOR = declare(
+def _flops(node: Node) -> Size:
+    bits = node.type.elements[1] if isinstance(node.type, TupleType) else None
+    return bits.size * 70 if isinstance(bits, TensorType) else 0
+
+
+RNG_BIT_GENERATOR: Op = declare(
     "rng_bit_generator", operands=1, infer=_infer, attributes=("shape", "dtype", "algorithm"), evaluate=_evaluate,
-    jvp=(None,), flops=lambda n: n.type.elements[1].size * 70 if isinstance(n.type, TupleType) and isinstance(n.type.elements[1], TensorType) else 0)  # fmt: skip
-"""Results: the next key (the first that ``split`` would give) and ``shape`` bits; element i depends on the key and i alone."""
+    jvp=(None,), flops=_flops)  # fmt: skip
+"""Results: the next key (the first that ``split`` gives) and ``shape`` bits; element i depends on key and i alone."""

@@ -12,7 +12,7 @@ from ..dims import Size
 from ..types import DType, TensorType, ValueType, scalar
 from .elementwise import ADD, AND, COMPARE, CONVERT, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, OR, SELECT, XOR
 from .node import Graph, Node, Table
-from .op import Array, Op, declare
+from .op import Array, Op, declare, dtype_cast
 from .shape import broadcast_in_dim, constant, fill
 from .typing import require_axes, require_dtype, tensor
 
@@ -74,10 +74,10 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, init: Array) -> Arra
                 out = (
                     ufunc.reduce(out, axis=axis, initial=None)
                     if out.shape[axis]
-                    else np.broadcast_to(init, out.shape[:axis] + out.shape[axis + 1 :])
+                    else np.broadcast_to(identity_of(op, node.dtype), out.shape[:axis] + out.shape[axis + 1 :])
                 )
             out = ufunc(out, init)
-        return np.asarray(out).astype(node.dtype.numpy).reshape(shape)
+        return dtype_cast(out, node).reshape(shape)
 
 
 def _kept(node: Node) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ def _flops(node: Node) -> Size:
     return node.operands[0].tensor.size
 
 
-REDUCE = declare("reduce", operands=2, infer=_infer, attributes=("dimensions", "body"), evaluate=_evaluate,
+REDUCE: Op = declare("reduce", operands=2, infer=_infer, attributes=("dimensions", "body"), evaluate=_evaluate,
                  jvp=_tangent, transpose=_transpose, flops=_flops)  # fmt: skip
 
 
@@ -138,14 +138,13 @@ def identity_of(op: Op, dtype: DType) -> Array:
     elif op is MULTIPLY:
         value = 1
     elif op is AND:
-        value = True if dtype.kind == "bool" else (-1 if dtype.kind == "int" else np.iinfo(dtype.numpy).max)
+        value = True if dtype.kind == "bool" else (-1 if dtype.kind == "int" else dtype.limits[1])
     elif dtype.kind == "bool":
         value = op is MINIMUM
     elif dtype.is_float:
         value = -np.inf if op is MAXIMUM else np.inf
     else:
-        info = np.iinfo(dtype.numpy)
-        value = info.min if op is MAXIMUM else info.max
+        value = dtype.limits[0] if op is MAXIMUM else dtype.limits[1]
     return np.asarray(value).astype(dtype.numpy)
 
 

@@ -11,13 +11,13 @@ from ...errors import ShapeError
 from ..dims import Dim, Size, size_product
 from ..types import I64, DType, Shape, TensorType, ValueType, scalar
 from .node import Literal, Node
-from .op import Array, declare, no_flops
-from .typing import require_axes, require_dtype, same_types, tensor
+from .op import Array, Op, declare, no_flops
+from .typing import require_axes, require_dtype, require_kind, same_types, tensor
 
 # ---------------------------------------------------------------- nullary
 
 
-CONSTANT = declare("constant", operands=0, infer=lambda operands, a: a["value"].type, attributes=("value",),
+CONSTANT: Op = declare("constant", operands=0, infer=lambda operands, a: a["value"].type, attributes=("value",),
                    evaluate=lambda n, shape: n["value"].array, jvp=(), flops=no_flops)  # fmt: skip
 
 
@@ -28,7 +28,9 @@ def constant(value: Any, dtype: DType | None = None) -> Node:
 
 def _infer_iota(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorType:
     require_axes("iota", (attributes["dimension"],), len(attributes["shape"]), "dimension")
-    return TensorType(attributes["shape"], attributes["dtype"])
+    result = TensorType(attributes["shape"], attributes["dtype"])
+    require_kind("iota", result, ("float", "int", "uint"))
+    return result
 
 
 def _iota(node: Node, shape: tuple[int, ...]) -> Array:
@@ -37,12 +39,12 @@ def _iota(node: Node, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
-IOTA = declare("iota", operands=0, infer=_infer_iota, attributes=("shape", "dtype", "dimension"),
+IOTA: Op = declare("iota", operands=0, infer=_infer_iota, attributes=("shape", "dtype", "dimension"),
                evaluate=_iota, jvp=(), flops=no_flops)  # fmt: skip
 
-SIZE = declare("size", operands=0, infer=lambda operands, a: scalar(I64), attributes=("value",),
+SIZE: Op = declare("size", operands=0, infer=lambda operands, a: scalar(I64), attributes=("value",),
                evaluate=lambda n, shape, *, sizes=None: np.int64(n["value"]), jvp=(), flops=no_flops)  # fmt: skip
-"""A symbolic size as a value: what get_dimension_size of a symbolic axis becomes (nullary, so that it keeps no operand alive)."""
+"""A symbolic size as a value: what get_dimension_size of a symbolic axis becomes; it keeps no operand alive."""
 
 
 def _infer_dimension_size(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorType:
@@ -52,7 +54,7 @@ def _infer_dimension_size(operands: Sequence[ValueType], attributes: dict[str, A
     return scalar(I64)
 
 
-GET_DIMENSION_SIZE = declare(
+GET_DIMENSION_SIZE: Op = declare(
     "get_dimension_size", operands=1, infer=_infer_dimension_size, attributes=("dimension",),
     evaluate=lambda n, shape, x: np.int64(x.shape[n["dimension"]]), jvp=(None,), flops=no_flops)  # fmt: skip
 
@@ -93,9 +95,10 @@ def _broadcast_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequ
     return (reshape(summed, operand.shape),)
 
 
-BROADCAST_IN_DIM = declare(
+BROADCAST_IN_DIM: Op = declare(
     "broadcast_in_dim", operands=1, infer=_infer_broadcast, attributes=("shape", "dimensions"), evaluate=_broadcast,
-    jvp=(lambda t, n: BROADCAST_IN_DIM(t, **n.attributes),), transpose=_broadcast_transpose, flops=no_flops)  # fmt: skip
+    jvp=(lambda t, n: BROADCAST_IN_DIM(t, **n.attributes),), transpose=_broadcast_transpose,
+    flops=no_flops)  # fmt: skip
 
 
 def broadcast_in_dim(x: Node, shape: Shape, dimensions: Sequence[int]) -> Node:
@@ -118,7 +121,7 @@ def _infer_reshape(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
     return result
 
 
-RESHAPE = declare(
+RESHAPE: Op = declare(
     "reshape", operands=1, infer=_infer_reshape, attributes=("shape",), evaluate=lambda n, shape, x: x.reshape(shape),
     jvp=(lambda t, n: RESHAPE(t, shape=n["shape"]),),
     transpose=lambda ct, n, linear: (RESHAPE(ct, shape=n.operands[0].shape),), flops=no_flops)  # fmt: skip
@@ -140,7 +143,7 @@ def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(axes)), key=lambda i: axes[i]))
 
 
-TRANSPOSE = declare(
+TRANSPOSE: Op = declare(
     "transpose", operands=1, infer=_infer_transpose, attributes=("permutation",),
     evaluate=lambda n, shape, x: np.transpose(x, n["permutation"]),
     jvp=(lambda t, n: TRANSPOSE(t, permutation=n["permutation"]),),
@@ -192,7 +195,7 @@ def _slice_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence
     return (PAD(ct, zero, low=tuple(low), high=tuple(high), interior=tuple(interior)),)
 
 
-SLICE = declare(
+SLICE: Op = declare(
     "slice", operands=1, infer=_infer_slice, attributes=("start", "limit", "strides"), evaluate=_slice,
     jvp=(lambda t, n: SLICE(t, **n.attributes),), transpose=_slice_transpose, flops=no_flops)  # fmt: skip
 
@@ -207,12 +210,18 @@ def _infer_pad(operands: Sequence[ValueType], attributes: dict[str, Any]) -> Ten
         raise ShapeError(f"pad: {operand} needs {operand.rank} low, high and (not negative) interior paddings")
     shape: list[Size] = []
     for n, a, b, i in zip(operand.shape, low, high, interior, strict=True):
-        inner: Size = n + (n - 1) * i if not isinstance(n, int) else n + max(n - 1, 0) * i
-        total = inner + (a + b)
+        if i and isinstance(n, Dim) and n.bounds[0] < 1:
+            raise ShapeError(f"pad: interior padding of {operand} needs sizes of at least 1, and {n} can be 0")
+        total = _spread(n, i) + (a + b)
         if isinstance(total, int) and total < 0:
             raise ShapeError(f"pad: a negative padding leaves {total} elements of {operand}")
         shape.append(total)
     return operand.with_shape(tuple(shape))
+
+
+def _spread(n: Size, interior: int) -> Size:
+    """A size with ``interior`` elements between any two."""
+    return n + (max(n - 1, 0) if isinstance(n, int) else n - 1) * interior
 
 
 def _pad(node: Node, shape: tuple[int, ...], x: Array, value: Array) -> Array:
@@ -236,7 +245,7 @@ def _pad_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[N
     else:
         grown = ct
     start = tuple(max(a, 0) for a in low)
-    limit = tuple(n if n == grown.shape[i] else a + (n + max(n - 1, 0) * k)
+    limit = tuple(n if n == grown.shape[i] else a + _spread(n, k)
                   for i, (a, n, k) in enumerate(zip(start, operand.shape, interior, strict=True)))  # fmt: skip
     inner = SLICE(grown, start=start, limit=limit, strides=tuple(i + 1 for i in interior))
     every = tuple(range(len(low)))
@@ -253,7 +262,7 @@ def _pad_tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
     return PAD(x, value, **node.attributes)
 
 
-PAD = declare("pad", operands=2, infer=_infer_pad, attributes=("low", "high", "interior"), evaluate=_pad,
+PAD: Op = declare("pad", operands=2, infer=_infer_pad, attributes=("low", "high", "interior"), evaluate=_pad,
               jvp=_pad_tangent, transpose=_pad_transpose, flops=no_flops)  # fmt: skip
 
 
@@ -289,11 +298,11 @@ def _concatenate_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Se
         start = tuple(begin if i == axis else 0 for i in range(len(ct.shape)))
         limit = tuple(begin + n if i == axis else ct.shape[i] for i in range(len(ct.shape)))
         parts.append(SLICE(ct, start=start, limit=limit, strides=(1,) * len(start)) if wanted else None)
-        begin = begin + n  # type: ignore[assignment]
+        begin = begin + n
     return parts
 
 
-CONCATENATE = declare(
+CONCATENATE: Op = declare(
     "concatenate", operands=None, infer=_infer_concatenate, attributes=("dimension",),
     evaluate=lambda n, shape, *xs: np.concatenate(xs, axis=n["dimension"]),
     jvp=_concatenate_tangent, transpose=_concatenate_transpose, flops=no_flops)  # fmt: skip
@@ -305,7 +314,7 @@ def _infer_reverse(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
     return operand
 
 
-REVERSE = declare(
+REVERSE: Op = declare(
     "reverse", operands=1, infer=_infer_reverse, attributes=("dimensions",),
     evaluate=lambda n, shape, x: np.flip(x, n["dimensions"]) if n["dimensions"] else x,
     jvp=(lambda t, n: REVERSE(t, **n.attributes),),

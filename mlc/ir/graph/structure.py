@@ -8,24 +8,25 @@ from typing import Any
 from ...errors import ShapeError, VerifyError
 from ..types import TupleType, ValueType
 from .node import Graph, Node
-from .op import declare, no_flops
+from .op import Op, declare, no_flops
 
 
 def _not_evaluated(node: Node, shape: tuple[int, ...], *operands: Any) -> Any:
     raise VerifyError(f"{node.op.name} is evaluated by the graph that holds it")
 
 
-PARAMETER = declare("parameter", operands=0, infer=lambda operands, a: a["type"], attributes=("id", "name"),
+PARAMETER: Op = declare("parameter", operands=0, infer=lambda operands, a: a["type"], attributes=("id", "name"),
                     evaluate=_not_evaluated, jvp=(), flops=no_flops)  # fmt: skip
 
 
 def _infer_element(operands: Sequence[ValueType], attributes: dict[str, Any]) -> ValueType:
     if not isinstance(operands[0], TupleType) or not 0 <= attributes["index"] < len(operands[0].elements):
         raise ShapeError(f"get_tuple_element: {operands[0]} has no element {attributes['index']}")
-    return operands[0].elements[attributes["index"]]
+    element: ValueType = operands[0].elements[attributes["index"]]
+    return element
 
 
-GET_TUPLE_ELEMENT = declare(
+GET_TUPLE_ELEMENT: Op = declare(
     "get_tuple_element", operands=1, infer=_infer_element, attributes=("index",),
     evaluate=lambda n, shape, xs: xs[n["index"]], jvp=(None,), flops=no_flops)  # fmt: skip
 
@@ -55,15 +56,17 @@ def _flops(key: str) -> Any:
     return lambda node: sum((n.op.flops(n) for n in node[key].nodes), start=0)
 
 
-CALL = declare("call", operands=None, infer=_infer_region("call", "callee"), attributes=("callee",),
+CALL: Op = declare("call", operands=None, infer=_infer_region("call", "callee"), attributes=("callee",),
                evaluate=_not_evaluated, jvp=None, flops=_flops("callee"))  # fmt: skip
-COMPOSITE = declare("composite", operands=None, infer=_infer_region("composite", "decomposition"),
-                    attributes=("name", "decomposition", "options"), evaluate=_not_evaluated, jvp=None, flops=_flops("decomposition"))  # fmt: skip
-FUSION = declare("fusion", operands=None, infer=_infer_region("fusion", "body"), attributes=("kind", "body"),
+COMPOSITE: Op = declare("composite", operands=None, infer=_infer_region("composite", "decomposition"),
+                    attributes=("name", "decomposition", "options"), evaluate=_not_evaluated, jvp=None,
+                    flops=_flops("decomposition"))  # fmt: skip
+FUSION: Op = declare("fusion", operands=None, infer=_infer_region("fusion", "body"), attributes=("kind", "body"),
                  evaluate=_not_evaluated, jvp=None, flops=_flops("body"))  # fmt: skip
-OPTIMIZATION_BARRIER = declare(
+OPTIMIZATION_BARRIER: Op = declare(
     "optimization_barrier", operands=1, infer=lambda operands, a: operands[0], evaluate=lambda n, shape, x: x,
-    jvp=(lambda t, n: OPTIMIZATION_BARRIER(t),), transpose=lambda ct, n, linear: (OPTIMIZATION_BARRIER(ct),), flops=no_flops)  # fmt: skip
+    jvp=(lambda t, n: OPTIMIZATION_BARRIER(t),), transpose=lambda ct, n, linear: (OPTIMIZATION_BARRIER(ct),),
+    flops=no_flops)  # fmt: skip
 
 REGIONS = {"call": "callee", "composite": "decomposition", "fusion": "body"}
 """The attribute that holds the graph which a node computes (a reduce's body is applied to elements instead)."""

@@ -129,7 +129,7 @@ class _Printer:
 
     def reduction(self, node: Node, indent: str) -> list[str]:
         axes, body = self.value(node["dimensions"], indent), node["body"]
-        if is_plain_reducer(body):
+        if isinstance(body, Graph) and is_plain_reducer(body):
             return [f"{body.results[0].op.name} over {axes}"]
         return [f"dimensions = {axes}", f"body = {self.value(body, indent)}"]
 

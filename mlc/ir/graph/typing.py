@@ -36,7 +36,7 @@ def predicate(name: str, kinds: Sequence[str] = ("float", "int", "uint", "bool")
 
 def same_types(name: str, operands: Sequence[ValueType]) -> TensorType:
     first = tensor(name, operands[0])
-    for other in map(lambda o: tensor(name, o), operands[1:]):
+    for other in (tensor(name, o) for o in operands[1:]):
         if other.dtype != first.dtype:
             raise DTypeError(
                 f"{name}: element types differ: lhs is {first}, rhs is {other}",
