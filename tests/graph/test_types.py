@@ -1,0 +1,229 @@
+"""The type rule of every row: what it gives, and the words with which it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlc.errors import DTypeError, MlcError, ShapeError, UnsupportedError
+from mlc.ir import graph as g
+from mlc.ir.dims import dim
+from mlc.ir.graph import Literal, Location, Op, Table, body_of
+from mlc.ir.types import BF16, BOOL, DTYPES, F32, I32, I64, U8, U32, U64, DType, TensorType, ValueType
+
+from .support import graph_of
+
+B = dim("batch", 1, 64)
+KINDS = {
+    "float": "sqrt rsqrt exponential exponential_minus_one log log_plus_one tanh logistic sine cosine tan erf floor "
+    "ceil round_nearest_even is_finite",
+    "float int uint": "subtract divide remainder power negate abs sign clamp",
+    "float int uint bool": "add multiply maximum minimum compare select convert",
+    "int uint bool": "and or xor not",
+    "int uint": "shift_left shift_right_logical shift_right_arithmetic popcnt",
+}
+ALLOWED = {name: kinds.split() for kinds, names in KINDS.items() for name in names.split()}
+
+
+def t(text: str) -> TensorType:
+    """`f32[2,batch]` as a type."""
+    name, _, sizes = text[:-1].partition("[")
+    return TensorType(tuple(B if s == "batch" else int(s) for s in sizes.split(",") if s), DTYPES[name])
+
+
+def row_type(op: Op, *types: str, **attributes: Any) -> ValueType:
+    table = Table()
+    with table.active():
+        return op(*(table.parameter(t(x)) for x in types), **attributes).type
+
+
+def test_every_elementwise_row_is_listed() -> None:
+    assert set(ALLOWED) | {"bitcast_convert"} == {n for n, op in g.OPS.items() if op.elementwise}
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_elementwise(name: str, dtype: DType) -> None:
+    """The result has the operands' type (or bool), for exactly the kinds of elements that the row is for."""
+    op = g.OPS[name]
+    special: dict[str, dict[str, Any]] = {"compare": {"direction": "EQ"}, "convert": {"dtype": BF16}}
+    attributes = special.get(name, {})
+    operand = TensorType((2, B), dtype)
+    types = [operand] * (op.arity or 0)
+    if name == "select":
+        types[0] = operand.with_dtype(BOOL)
+    if dtype.kind not in ALLOWED[name]:
+        with pytest.raises(DTypeError, match=rf"{name}: operand is {dtype}\[2,batch\]; it takes"):
+            graph_of(op, types, **attributes)
+        return
+    result = {"compare": BOOL, "is_finite": BOOL, "convert": BF16}.get(name, dtype)
+    assert graph_of(op, types, **attributes).results[0].type == operand.with_dtype(result)
+
+
+@pytest.mark.parametrize("name", sorted(n for n in ALLOWED if (g.OPS[n].arity or 0) >= 2))
+def test_operands_of_two_types(name: str) -> None:
+    op = g.OPS[name]
+    bool_or_float = "i32" if ALLOWED[name][0] != "float" else "f32"
+    attributes = {"direction": "EQ"} if name == "compare" else {}
+    first = [f"bool[{2}]"] if name == "select" else [f"{bool_or_float}[2]"] * ((op.arity or 0) - 2)
+    with pytest.raises(ShapeError, match=r"axis 0 has 2 and 3"):
+        row_type(op, *first, f"{bool_or_float}[2]", f"{bool_or_float}[3]", **attributes)
+    with pytest.raises(ShapeError, match=r"ranks 1 and 2"):
+        row_type(op, *first, f"{bool_or_float}[2]", f"{bool_or_float}[2,1]", **attributes)
+    with pytest.raises(DTypeError, match=r"element types differ"):
+        row_type(op, *first, f"{bool_or_float}[2]", "u8[2]", **attributes)
+    with pytest.raises(MlcError, match=rf"takes {op.arity} operands, was given 1"):
+        row_type(op, "i32[2]", **attributes)
+
+
+DOT = {"lhs_contracting": (1,), "rhs_contracting": (0,), "lhs_batch": (), "rhs_batch": ()}
+GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
+    (g.BROADCAST_IN_DIM, ["f32[batch]"], {"shape": (3, B), "dimensions": (1,)}, "f32[3,batch]"),
+    (g.BROADCAST_IN_DIM, ["u8[1,2]"], {"shape": (4, 2), "dimensions": (0, 1)}, "u8[4,2]"),
+    (g.RESHAPE, ["f32[batch,4]"], {"shape": (2, B, 2)}, "f32[2,batch,2]"),
+    (g.TRANSPOSE, ["f32[2,3,batch]"], {"permutation": (2, 0, 1)}, "f32[batch,2,3]"),
+    (g.SLICE, ["f32[7,batch]"], {"start": (1, 0), "limit": (6, B), "strides": (2, 1)}, "f32[3,batch]"),
+    (g.PAD, ["f32[3]", "f32[]"], {"low": (1,), "high": (-2,), "interior": (1,)}, "f32[4]"),
+    (g.PAD, ["f32[0]", "f32[]"], {"low": (1,), "high": (0,), "interior": (3,)}, "f32[1]"),
+    (g.CONCATENATE, ["f32[2,3]", "f32[2,4]"], {"dimension": 1}, "f32[2,7]"),
+    (g.REVERSE, ["f32[2,3]"], {"dimensions": (1,)}, "f32[2,3]"),
+    (g.IOTA, [], {"shape": (2, 3), "dtype": U8, "dimension": 0}, "u8[2,3]"),
+    (g.GET_DIMENSION_SIZE, ["f32[2,batch]"], {"dimension": 1}, "i64[]"),
+    (g.SIZE, [], {"value": B}, "i64[]"),
+    (g.CONSTANT, [], {"value": Literal([1, 2], I32)}, "i32[2]"),
+    (g.BITCAST_CONVERT, ["f32[2]"], {"dtype": U32}, "u32[2]"),
+    (g.OPTIMIZATION_BARRIER, ["f32[2]"], {}, "f32[2]"),
+    (g.DOT_GENERAL, ["f32[batch,3]", "f32[3,5]"], DOT, "f32[batch,5]"),
+    (
+        g.DOT_GENERAL,
+        ["i8[4,2,3]", "i8[4,3,5]"],
+        {"lhs_contracting": (2,), "rhs_contracting": (1,), "lhs_batch": (0,), "rhs_batch": (0,)},
+        "i8[4,2,5]",
+    ),
+    (g.REDUCE, ["f32[batch,3]", "f32[]"], {"dimensions": (1,), "body": body_of(g.ADD, F32)}, "f32[batch]"),
+]
+BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [
+    (
+        g.BROADCAST_IN_DIM,
+        ["f32[3]"],
+        {"shape": (4,), "dimensions": (0,)},
+        ShapeError,
+        "operand axis 0 has 3, result axis 0 has 4",
+    ),
+    (
+        g.BROADCAST_IN_DIM,
+        ["f32[3]"],
+        {"shape": (3,), "dimensions": ()},
+        ShapeError,
+        "rank 1, but 0 dimensions are named",
+    ),
+    (g.BROADCAST_IN_DIM, ["f32[3,4]"], {"shape": (4, 3), "dimensions": (1, 0)}, ShapeError, "not in order"),
+    (g.BROADCAST_IN_DIM, ["f32[3]"], {"shape": (3,), "dimensions": (1,)}, ShapeError, "not distinct axes of rank 1"),
+    (g.RESHAPE, ["f32[2,3]"], {"shape": (5,)}, ShapeError, "6 elements, f32.5. has 5"),
+    (g.RESHAPE, ["f32[batch]"], {"shape": (5,)}, ShapeError, "batch elements"),
+    (g.TRANSPOSE, ["f32[2,3]"], {"permutation": (0,)}, ShapeError, "does not name every axis"),
+    (g.TRANSPOSE, ["f32[2,3]"], {"permutation": (0, 0)}, ShapeError, "not distinct axes"),
+    (g.SLICE, ["f32[7]"], {"start": (3,), "limit": (8,), "strides": (1,)}, ShapeError, "3:8:1 is outside axis 0"),
+    (g.SLICE, ["f32[7]"], {"start": (3,), "limit": (2,), "strides": (1,)}, ShapeError, "outside"),
+    (g.SLICE, ["f32[7]"], {"start": (0,), "limit": (2,), "strides": (0,)}, ShapeError, "outside"),
+    (g.SLICE, ["f32[7]"], {"start": (-1,), "limit": (2,), "strides": (1,)}, ShapeError, "outside"),
+    (g.SLICE, ["f32[batch]"], {"start": (1,), "limit": (B,), "strides": (1,)}, ShapeError, "symbolic"),
+    (g.SLICE, ["f32[7]"], {"start": (), "limit": (), "strides": ()}, ShapeError, "needs 1 starts"),
+    (g.PAD, ["f32[3]", "f32[1]"], {"low": (1,), "high": (0,), "interior": (0,)}, ShapeError, "not a scalar"),
+    (g.PAD, ["f32[3]", "i32[]"], {"low": (1,), "high": (0,), "interior": (0,)}, DTypeError, "must be f32"),
+    (g.PAD, ["f32[3]", "f32[]"], {"low": (-4,), "high": (0,), "interior": (0,)}, ShapeError, "leaves -1 elements"),
+    (g.PAD, ["f32[3]", "f32[]"], {"low": (0,), "high": (0,), "interior": (-1,)}, ShapeError, "not negative"),
+    (g.CONCATENATE, [], {"dimension": 0}, ShapeError, "at least one"),
+    (g.CONCATENATE, ["f32[2,3]", "f32[3,3]"], {"dimension": 1}, ShapeError, "differ outside axis 1"),
+    (g.CONCATENATE, ["f32[2]", "f32[2,3]"], {"dimension": 0}, ShapeError, "differ outside axis 0"),
+    (g.CONCATENATE, ["f32[2]", "i32[2]"], {"dimension": 0}, DTypeError, "element types differ"),
+    (g.CONCATENATE, ["f32[]"], {"dimension": 0}, ShapeError, "not distinct axes of rank 0"),
+    (g.REVERSE, ["f32[2]"], {"dimensions": (1,)}, ShapeError, "not distinct axes"),
+    (g.IOTA, [], {"shape": (2,), "dtype": U8, "dimension": 1}, ShapeError, "not distinct axes"),
+    (g.IOTA, [], {"shape": (2,), "dtype": BOOL, "dimension": 0}, DTypeError, "iota: .*bool"),
+    (g.GET_DIMENSION_SIZE, ["f32[2]"], {"dimension": 1}, ShapeError, "not distinct axes"),
+    (g.BITCAST_CONVERT, ["f32[2]"], {"dtype": U64}, DTypeError, "32 bits an element, u64 has 64"),
+    (g.COMPARE, ["f32[2]", "f32[2]"], {"direction": "XX"}, ShapeError, "direction 'XX' is none of"),
+    (g.SELECT, ["f32[2]", "f32[2]", "f32[2]"], {}, DTypeError, "pred is f32.2.; it must be bool"),
+    (g.SELECT, ["bool[3]", "f32[2]", "f32[2]"], {}, ShapeError, "pred is bool.3., the branches are f32.2."),
+    (g.DOT_GENERAL, ["f32[8,64]", "f32[32,8]"], DOT, ShapeError, "lhs axis 1 has 64, rhs axis 0 has 32"),
+    (g.DOT_GENERAL, ["f32[2,3]", "bf16[3,2]"], DOT, DTypeError, "element types differ"),
+    (g.DOT_GENERAL, ["bool[2,3]", "bool[3,2]"], DOT, DTypeError, "floating-point or signed or unsigned"),
+    (g.DOT_GENERAL, ["f32[2,3]", "f32[3,2]"], {**DOT, "lhs_contracting": ()}, ShapeError, "0 contracted axes of lhs"),
+    (
+        g.DOT_GENERAL,
+        ["f32[2,3]", "f32[3,2]"],
+        {**DOT, "lhs_batch": (1,), "rhs_batch": (0,)},
+        ShapeError,
+        "lhs axes .* named twice",
+    ),
+    (g.REDUCE, ["f32[2]", "f32[2]"], {"dimensions": (0,), "body": body_of(g.ADD, F32)}, ShapeError, "not a scalar"),
+    (g.REDUCE, ["f32[2]", "i64[]"], {"dimensions": (0,), "body": body_of(g.ADD, F32)}, DTypeError, "must be f32"),
+    (g.REDUCE, ["f32[2]", "f32[]"], {"dimensions": (1,), "body": body_of(g.ADD, F32)}, ShapeError, "not distinct axes"),
+    (g.REDUCE, ["f32[2]", "f32[]"], {"dimensions": (0,), "body": body_of(g.ADD, I64)}, ShapeError, "must take two"),
+    (
+        g.CALL,
+        ["f32[3]"],
+        {"callee": graph_of(g.NEGATE, [t("f32[2]")])},
+        ShapeError,
+        "row takes f32.2.; was given f32.3.",
+    ),
+    (g.GET_TUPLE_ELEMENT, ["f32[3]"], {"index": 0}, ShapeError, "has no element 0"),
+    (
+        g.RNG_BIT_GENERATOR,
+        ["u32[3]"],
+        {"shape": (2,), "dtype": U32, "algorithm": "THREE_FRY"},
+        DTypeError,
+        "the key is u32.3.",
+    ),
+    (
+        g.RNG_BIT_GENERATOR,
+        ["u32[2]"],
+        {"shape": (2,), "dtype": F32, "algorithm": "THREE_FRY"},
+        DTypeError,
+        "u32 or u64, not f32",
+    ),
+    (
+        g.RNG_BIT_GENERATOR,
+        ["u32[2]"],
+        {"shape": (2,), "dtype": U32, "algorithm": "PHILOX"},
+        UnsupportedError,
+        "mlc has THREE_FRY",
+    ),
+    (g.NEGATE, ["f32[2]"], {"extra": 1}, MlcError, "has attributes .., was given .'extra'."),
+]
+
+
+@pytest.mark.parametrize("op, operands, attributes, want", GOOD, ids=lambda v: str(v)[:40])
+def test_good(op: Op, operands: list[str], attributes: dict[str, Any], want: str) -> None:
+    assert row_type(op, *operands, **attributes) == t(want)
+
+
+@pytest.mark.parametrize("op, operands, attributes, error, words", BAD, ids=lambda v: str(v)[:40])
+def test_bad(op: Op, operands: list[str], attributes: dict[str, Any], error: type[MlcError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        row_type(op, *operands, **attributes)
+
+
+def test_rows_with_regions() -> None:
+    callee = graph_of(g.RNG_BIT_GENERATOR, [t("u32[2]")], shape=(3,), dtype=U32, algorithm="THREE_FRY")
+    for op, attributes in (
+        (g.CALL, {"callee": callee}),
+        (g.FUSION, {"kind": "loop", "body": callee}),
+        (g.COMPOSITE, {"name": "bits", "decomposition": callee, "options": ()}),
+    ):
+        assert str(row_type(op, "u32[2]", **attributes)) == "(u32[2], u32[3])"
+
+
+def test_every_row_is_tested() -> None:
+    regions = {g.CALL, g.FUSION, g.COMPOSITE, g.RNG_BIT_GENERATOR, g.GET_TUPLE_ELEMENT, g.PARAMETER}
+    assert {op.name for op in regions} | {op.name for op, *_ in GOOD} | set(ALLOWED) == set(g.OPS)
+
+
+def test_errors_name_the_users_line() -> None:
+    table = Table()
+    with table.active(), table.at((Location("model.py", 14, "a + b"),)):
+        x, y = table.parameter(t("f32[2]")), table.parameter(t("f32[3]"))
+        with pytest.raises(ShapeError, match=r"^model.py:14: a \+ b\nadd: shapes differ"):
+            g.ADD(x, y)
