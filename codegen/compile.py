@@ -50,4 +50,5 @@ def _machine(target: Target) -> Any:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     found = binding.Target.from_triple(target.triple)
-    return found.create_target_machine(cpu=target.cpu, features=target.features, opt=2, reloc="pic")
+    options = {"cpu": target.cpu, "features": target.features, "opt": 2}
+    return found.create_target_machine(**options, reloc="pic", codemodel="small")  # constants relative to the code

@@ -28,7 +28,7 @@ class Native:
         self.kernels = {k.name: k for k in kernels}
         self.text = emit_llvm([lower_kernel(k, target) for k in kernels], target)
         code = compile_object(self.text, target)
-        assert not undefined_symbols(code)
+        assert undefined_symbols(code) == set()
         self.object = load_object(code)
 
     def run(self, name: str, buffers: Sequence[Array], sizes: Sequence[int] = (), cuts: Sequence[int] = ()) -> None:
