@@ -1,0 +1,114 @@
+"""softmax, log_softmax and cross_entropy: derivatives against finite differences and closed forms; stable; shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from mlc.passes.decompose import open_calls
+
+import mlc.nn as nn
+import mlc.numpy as mnp
+from mlc.ir.graph import COMPOSITE, Node
+from mlc.tracing import Tracer, as_node, current_trace, trace
+from mlc.transforms import grad, jvp, vjp
+
+from .check import check
+from .test_gradients import near, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::mlc.errors.Notice")
+random = np.random.default_rng(3)
+SHAPES = [(4,), (1,), (2, 3), (5, 1), (2, 3, 4), (2, 0, 3)]
+LABELS = np.array([2, 0, 1, 2])
+
+
+def nodes(function: Any) -> Any:
+    """A function of tracers as one of nodes."""
+
+    def formula(*operands: Node) -> Node:
+        here = current_trace()
+        return as_node(function(*[Tracer(n, here) for n in operands]))
+
+    return formula
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_softmax(shape: tuple[int, ...], axis: int) -> None:
+    x = random.normal(size=shape)
+    for function in (nn.softmax, nn.log_softmax):
+        check(nodes(lambda x, f=function: f(x, axis=axis)), [x])
+    if x.size == 6:
+        for function in (nn.softmax, nn.log_softmax):
+            check(nodes(lambda x, f=function: f(x, axis=axis)), [x], order=2)
+
+
+def test_cross_entropy() -> None:
+    logits = random.normal(size=(4, 3))
+    target = random.uniform(size=(4, 3))
+    for reduction in ("mean", "sum", "none"):
+        check(nodes(lambda x, y, r=reduction: nn.cross_entropy(x, y, reduction=r)), [logits, LABELS], order=2)
+        check(nodes(lambda x, y, r=reduction: nn.cross_entropy(x, y, reduction=r)), [logits, target], order=2)
+    check(nodes(nn.cross_entropy), [random.normal(size=3), np.array(1)], order=2)
+    check(nodes(nn.cross_entropy), [random.normal(size=(2, 2, 3)), np.array([[0, 1], [2, 2]])])
+
+
+def test_of_probabilities_alone() -> None:
+    logits = random.normal(size=(4, 3))
+    check(nodes(lambda p: nn.cross_entropy(mnp.asarray(logits), p)), [random.uniform(size=(4, 3))], order=2)
+
+
+def test_closed_form_with_symbolic_batch() -> None:
+    from mlc.ir.dims import dim
+    from mlc.ir.graph.evaluate import evaluate_graph
+    from mlc.tracing import ShapeDtype
+
+    n = dim("n", 1, 64)
+    traced = trace(grad(nn.cross_entropy), [ShapeDtype((n, 3), "f64"), ShapeDtype((n,), "i32")])
+    logits = random.normal(size=(4, 3))
+    (found,) = evaluate_graph(traced.graph, [logits, LABELS.astype(np.int32)])
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(found, (p - np.eye(3)[LABELS]) / 4, rtol=1e-12)
+
+
+def test_extreme_logits() -> None:
+    """Nothing overflows: the gradient is p - onehot, with p a row of 0 and 1."""
+    logits = np.array([[1e4, -1e4, 0.0], [88.0, 800.0, -800.0]], np.float32)
+    labels = np.array([0, 2])
+    near(run(grad(nn.cross_entropy), logits, labels), np.array([[0, 0, 0], [0, 0.5, -0.5]], np.float32))
+    value, slope = run(lambda x: jvp(nn.softmax, (x,), (x,)), logits)
+    assert np.isfinite(value).all() and np.isfinite(slope).all()
+
+
+def test_half_precision_is_computed_in_single() -> None:
+    logits = random.normal(size=(4, 3)).astype(np.float16)
+    found = run(grad(lambda x, y: nn.cross_entropy(x, y, reduction="sum").astype("f32")), logits, LABELS)
+    wide = logits.astype(np.float64)
+    p = np.exp(wide) / np.exp(wide).sum(1, keepdims=True)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, p - np.eye(3)[LABELS], atol=2**-11)
+
+
+def test_a_label_that_is_no_class_gives_nan_in_its_row() -> None:
+    found = run(grad(nn.cross_entropy), random.normal(size=(2, 3)), np.array([1, 3]))
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+
+def test_derivatives_are_composites_again() -> None:
+    logits = random.normal(size=(4, 3))
+    for function, name in ((nn.softmax, "softmax"), (nn.log_softmax, "log_softmax"), (lambda x: nn.cross_entropy(
+        x, mnp.asarray(LABELS)), "cross_entropy")):  # fmt: skip
+        traced = trace(lambda x, f=function: vjp(f, x)[1](mnp.ones_like(f(x))), [logits])
+        names = {n["name"] for n in traced.graph.nodes if n.op is COMPOSITE}
+        assert names in ({name, f"{name}.vjp"}, {f"{name}.vjp"})
+
+
+def test_opened_a_loss_shares_its_exponentials_with_its_gradient() -> None:
+    from mlc.transforms import value_and_grad
+
+    traced = trace(value_and_grad(nn.cross_entropy), [random.normal(size=(4, 3)), LABELS])
+    ops = [n.op.name for n in open_calls(traced.graph).nodes]
+    assert ops.count("exponential") == 1
+    assert ops.count("reduce") == 4  # largest, sum of exponentials, the label's logit, mean
+    assert ops.count("log") == 1
