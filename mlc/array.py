@@ -13,17 +13,19 @@ from mlc.errors import ArgumentError, DTypeError
 from mlc.ir.types import BF16, DTYPES, F32, I64, DType, dtype_of
 from mlc.runtime import ArrayBase
 from mlc.runtime._array import from_buffer
+from mlc.tracing.value import Value
 
 if TYPE_CHECKING:
     from mlc.ir.types import TensorType
 
 
-class Array(ArrayBase):
+class Array(ArrayBase, Value):
     """An immutable array in mlc's memory; made by ``asarray`` and by compiled functions.
 
     ``shape``, ``ndim`` and ``nbytes`` are as NumPy's; ``dtype`` is an mlc DType. ``numpy.asarray`` and DLPack give
     read-only views without a copy, and memory that is viewed is never reused. An array that was donated to a call is
-    deleted: reading it raises DeletedError. Operators are attached by the front end (``mlc.array.operators``).
+    deleted: reading it raises DeletedError. Operators and methods
+    (``x + y``, ``x.sum()``) are those of ``mlc.numpy``: they run compiled, at once.
 
     Example:
         >>> import mlc.array
@@ -58,7 +60,7 @@ class Array(ArrayBase):
 
         return TensorType(self.shape, self.dtype)
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         view = _numpy_view(self)
         if dtype is not None and view.dtype != dtype:
             if copy is False:

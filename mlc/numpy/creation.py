@@ -46,7 +46,7 @@ def _full(fill_value: object, shape: Sizes, dtype: object = None) -> Tracer:
 
 
 def full(shape: Sizes, fill_value: object, dtype: object = None) -> Tracer:
-    """``fill_value`` (a number or an array that broadcasts) in every element; its own type unless ``dtype`` is given."""
+    """``fill_value`` (a number or an array that broadcasts) in every element, of its own type or ``dtype``."""
     return _full(fill_value, tuple(shape) if isinstance(shape, Sequence) else shape, dtype)
 
 
@@ -132,8 +132,8 @@ def triu(x: object, /, k: int = 0) -> Tracer:
 def asarray(x: object, /, dtype: object = None, *, copy: bool | None = None) -> Any:
     """An array of ``x``: a number, (nested) lists of numbers, a NumPy or mlc array, or a traced value.
 
-    Python floats become f32 and ints i64; NumPy arrays keep their type. ``copy=False`` borrows NumPy memory outside of a
-    trace. Raises ArgumentError for what is no array.
+    Python floats become f32 and ints i64; NumPy arrays keep their type. ``copy=False`` borrows NumPy memory outside
+    of a trace. Raises ArgumentError for what is no array.
     """
     if not has_active_table():
         if isinstance(x, Tracer):

@@ -1,9 +1,9 @@
 """How a function of mlc.numpy is called: inside a trace it adds nodes, outside it is compiled, cached and run.
 
-The convention: ``@operation("x", "y")`` names the parameters that hold operands (values, or trees of them); all others are
-static and hashable. The decorated function takes anything an operand may be (tracers, arrays, numbers) and returns
-tracers. Outside of a trace ``mlc.staging.eager(function, *operands, **static)`` runs it, where ``function`` is the undecorated
-one and every operand is passed by position.
+The convention: ``@operation("x", "y")`` names the parameters that hold operands (values, or trees of them), which come
+first; all others are static and hashable. The decorated function takes anything an operand may be (tracers, arrays,
+numbers) and returns tracers. Outside of a trace ``mlc.staging.eager(function, *operands, **static)`` runs it, where
+``function`` is the undecorated one and every operand is passed by position.
 """
 
 from __future__ import annotations

@@ -74,10 +74,11 @@ def _join(lhs: Term, rhs: Term, kept: set[str]) -> Term:
     (left, x), (right, y) = lhs, rhs
     shared = [c for c in left if c in right]
     for c in shared:
-        if x.shape[left.index(c)] != y.shape[right.index(c)]:
+        i, j = left.index(c), right.index(c)
+        if x.shape[i] != y.shape[j]:
             raise ShapeError(
                 f"einsum: sizes of {c!r} differ: lhs {left!r} is {x.type}, rhs {right!r} is {y.type};\n"
-                f"lhs axis {left.index(c)} has {x.shape[left.index(c)]}, rhs axis {right.index(c)} has {y.shape[right.index(c)]}"
+                f"lhs axis {i} has {x.shape[i]}, rhs axis {j} has {y.shape[j]}"
             )
     batch = [c for c in shared if c in kept]
     summed = [c for c in shared if c not in kept]

@@ -1,4 +1,4 @@
-"""Elementwise functions of the array API: each promotes its operands to one type, broadcasts them and applies one op."""
+"""Elementwise functions of the array API: operands are promoted to one type, broadcast, and one op applied."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def remainder(x1: object, x2: object, /) -> Tracer:
 
 
 def pow(x1: object, x2: object, /) -> Tracer:
-    """``x1`` to the power ``x2``; a small integer or half as Python number is a few multiplications or a square root."""
+    """``x1`` to the power ``x2``; a small integer, or 0.5, as a Python number is a few multiplications or a root."""
     if isinstance(x2, int | float) and not isinstance(x2, bool) and (x2 == 0.5 or x2 in range(-8, 9)):
         return _fixed_power(x1, exponent=x2)
     return _power(x1, x2)
@@ -221,7 +221,7 @@ def greater_equal(x1: object, x2: object, /) -> Tracer:
 
 @operation("condition", "x1", "x2")
 def where(condition: object, x1: object, x2: object, /) -> Tracer:
-    """``x1`` where ``condition`` holds, else ``x2``; all three broadcast. A condition of numbers holds where not zero."""
+    """``x1`` where ``condition`` holds (is not zero), else ``x2``; all three broadcast."""
     (x, y), weak = promote("where", x1, x2)
     pred = _truth(as_node(condition, None, "where: condition"))
     shape = broadcast_shapes("where", pred.tensor, x.tensor)
@@ -411,7 +411,7 @@ def trunc(x: object, /) -> Tracer:
 
 @operation("x")
 def astype(x: object, dtype: object, /) -> Tracer:
-    """Converted to ``dtype``: floats to integers truncate and saturate (NaN gives 0), numbers to bools are ``x != 0``."""
+    """Converted to ``dtype``: floats to integers truncate and saturate (NaN: 0), numbers to bools are ``x != 0``."""
     target = element_type(dtype)
     node = as_node(x, None if isinstance(x, Tracer) else describe(x, "astype: operand")[0].dtype, "astype: operand")
     if target == BOOL:

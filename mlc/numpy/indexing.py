@@ -83,8 +83,10 @@ def _plain(item: object) -> Item:
     try:
         return int(item.__index__())  # type: ignore[attr-defined]
     except AttributeError:
-        raise UnsupportedError(f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
-                               hint="floats index nothing: int(i) rounds toward zero") from None  # fmt: skip
+        raise UnsupportedError(
+            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
+            hint="int(i) rounds a number toward zero",
+        ) from None
 
 
 def _bound(n: Any) -> Size | None:

@@ -20,7 +20,7 @@ from .promotion import broadcast_node, broadcast_shapes, common, wrap
 
 @operation("x1", "x2")
 def matmul(x1: object, x2: object, /) -> Tracer:
-    """``x1 @ x2``: [..., m, k] @ [..., k, n] -> [..., m, n]; a rank 1 operand is a row on the left, a column on the right.
+    """``x1 @ x2``: [..., m, k] @ [..., k, n] -> [..., m, n]; [k] is a row on the left, a column on the right.
 
     Leading axes broadcast. Raises ShapeError, with what may have been meant, where k differs or a rank is 0.
     """

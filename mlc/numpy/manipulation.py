@@ -108,7 +108,7 @@ def squeeze(x: object, /, axis: Axes = None) -> Tracer:
 
 @operation("x")
 def broadcast_to(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
-    """``x`` with axes added in front and axes of size 1 repeated. Raises ShapeError where that does not give ``shape``."""
+    """``x`` with axes added in front and axes of size 1 repeated. Raises ShapeError where that is not ``shape``."""
     node = as_node(x, None, "broadcast_to: operand")
     target = ShapeDtype(shape, node.dtype).type
     if target.rank < len(node.shape):
@@ -153,7 +153,7 @@ def stack(arrays: Sequence[object], /, axis: int = 0) -> Tracer:
 
 @operation("x")
 def split(x: object, indices_or_sections: int | Sequence[int], /, axis: int = 0) -> list[Tracer]:
-    """Equal parts (a number) or the parts between indices, along ``axis``. Raises ShapeError where it does not divide."""
+    """Equal parts (a number) or the parts between indices, along ``axis``. Raises ShapeError where uneven."""
     node = as_node(x, None, "split: operand")
     place = one_axis("split", axis, node.tensor)
     n = node.shape[place]

@@ -1,7 +1,7 @@
 """Promotion: the element type that operands of different types meet in, and operands brought to one type and shape.
 
-int + float is the float; f16 + bf16 is f32; Python numbers are weak: they take the other operand's type, unless its kind is
-lower (i32 + 1.5 is f32). u64 with a signed type has no common type and is refused.
+int + float is the float; f16 + bf16 is f32; Python numbers are weak: they take the other operand's type, unless its
+kind is lower (i32 + 1.5 is f32). u64 with a signed type has no common type and is refused.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def promote(name: str, *operands: object, to_float: bool = False) -> tuple[list[
 
 
 def broadcast_shapes(name: str, *types: TensorType) -> Shape:
-    """The shape that all broadcast to: aligned at the last axis, sizes equal or 1. Raises ShapeError naming the axes."""
+    """The shape that all broadcast to: from the last axis on sizes are equal or 1. Raises ShapeError otherwise."""
     first = types[0]
     if all(t.shape == first.shape for t in types):
         return first.shape

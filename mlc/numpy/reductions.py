@@ -101,13 +101,13 @@ def all(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
 
 @operation("x")
 def argmax(x: object, /, axis: int | None = None, *, keepdims: bool = False) -> Tracer:
-    """The index (i64) of the first largest element along ``axis``, of the flattened array where None; NaN is largest."""
+    """The index (i64) of the first largest element along ``axis`` (None: of the flattened array); NaN is largest."""
     return _argument("argmax", MAXIMUM, x, axis, keepdims)
 
 
 @operation("x")
 def argmin(x: object, /, axis: int | None = None, *, keepdims: bool = False) -> Tracer:
-    """The index (i64) of the first smallest element along ``axis``, of the flattened array where None; NaN is smallest."""
+    """The index (i64) of the first smallest element along ``axis`` (None: of the flattened array); NaN is smallest."""
     return _argument("argmin", MINIMUM, x, axis, keepdims)
 
 

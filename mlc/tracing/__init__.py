@@ -9,6 +9,6 @@ from .tracer import Trace, Tracer, current_trace
 from .value import Value
 
 __all__ = [
-    "ShapeDtype", "Trace", "Traced", "Tracer", "Value", "as_node", "as_tracer", "composite", "current_trace", "describe",
-    "scope", "subtrace", "trace", "user_location",
+    "ShapeDtype", "Trace", "Traced", "Tracer", "Value", "as_node", "as_tracer", "composite", "current_trace",
+    "describe", "scope", "subtrace", "trace", "user_location",
 ]  # fmt: skip

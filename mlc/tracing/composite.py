@@ -17,7 +17,7 @@ from .tracer import Trace, Tracer
 def composite(name: str, function: Callable[..., Any], *operands: Node, **options: Any) -> tuple[Node, ...]:
     """The results of the composite op ``name`` of ``operands`` (nodes of the active table).
 
-    Its decomposition is ``function(*tracers, **options)``, a tracer or a tuple of tracers, traced with parameters of the
+    Its decomposition is ``function(*tracers, **options)``, a tracer or a tuple of them, traced with parameters of the
     operands' types; it may use nothing else. ``options`` (numbers, strings, tuples) are the node's attributes.
     """
     types = tuple(o.tensor for o in operands)

@@ -118,7 +118,7 @@ def _number(x: float, dtype: DType | None) -> Node:
     if dtype is None:
         dtype = BOOL if isinstance(x, bool) else I64 if isinstance(x, int) else F32
     if dtype.is_integer and not isinstance(x, bool):
-        info = np.iinfo(dtype.numpy)
+        info = np.iinfo(dtype.numpy.name)
         if not info.min <= x <= info.max:
             raise DTypeError(f"{x} does not fit in {dtype.name}, which holds {info.min} to {info.max}",
                              hint="convert the array to a wider type with .astype")  # fmt: skip
@@ -136,10 +136,8 @@ def _host_constant(x: Any, name: str) -> Node:
         return known[1]
     if type.dtype is F64 and isinstance(x, np.ndarray):
         notice_f64(f"{name}, a NumPy array {type},", 2)
-    if isinstance(x, np.ndarray | np.generic):
-        data = np.array(x, dtype=type.dtype.numpy, order="C")  # a snapshot: the program may change its array later
-    else:
-        data = np.asarray(x)
+    host = isinstance(x, np.ndarray | np.generic)
+    data = np.array(x, order="C") if host else np.asarray(x)  # a snapshot: the program may change its NumPy array later
     node = CONSTANT(value=Literal(data, type.dtype))
     trace.constants[id(x)] = (x, node)
     return node

@@ -26,7 +26,7 @@ class Traced:
     """A traced function: its graph and how trees of arguments and results map to parameters and results.
 
     ``in_tree`` is the structure of ``(args, kwargs)`` without static arguments; ``in_weak`` and ``out_weak`` say which
-    leaves are weak. ``captured`` are values of the enclosing trace that the function uses: the last parameters, in order.
+    leaves are weak. ``captured`` are values of the enclosing trace that the function uses: the last parameters.
     """
 
     graph: Graph
@@ -54,7 +54,7 @@ def trace(
     static: Mapping[str, Any] | None = None,
     capture: bool = False,
 ) -> Traced:
-    """Call ``function`` once on tracers of the types of ``args`` and ``kwargs`` (trees of ShapeDtypes, arrays, numbers).
+    """Call ``function`` once on tracers for ``args`` and ``kwargs``, trees of ShapeDtypes, arrays and numbers.
 
     Python numbers are weak and traced. ``static`` are further keyword arguments, passed as they are. With ``capture``,
     values of an enclosing trace may be used and become parameters (``Traced.captured``).
@@ -68,7 +68,7 @@ def trace(
         >>> trace(lambda x: {"y": mnp.exp(x) + 1}, [ShapeDtype((2, 3), "f32")]).out_types
         (f32[2,3],)
     """
-    name = name or getattr(function, "__name__", type(function).__name__)
+    name = name or _name_of(function)
     leaves, in_tree, names = _flatten_arguments(function, name, args, dict(kwargs or {}), dict(static or {}))
     described = [_describe_argument(x, leaf_name, name) for x, leaf_name in zip(leaves, names, strict=True)]
     outer = current_trace() if has_active_table() else None
@@ -109,11 +109,15 @@ def subtrace(
     inside, here.inside = here.inside, False
     locations = here.table.current
     try:
-        results, out_tree, _ = _flatten_results(function(*args), name or getattr(function, "__name__", "the function"))
+        results, out_tree, _ = _flatten_results(function(*args), name or _name_of(function))
     finally:
         here.inside = inside
         here.table.current = locations
     return results, out_tree
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 @contextmanager

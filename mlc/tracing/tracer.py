@@ -64,8 +64,8 @@ class Tracer(Value):
     def __bool__(self) -> NoReturn:
         _refuse(
             self, "bool", "`if`, `while`, `and`, `or` and `not` need a value",
-            "mlc.numpy.where(condition, x, y) chooses between values; & | ~ combine conditions; an argument that decides what "
-            "is traced can be static (static_argnames)",
+            "mlc.numpy.where(condition, x, y) chooses between values; & | ~ combine conditions; an argument that "
+            "decides what is traced can be static (static_argnames)",
         )  # fmt: skip
 
     def __int__(self) -> NoReturn:
@@ -78,8 +78,12 @@ class Tracer(Value):
         _refuse(self, "complex", "complex() needs a value", "mlc has no complex numbers")
 
     def __index__(self) -> NoReturn:
-        _refuse(self, "index", "a Python index, size or range needs a value",
-                "an argument that decides shapes can be static (static_argnames); x.shape is known while tracing")  # fmt: skip
+        _refuse(
+            self,
+            "index",
+            "a Python index, size or range needs a value",
+            "x.shape is known while tracing; an argument that decides shapes can be static (static_argnames)",
+        )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse(
@@ -104,7 +108,7 @@ class Tracer(Value):
 
 
 def current_trace() -> Trace:
-    """The trace of the innermost active table, made where the table has none. Raises RuntimeError outside of a trace."""
+    """The trace of the innermost active table, made where it has none. Raises RuntimeError outside of a trace."""
     table = current_table()
     trace = table.trace
     if trace is None:
@@ -132,7 +136,7 @@ def leaked(tracer: Tracer) -> TracerError:
         f"a traced {tracer.node.type} was used outside of its trace: it is {made_at(tracer)},\n"
         f"and belongs to the trace of {name}, {ended}",
         location=str(user_location()),
-        hint=f"return it from {name}, or pass it in as an argument; do not keep traced values in globals, attributes or lists",
+        hint=f"return it from {name} or pass it in as an argument; kept in globals and attributes it has no meaning",
     )
 
 

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from mlc.ir.dims import Size
     from mlc.ir.types import DType, Shape
 
+V = TypeVar("V", bound="Value")
 _numpy_module: ModuleType | None = None
 
 
-def _numpy() -> Any:
-    """mlc.numpy, imported on first use since it imports this."""
+def _call(value: V, name: str, *operands: Any, **options: Any) -> V:
+    """The function ``name`` of mlc.numpy, imported on first use since it imports this; the result is a value."""
     global _numpy_module
     if _numpy_module is None:
         import mlc.numpy
 
         _numpy_module = mlc.numpy
-    return _numpy_module
+    result: V = getattr(_numpy_module, name)(*operands, **options)
+    return result
 
 
 class Value:
     """An array of a program: a Tracer while a function is traced, an mlc.Array outside.
 
-    Subclasses have ``shape`` and ``dtype``. Operators promote as mlc.numpy does; comparisons are elementwise, so values are
-    not hashable.
+    Subclasses have ``shape`` and ``dtype``. Operators promote as mlc.numpy does; comparisons are elementwise, so values
+    are not hashable.
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy arrays leave `array + value` to us
+    __array_priority__ = 100  # NumPy arrays leave `array + value` to us
     __hash__ = None  # type: ignore[assignment]
 
     if TYPE_CHECKING:  # what subclasses have; not defined here, where it would come before a C base class
@@ -47,125 +49,125 @@ class Value:
         return len(self.shape)
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Self:
         """The axes in reverse order."""
-        return _numpy().permute_dims(self, None)
+        return _call(self, "permute_dims", self, None)
 
     @property
-    def mT(self) -> Any:
+    def mT(self) -> Self:
         """The last two axes swapped."""
-        return _numpy().matrix_transpose(self)
+        return _call(self, "matrix_transpose", self)
 
-    def __add__(self, other: object) -> Any:
-        return _numpy().add(self, other)
+    def __add__(self, other: object) -> Self:
+        return _call(self, "add", self, other)
 
-    def __radd__(self, other: object) -> Any:
-        return _numpy().add(other, self)
+    def __radd__(self, other: object) -> Self:
+        return _call(self, "add", other, self)
 
-    def __sub__(self, other: object) -> Any:
-        return _numpy().subtract(self, other)
+    def __sub__(self, other: object) -> Self:
+        return _call(self, "subtract", self, other)
 
-    def __rsub__(self, other: object) -> Any:
-        return _numpy().subtract(other, self)
+    def __rsub__(self, other: object) -> Self:
+        return _call(self, "subtract", other, self)
 
-    def __mul__(self, other: object) -> Any:
-        return _numpy().multiply(self, other)
+    def __mul__(self, other: object) -> Self:
+        return _call(self, "multiply", self, other)
 
-    def __rmul__(self, other: object) -> Any:
-        return _numpy().multiply(other, self)
+    def __rmul__(self, other: object) -> Self:
+        return _call(self, "multiply", other, self)
 
-    def __truediv__(self, other: object) -> Any:
-        return _numpy().divide(self, other)
+    def __truediv__(self, other: object) -> Self:
+        return _call(self, "divide", self, other)
 
-    def __rtruediv__(self, other: object) -> Any:
-        return _numpy().divide(other, self)
+    def __rtruediv__(self, other: object) -> Self:
+        return _call(self, "divide", other, self)
 
-    def __floordiv__(self, other: object) -> Any:
-        return _numpy().floor_divide(self, other)
+    def __floordiv__(self, other: object) -> Self:
+        return _call(self, "floor_divide", self, other)
 
-    def __rfloordiv__(self, other: object) -> Any:
-        return _numpy().floor_divide(other, self)
+    def __rfloordiv__(self, other: object) -> Self:
+        return _call(self, "floor_divide", other, self)
 
-    def __mod__(self, other: object) -> Any:
-        return _numpy().remainder(self, other)
+    def __mod__(self, other: object) -> Self:
+        return _call(self, "remainder", self, other)
 
-    def __rmod__(self, other: object) -> Any:
-        return _numpy().remainder(other, self)
+    def __rmod__(self, other: object) -> Self:
+        return _call(self, "remainder", other, self)
 
-    def __pow__(self, other: object) -> Any:
-        return _numpy().pow(self, other)
+    def __pow__(self, other: object) -> Self:
+        return _call(self, "pow", self, other)
 
-    def __rpow__(self, other: object) -> Any:
-        return _numpy().pow(other, self)
+    def __rpow__(self, other: object) -> Self:
+        return _call(self, "pow", other, self)
 
-    def __matmul__(self, other: object) -> Any:
-        return _numpy().matmul(self, other)
+    def __matmul__(self, other: object) -> Self:
+        return _call(self, "matmul", self, other)
 
-    def __rmatmul__(self, other: object) -> Any:
-        return _numpy().matmul(other, self)
+    def __rmatmul__(self, other: object) -> Self:
+        return _call(self, "matmul", other, self)
 
-    def __and__(self, other: object) -> Any:
-        return _numpy().bitwise_and(self, other)
+    def __and__(self, other: object) -> Self:
+        return _call(self, "bitwise_and", self, other)
 
-    def __rand__(self, other: object) -> Any:
-        return _numpy().bitwise_and(other, self)
+    def __rand__(self, other: object) -> Self:
+        return _call(self, "bitwise_and", other, self)
 
-    def __or__(self, other: object) -> Any:
-        return _numpy().bitwise_or(self, other)
+    def __or__(self, other: object) -> Self:
+        return _call(self, "bitwise_or", self, other)
 
-    def __ror__(self, other: object) -> Any:
-        return _numpy().bitwise_or(other, self)
+    def __ror__(self, other: object) -> Self:
+        return _call(self, "bitwise_or", other, self)
 
-    def __xor__(self, other: object) -> Any:
-        return _numpy().bitwise_xor(self, other)
+    def __xor__(self, other: object) -> Self:
+        return _call(self, "bitwise_xor", self, other)
 
-    def __rxor__(self, other: object) -> Any:
-        return _numpy().bitwise_xor(other, self)
+    def __rxor__(self, other: object) -> Self:
+        return _call(self, "bitwise_xor", other, self)
 
-    def __lshift__(self, other: object) -> Any:
-        return _numpy().bitwise_left_shift(self, other)
+    def __lshift__(self, other: object) -> Self:
+        return _call(self, "bitwise_left_shift", self, other)
 
-    def __rlshift__(self, other: object) -> Any:
-        return _numpy().bitwise_left_shift(other, self)
+    def __rlshift__(self, other: object) -> Self:
+        return _call(self, "bitwise_left_shift", other, self)
 
-    def __rshift__(self, other: object) -> Any:
-        return _numpy().bitwise_right_shift(self, other)
+    def __rshift__(self, other: object) -> Self:
+        return _call(self, "bitwise_right_shift", self, other)
 
-    def __rrshift__(self, other: object) -> Any:
-        return _numpy().bitwise_right_shift(other, self)
+    def __rrshift__(self, other: object) -> Self:
+        return _call(self, "bitwise_right_shift", other, self)
 
     def __eq__(self, other: object) -> Any:
-        return _numpy().equal(self, other)
+        return _call(self, "equal", self, other)
 
     def __ne__(self, other: object) -> Any:
-        return _numpy().not_equal(self, other)
+        return _call(self, "not_equal", self, other)
 
-    def __lt__(self, other: object) -> Any:
-        return _numpy().less(self, other)
+    def __lt__(self, other: object) -> Self:
+        return _call(self, "less", self, other)
 
-    def __le__(self, other: object) -> Any:
-        return _numpy().less_equal(self, other)
+    def __le__(self, other: object) -> Self:
+        return _call(self, "less_equal", self, other)
 
-    def __gt__(self, other: object) -> Any:
-        return _numpy().greater(self, other)
+    def __gt__(self, other: object) -> Self:
+        return _call(self, "greater", self, other)
 
-    def __ge__(self, other: object) -> Any:
-        return _numpy().greater_equal(self, other)
+    def __ge__(self, other: object) -> Self:
+        return _call(self, "greater_equal", self, other)
 
-    def __neg__(self) -> Any:
-        return _numpy().negative(self)
+    def __neg__(self) -> Self:
+        return _call(self, "negative", self)
 
-    def __pos__(self) -> Any:
-        return _numpy().positive(self)
+    def __pos__(self) -> Self:
+        return _call(self, "positive", self)
 
-    def __abs__(self) -> Any:
-        return _numpy().abs(self)
+    def __abs__(self) -> Self:
+        return _call(self, "abs", self)
 
-    def __invert__(self) -> Any:
-        return _numpy().bitwise_invert(self)
+    def __invert__(self) -> Self:
+        return _call(self, "bitwise_invert", self)
 
-    def __getitem__(self, key: object) -> Any:
-        return _numpy().getitem(self, key)
+    def __getitem__(self, key: object) -> Self:
+        return _call(self, "getitem", self, key)
 
     def __iter__(self) -> Iterator[Any]:
         return iter([self[i] for i in range(len(self))])
@@ -178,61 +180,61 @@ class Value:
             raise TypeError(f"len() of a value whose first size, {n}, is symbolic")
         return n
 
-    def astype(self, dtype: object) -> Any:
+    def astype(self, dtype: object) -> Self:
         """Converted to ``dtype``; floats to integers truncate and saturate."""
-        return _numpy().astype(self, dtype)
+        return _call(self, "astype", self, dtype)
 
-    def reshape(self, *shape: Size | Sequence[Size]) -> Any:
+    def reshape(self, *shape: Size | Sequence[Size]) -> Self:
         """The same elements in another shape; one size may be -1."""
         flat = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-        return _numpy().reshape(self, flat)
+        return _call(self, "reshape", self, flat)
 
-    def transpose(self, *axes: int | Sequence[int]) -> Any:
+    def transpose(self, *axes: int | Sequence[int]) -> Self:
         """The axes in the order ``axes``; reversed where none are given."""
         flat = axes[0] if len(axes) == 1 and isinstance(axes[0], Sequence) else axes
-        return _numpy().permute_dims(self, tuple(flat) or None)  # type: ignore[arg-type]
+        return _call(self, "permute_dims", self, tuple(flat) or None)
 
-    def ravel(self) -> Any:
-        return _numpy().reshape(self, (-1,))
+    def ravel(self) -> Self:
+        return _call(self, "reshape", self, (-1,))
 
-    def flatten(self) -> Any:
-        return _numpy().reshape(self, (-1,))
+    def flatten(self) -> Self:
+        return _call(self, "reshape", self, (-1,))
 
-    def squeeze(self, axis: int | Sequence[int] | None = None) -> Any:
-        return _numpy().squeeze(self, axis)
+    def squeeze(self, axis: int | Sequence[int] | None = None) -> Self:
+        return _call(self, "squeeze", self, axis)
 
-    def sum(self, axis: int | Sequence[int] | None = None, *, dtype: object = None, keepdims: bool = False) -> Any:
-        return _numpy().sum(self, axis, dtype=dtype, keepdims=keepdims)
+    def sum(self, axis: int | Sequence[int] | None = None, *, dtype: object = None, keepdims: bool = False) -> Self:
+        return _call(self, "sum", self, axis, dtype=dtype, keepdims=keepdims)
 
-    def prod(self, axis: int | Sequence[int] | None = None, *, dtype: object = None, keepdims: bool = False) -> Any:
-        return _numpy().prod(self, axis, dtype=dtype, keepdims=keepdims)
+    def prod(self, axis: int | Sequence[int] | None = None, *, dtype: object = None, keepdims: bool = False) -> Self:
+        return _call(self, "prod", self, axis, dtype=dtype, keepdims=keepdims)
 
-    def mean(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().mean(self, axis, keepdims=keepdims)
+    def mean(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "mean", self, axis, keepdims=keepdims)
 
-    def var(self, axis: int | Sequence[int] | None = None, *, correction: float = 0, keepdims: bool = False) -> Any:
-        return _numpy().var(self, axis, correction=correction, keepdims=keepdims)
+    def var(self, axis: int | Sequence[int] | None = None, *, correction: float = 0, keepdims: bool = False) -> Self:
+        return _call(self, "var", self, axis, correction=correction, keepdims=keepdims)
 
-    def std(self, axis: int | Sequence[int] | None = None, *, correction: float = 0, keepdims: bool = False) -> Any:
-        return _numpy().std(self, axis, correction=correction, keepdims=keepdims)
+    def std(self, axis: int | Sequence[int] | None = None, *, correction: float = 0, keepdims: bool = False) -> Self:
+        return _call(self, "std", self, axis, correction=correction, keepdims=keepdims)
 
-    def max(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().max(self, axis, keepdims=keepdims)
+    def max(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "max", self, axis, keepdims=keepdims)
 
-    def min(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().min(self, axis, keepdims=keepdims)
+    def min(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "min", self, axis, keepdims=keepdims)
 
-    def any(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().any(self, axis, keepdims=keepdims)
+    def any(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "any", self, axis, keepdims=keepdims)
 
-    def all(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().all(self, axis, keepdims=keepdims)
+    def all(self, axis: int | Sequence[int] | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "all", self, axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().argmax(self, axis, keepdims=keepdims)
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "argmax", self, axis, keepdims=keepdims)
 
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
-        return _numpy().argmin(self, axis, keepdims=keepdims)
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Self:
+        return _call(self, "argmin", self, axis, keepdims=keepdims)
 
-    def clip(self, min: object = None, max: object = None) -> Any:
-        return _numpy().clip(self, min, max)
+    def clip(self, min: object = None, max: object = None) -> Self:
+        return _call(self, "clip", self, min, max)

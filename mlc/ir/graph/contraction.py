@@ -88,9 +88,10 @@ def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node 
         partner = dict(zip(a["rhs_contracting"], a["lhs_contracting"], strict=True))
         position = (*a["lhs_batch"], *left_free, *(partner[j] for j in sorted(a["rhs_contracting"])))
         return (_permute(out, position), None)
-    out = dot_general(ct, lhs, ct_left, left_free, ct_batch, a["lhs_batch"])
+    out = dot_general(lhs, ct, left_free, ct_left, a["lhs_batch"], ct_batch)
+    # axes of out: batch, lhs contracting (ascending), rhs free -> where each stands in rhs
     partner = dict(zip(a["lhs_contracting"], a["rhs_contracting"], strict=True))
-    position = (*a["rhs_batch"], *right_free, *(partner[i] for i in sorted(a["lhs_contracting"])))
+    position = (*a["rhs_batch"], *(partner[i] for i in sorted(a["lhs_contracting"])), *right_free)
     return (None, _permute(out, position))
 
 

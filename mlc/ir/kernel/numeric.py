@@ -39,7 +39,8 @@ def compare(direction: str, x: Array, y: Array) -> Array:
         "EQ": np.equal, "NE": np.not_equal, "LT": np.less, "LE": np.less_equal, "GT": np.greater,
         "GE": np.greater_equal,
     }  # fmt: skip
-    return np.asarray(functions[direction](x, y), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(functions[direction](x, y), dtype=np.bool_)
 
 
 def reduce(op: str, dtype: DType, x: Array) -> Array:
@@ -151,8 +152,8 @@ def _fma_exact(x: float, y: float, z: float) -> float:
     try:
         rounded = float(exact)
     except OverflowError:
-        return math.copysign(math.inf, exact)
-    return rounded if rounded else math.copysign(0.0, exact)
+        return math.inf if exact > 0 else -math.inf
+    return rounded if rounded else math.copysign(0.0, 1 if exact > 0 else -1)
 
 
 _BOOL: dict[str, Callable[..., Array]] = {

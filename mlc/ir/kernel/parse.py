@@ -18,6 +18,8 @@ _TOKEN = re.compile(
     r"%\w+|@[^\s{]+|0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?|[A-Za-z_]\w*(?:\.\w+)?|[-+*()\[\]{}:,=]", re.ASCII
 )
 
+_TYPE = re.compile(rf"({'|'.join(DTYPES)})(?:x([1-9]\d{{0,5}}))?")
+
 
 def parse_kernel(text: str) -> Kernel:
     """The kernel that ``text`` describes; ``print_kernel`` of it gives the same text.
@@ -94,7 +96,7 @@ class _Parser:
         body, _ = self.block()
         self.expect("}")
         if self.position < len(self.tokens):
-            raise self.error(f"unexpected {self.peek()!r} after the kernel")
+            raise self.error(f"unexpected {self.peek()!r} after the kernel", ahead=1)
         extents, grains = tuple(e for _, e, _ in nest), tuple(g for _, _, g in nest)
         return Kernel(name, sizes, tuple(buffers), tuple(scratches), indices, extents, grains, body)
 
@@ -259,8 +261,8 @@ class _Parser:
 
     def type(self) -> VectorType:
         text = self.next()
-        match = re.fullmatch(r"([a-z]+\d*?)(?:x([1-9]\d*))?", text)
-        if match is None or match.group(1) not in DTYPES:
+        match = _TYPE.fullmatch(text)
+        if match is None:
             raise self.error(f"{text!r} is no type")
         return VectorType(DTYPES[match.group(1)], int(match.group(2) or 1))
 
@@ -310,7 +312,7 @@ class _Parser:
     def integer(self) -> int:
         text = self.next()
         if not text.isdecimal():
-            raise self.error(f"{text!r} is no integer", back=1)
+            raise self.error(f"{text!r} is no integer")
         return int(text)
 
     def define(self, name: str, t: VectorType) -> Value:
@@ -337,7 +339,9 @@ class _Parser:
     def next(self, start: str = "") -> str:
         text = self.peek()
         if not text or not text.startswith(start):
-            raise self.error(f"expected {start or 'more'}, found {text!r}" if text else "the text ends too early")
+            raise self.error(
+                f"expected {start or 'more'}, found {text!r}" if text else "the text ends too early", ahead=1
+            )
         self.position += 1
         return text
 
@@ -348,11 +352,12 @@ class _Parser:
 
     def expect(self, text: str) -> None:
         if not self.accept(text):
-            raise self.error(f"expected {text!r}, found {self.peek()!r}")
+            raise self.error(f"expected {text!r}, found {self.peek()!r}", ahead=1)
 
-    def error(self, message: str, back: int = 0) -> ParseError:
+    def error(self, message: str, ahead: int = 0) -> ParseError:
+        """About the token read last, or the one ahead of it."""
         last = len(self.tokens) - 1
-        line = self.tokens[max(min(self.position - back, last), 0)].line if self.tokens else 0
+        line = self.tokens[max(min(self.position - 1 + ahead, last), 0)].line if self.tokens else 0
         return ParseError(message, location=self.locate(line))
 
     def locate(self, line: int) -> str:

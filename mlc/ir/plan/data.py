@@ -78,6 +78,9 @@ class PlanConstant:
     type: TensorType
 
 
+Value = PlanInput | PlanOutput | PlanConstant
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A compiled function as data. ``arena_bytes`` hold its temporaries, ``scratch_bytes`` are each thread's own.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlc.errors import VerifyError
 from mlc.ir.dims import Dim, Size, bounds
 
-from .data import BufferRef, Copy, Launch, Plan, byte_size
+from .data import BufferRef, Copy, Launch, Plan, Value, byte_size
 
 MAX_RANK = 32
 MAX_BYTES = 1 << 56  # of the arena, of scratch, of an offset
@@ -44,7 +46,8 @@ def _check_symbols(plan: Plan) -> None:
 
 
 def _check_values(plan: Plan) -> None:
-    for value in (*plan.inputs, *plan.outputs, *plan.constants):
+    values: tuple[Value, ...] = (*plan.inputs, *plan.outputs, *plan.constants)
+    for value in values:
         _require(value.type.rank <= MAX_RANK, f"{value.name}: more than {MAX_RANK} dimensions")
         for extent in value.type.shape:
             _check_size(plan, extent, value.name)
@@ -53,7 +56,7 @@ def _check_values(plan: Plan) -> None:
         _require(constant.type.is_static, f"constant {constant.name}: {constant.type} is not static")
         nbytes = bounds(byte_size(constant.type))[1]
         _require(nbytes < 1 << 63, f"constant {constant.name}: {constant.type} is too large")
-    for name in (plan.name, *plan.kernels, *(v.name for v in (*plan.inputs, *plan.outputs, *plan.constants))):
+    for name in (plan.name, *plan.kernels, *(v.name for v in values)):
         _require("\0" not in name, f"name {name!r} holds a NUL")
     _require(0 <= plan.arena_bytes <= MAX_BYTES, f"the arena's size {plan.arena_bytes}")
     _require(0 <= plan.scratch_bytes <= MAX_BYTES, f"the scratch size {plan.scratch_bytes}")
@@ -112,8 +115,8 @@ def _check_operand(plan: Plan, operand: BufferRef, where: str) -> None:
 def _buffer_bytes(plan: Plan, operand: BufferRef) -> Size:
     if operand.space == "arena":
         return plan.arena_bytes
-    values = {"input": plan.inputs, "output": plan.outputs, "constant": plan.constants}[operand.space]
-    return byte_size(values[operand.index].type)
+    spaces: dict[str, Sequence[Value]] = {"input": plan.inputs, "output": plan.outputs, "constant": plan.constants}
+    return byte_size(spaces[operand.space][operand.index].type)
 
 
 def _check_copy(plan: Plan, step: Copy, where: str) -> None:
