@@ -1,0 +1,176 @@
+"""Runs one function of an artifact on arrays from files, for `mlc run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from mlc.cli.output import print_json
+from mlc.errors import ArgumentError, ArtifactError
+
+Array = npt.NDArray[Any]
+
+
+@click.command("run")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--feed", "feeds", multiple=True, metavar="NAME=VALUE", help="An input: @file.npy, @file.npz or JSON.")
+@click.option("--function", "function_name", help="The function to run (default: the only one).")
+@click.option("--fetch", "fetches", multiple=True, metavar="NAME", help="An output to keep (default: all).")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A .npz or .npy file to write.")
+@click.option("--expect", "expects", multiple=True, metavar="NAME=VALUE", help="Exit 4 unless the output is this.")
+@click.option("--rtol", default=1e-5, show_default=True, help="Relative tolerance of --expect.")
+@click.option("--atol", default=1e-6, show_default=True, help="Absolute tolerance of --expect.")
+@click.option("--check-nan", is_flag=True, help="Exit 4 where an output holds a NaN.")
+@click.option("--threads", type=click.IntRange(1), help="How many threads.")
+@click.option("--target", help="x86-64-v3 or x86-64-v4 instead of the best for this CPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outputs as JSON.")
+def run_artifact(
+    path: Path,
+    feeds: tuple[str, ...],
+    function_name: str | None,
+    fetches: tuple[str, ...],
+    output: Path | None,
+    expects: tuple[str, ...],
+    rtol: float,
+    atol: float,
+    check_nan: bool,
+    threads: int | None,
+    target: str | None,
+    as_json: bool,
+) -> int:
+    """Run one function of the artifact PATH."""
+    from mlc.artifact.loading import load
+
+    if output is not None and output.suffix not in (".npz", ".npy"):
+        raise click.UsageError(f"{output}: outputs are written as .npz or .npy")
+    artifact = load(path, target=target)
+    function = artifact[function_name] if function_name else _only(artifact.functions)
+    if threads is not None:
+        from mlc.runtime import set_num_threads
+
+        set_num_threads(threads)
+    leaves = _leaves(function.inputs, dict(_split(feed, "--feed") for feed in feeds))
+    results = function.run_flat(leaves)
+    outputs = {o["name"]: np.asarray(r) for o, r in zip(function.outputs, results, strict=True)}
+    kept = {name: _named(outputs, name, "--fetch") for name in fetches} or outputs
+    if output is not None:
+        _write(output, kept)
+    if as_json:
+        print_json({n: {"shape": list(a.shape), "dtype": a.dtype.name, "data": _plain(a)} for n, a in kept.items()})
+    elif output is None:
+        for name, array in kept.items():
+            click.echo(f"{name} = {np.array2string(array, threshold=64, precision=6)}")
+    wanted = dict(_split(expect, "--expect") for expect in expects)
+    failures = [_mismatch(n, _named(outputs, n, "--expect"), _value(v, n), rtol, atol) for n, v in wanted.items()]
+    if check_nan:
+        failures += [_nan(name, array) for name, array in outputs.items()]
+    for failure in filter(None, failures):
+        click.echo(f"error: {failure}", err=True)
+    return 4 if any(failures) else 0
+
+
+def _only(functions: Any) -> Any:
+    if len(functions) != 1:
+        raise click.UsageError(f"--function is missing; the artifact has {', '.join(functions)}")
+    return next(iter(functions.values()))
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    """NAME=VALUE; the name may hold brackets and quotes, so the first = counts."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise click.UsageError(f"{option} {text}: it is NAME=@FILE or NAME=JSON")
+    return name, value
+
+
+def _leaves(inputs: list[dict[str, Any]], feeds: dict[str, str]) -> list[object]:
+    """The arrays to run on, in order, of the dtypes that the function takes."""
+    from mlc.ir.types import DTYPES
+
+    names = [i["name"] for i in inputs]
+    unknown = [n for n in feeds if n not in names]
+    missing = [n for n in names if n not in feeds]
+    if unknown or missing:
+        what = f"there is no input {unknown[0]!r}" if unknown else f"the input {missing[0]!r} is missing"
+        raise click.UsageError(f"--feed: {what}; the inputs are {', '.join(names)}")
+    return [_cast(_value(feeds[i["name"]], i["name"]), DTYPES[i["dtype"]], i) for i in inputs]
+
+
+def _cast(array: Array, dtype: Any, leaf: dict[str, Any]) -> Array:
+    """`array` as `dtype` where NumPy calls that safe within the kind (f64 text as f32); ArgumentError elsewhere."""
+    if dtype.name == "bf16" and array.dtype == np.uint16:
+        return array.view(dtype.numpy)
+    if array.dtype == dtype.numpy:
+        return np.ascontiguousarray(array)
+    if not np.can_cast(array.dtype, dtype.numpy, "same_kind"):
+        raise ArgumentError(f"--feed {leaf['name']}: it takes {leaf['dtype']}, got {array.dtype}")
+    return np.ascontiguousarray(array.astype(dtype.numpy))
+
+
+def _value(text: str, name: str) -> Array:
+    """The array of @file.npy, @file.npz (the array `name`, or its only one), or of JSON."""
+    if not text.startswith("@"):
+        try:
+            return np.asarray(json.loads(text))
+        except ValueError as error:
+            raise click.UsageError(f"{name}={text[:40]}: not JSON ({error}); a file is @FILE") from error
+    path = Path(text[1:])
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"cannot read {path} for {name}: {error}") from error
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    key = name if name in loaded else loaded.files[0] if len(loaded.files) == 1 else None
+    if key is None:
+        raise ArtifactError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
+    array: Array = loaded[key]
+    return array
+
+
+def _named(outputs: dict[str, Array], name: str, option: str) -> Array:
+    if name not in outputs:
+        raise click.UsageError(f"{option}: there is no output {name!r}; the outputs are {', '.join(outputs)}")
+    return outputs[name]
+
+
+def _write(path: Path, outputs: dict[str, Array]) -> None:
+    plain = {name: _portable(array) for name, array in outputs.items()}
+    if path.suffix == ".npz":
+        np.savez(path, **plain)  # type: ignore[arg-type]  # NumPy types its option allow_pickle among the arrays
+    elif len(plain) == 1:
+        np.save(path, next(iter(plain.values())))
+    else:
+        raise click.UsageError(f"{path} takes one output; choose it with --fetch, or write .npz")
+
+
+def _portable(array: Array) -> Array:
+    """bf16 as f32: a .npy file has no name for it."""
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _plain(array: Array) -> Any:
+    return _portable(array).tolist()
+
+
+def _mismatch(name: str, got: Array, want: Array, rtol: float, atol: float) -> str | None:
+    """What differs, in words; NaN equals NaN."""
+    if got.shape != want.shape:
+        return f"{name}: its shape is {list(got.shape)}, expected {list(want.shape)}"
+    a, b = _portable(got).astype(np.float64), want.astype(np.float64)
+    good = np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+    if good.all():
+        return None
+    first = tuple(int(i) for i in np.argwhere(~good)[0])
+    bad = int((~good).sum())
+    return f"{name}: {bad} of {got.size} elements differ; at {list(first)} it is {a[first]}, expected {b[first]}"
+
+
+def _nan(name: str, array: Array) -> str | None:
+    bad = np.isnan(_portable(array)) if _portable(array).dtype.kind == "f" else np.zeros(0, bool)
+    return f"{name}: {int(bad.sum())} of {array.size} elements are NaN" if bad.any() else None

@@ -1,0 +1,181 @@
+"""The commands as users run them: output, JSON, and the exit code of everything that can go wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.artifact.conftest import emit
+from tests.artifact.made_by_hand import expected
+
+
+def mlc(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlc", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return emit(tmp_path_factory.mktemp("cli"), "m.mlc")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+# ---------------------------------------------------------------- the frame
+
+
+def test_help_names_every_verb_and_exit_code() -> None:
+    text = mlc("--help").stdout
+    for word in ("compile", "run", "inspect", "doctor", "data", "Exit codes"):
+        assert word in text
+    for verb in ("compile", "run", "inspect", "doctor", "data"):
+        done = mlc(verb, "--help")
+        assert done.returncode == 0 and "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("fly",), ("run",), ("run", "missing.py"), ("inspect", "--fast"), ("data", "fetch", "nothing"), ("--fly",)]
+)
+def test_usage_mistakes_exit_with_2(words: tuple[str, ...]) -> None:
+    done = mlc(*words)
+    assert done.returncode == 2 and "Usage" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_version() -> None:
+    assert mlc("--version").stdout.startswith("mlc ")
+
+
+# ---------------------------------------------------------------- run a program
+
+
+def test_a_program_runs_as_main_with_its_arguments(tmp_path: Path) -> None:
+    write(tmp_path / "helper.py", "VALUE = 7")
+    program = write(tmp_path / "p.py", "import sys, helper\nprint(__name__, sys.argv[1:], helper.VALUE)")
+    done = mlc("run", program, "-x", "--help", "3")
+    assert done.returncode == 0 and done.stdout == "__main__ ['-x', '--help', '3'] 7\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("1 / 0", 1),
+        ("raise SystemExit(3)", 1),
+        ("raise SystemExit('bad data')", 1),
+        ("raise SystemExit(0)", 0),
+        ("from mlc.errors import *; raise ShapeError('shapes differ')", 1),
+        ("from mlc.errors import *; raise UnsupportedError('no sort')", 3),
+        ("from mlc.errors import *; raise NumericError('a NaN')", 4),
+        ("from mlc.errors import *; raise TargetError('no AVX2')", 5),
+        ("def f(:", 1),
+    ],
+)
+def test_a_programs_end_is_the_exit_code(tmp_path: Path, body: str, code: int) -> None:
+    assert mlc("run", write(tmp_path / "p.py", body)).returncode == code
+
+
+def test_a_traceback_shows_the_users_frames_alone(tmp_path: Path) -> None:
+    program = write(tmp_path / "p.py", "import mlc.ir.dims\n\ndef f():\n    return mlc.ir.dims.dim('2')\n\nf()\n")
+    done = mlc("run", program)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Traceback (most recent call last):\n"
+        f'  File "{program}", line 6, in <module>\n    f()\n'
+        f'  File "{program}", line 4, in f\n    return mlc.ir.dims.dim(\'2\')\n'
+        "           ^^^^^^^^^^^^^^^^^^^^\n"
+        "ValueError: dim: '2' is not an identifier\n"
+    )
+
+
+# ---------------------------------------------------------------- run an artifact
+
+
+def test_an_artifact_runs_on_fed_arrays(artifact: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    words = ("--function", "predict", "--feed", f"x=@{tmp_path / 'x.npy'}", "--fetch", "probs")
+    done = mlc("run", artifact, *words, "-o", tmp_path / "out.npz", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "out.npz") as out:
+        assert list(out) == ["probs"] and np.array_equal(out["probs"], expected(x))
+    assert mlc("run", artifact, *words, "-o", tmp_path / "out.npy").returncode == 0
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected(x))
+    expect = mlc("run", artifact, *words, "--expect", f"probs=@{tmp_path / 'out.npz'}", "--rtol", "0", "--atol", "0")
+    assert expect.returncode == 0, expect.stderr
+
+
+def test_json_in_and_out(artifact: Path) -> None:
+    done = mlc("run", artifact, "--function", "elements", "--feed", "x=[[1, 2, 3], [4.5, 5, 6]]", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"result": {"shape": [], "dtype": "int64", "data": 10}}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ((), 2, "--function is missing; the artifact has predict, elements"),
+        (("--function", "train"), 1, "no function 'train'"),
+        (("--function", "predict"), 2, "the input 'x' is missing"),
+        (("--function", "predict", "--feed", "y=1"), 2, "no input 'y'; the inputs are x"),
+        (("--function", "predict", "--feed", "x"), 2, "NAME=@FILE or NAME=JSON"),
+        (("--function", "predict", "--feed", "x=[[1,"), 2, "not JSON"),
+        (("--function", "predict", "--feed", "x=@no.npy"), 1, "cannot read no.npy"),
+        (("--function", "predict", "--feed", "x=[[1.0]]"), 1, "x"),
+        (("--function", "predict", "--feed", 'x="text"'), 1, "it takes f32"),
+        (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--fetch", "logits"), 2, "no output 'logits'"),
+        (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "-o", "out.txt"), 2, ".npz or .npy"),
+        (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--target", "vax"), 5, "no target 'vax'"),
+        (("--function", "predict", "--feed", "x=[[NaN,2,3,4,5]]", "--check-nan"), 4, "1 of 5 elements are NaN"),
+        (("--function", "predict", "--feed", "x=[[NaN,2,3,4,5]]"), 0, ""),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0.0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,0.5]]"), 0, ""),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0.0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,1]]"), 4, "[0, 4]"),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[0.1]"), 4, "its shape is [1, 5]"),
+    ],
+)
+def test_the_ways_a_run_ends(artifact: Path, words: tuple[str, ...], code: int, text: str) -> None:
+    done = mlc("run", artifact, *words)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr and "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------- inspect, doctor, data
+
+
+def test_inspect_shows_what_is_inside(artifact: Path) -> None:
+    text = mlc("inspect", artifact).stdout
+    for words in ("predict(x: f32[batch,5]) -> (probs: f32[batch,5]), batch in 1..64", "x86-64-v4: 1 kernels, 1 steps",
+                  "w: f32[5], 20 B", "hand.py", "llvmlite"):  # fmt: skip
+        assert words in text
+    manifest = json.loads(mlc("inspect", artifact, "--json").stdout)
+    assert [f["name"] for f in manifest["functions"]] == ["predict", "elements"]
+    assert "affine" in mlc("inspect", artifact, "--plan", "predict").stdout
+    assert "fma" in mlc("inspect", artifact, "--kernels", "predict", "--target", "x86-64-v3").stdout
+    assert "int m_predict(struct mlc_context *context" in mlc("inspect", artifact, "--header").stdout
+    assert mlc("inspect", artifact, "--plan", "train").returncode == 2
+
+
+def test_inspect_refuses_a_damaged_file(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.mlc").write_bytes(artifact.read_bytes()[:-100])
+    done = mlc("inspect", tmp_path / "m.mlc")
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_doctor_reports_this_machine() -> None:
+    done = mlc("doctor", "--json")
+    report = json.loads(done.stdout)
+    checks = {c["name"]: c for c in report["checks"]}
+    assert done.returncode == 0 and report["ok"]
+    assert checks["native code"]["good"] and "x86-64-v" in checks["cpu"]["text"]
+    assert "native code" in mlc("doctor").stdout
+
+
+def test_data_lists_the_sets() -> None:
+    assert {row["name"] for row in json.loads(mlc("data", "list", "--json").stdout)} >= {"digits", "mnist"}
+    assert "mnist" in mlc("data", "list").stdout

@@ -1,0 +1,92 @@
+"""`mlc compile` from a program to files, through the whole compiler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mlc as package
+
+PROGRAM = """\
+import sys
+import mlc, mlc.numpy as mnp, numpy as np
+
+weights = {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3), "b": np.arange(3, dtype=np.float32)}
+
+def forward(x, scale):
+    return {"logits": mnp.tanh(x @ weights["w"] + weights["b"]) * scale["by"]}
+
+print("training", *sys.argv[1:])
+batch = mlc.dim("batch", 1, 8)
+mlc.export("forward", forward, mlc.ShapeDtype((batch, 4), "f32"), scale={"by": mlc.ShapeDtype((), "f32")})
+mlc.export("twice", lambda x: x + x, x=mlc.ShapeDtype((3,), "f32"))
+"""
+
+
+def mlc(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlc", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_a_program_becomes_an_artifact(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(PROGRAM)
+    done = mlc("compile", "model.py", "-o", "m.mlc", "--json", "--", "fast", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "training fast" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["functions"] == ["forward", "twice"] and [f["path"] for f in report["files"]] == ["m.mlc"]
+
+    artifact = package.load(tmp_path / "m.mlc")
+    w = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3).astype(np.float64)
+    for rows in (1, 3, 8):
+        x = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
+        got = np.asarray(artifact.forward(x, scale={"by": np.float32(0.5)})["logits"])
+        np.testing.assert_allclose(got, np.tanh(x @ w + np.arange(3)) * 0.5, rtol=1e-5, atol=1e-6)
+    assert np.asarray(artifact.twice(np.ones(3, np.float32))).tolist() == [2, 2, 2]
+    assert {c["dtype"] for c in artifact.manifest["constants"]} == {"f32"}
+
+
+@pytest.mark.parametrize(("emit", "output"), [("so", "libm.so"), ("a", "libm.a")])
+def test_a_program_becomes_a_library(tmp_path: Path, emit: str, output: str) -> None:
+    (tmp_path / "model.py").write_text(PROGRAM)
+    done = mlc("compile", "model.py", "-o", output, "--emit", emit, "--target", "x86-64-v3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    header = (tmp_path / "libm.h").read_text()
+    assert "int m_forward(struct mlc_context *context, int64_t batch, const float *x, const float *scale_by, " in header
+    assert (tmp_path / output).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "code", "text"),
+    [
+        ("x = 1", (), 1, "exports nothing"),
+        ("1 / 0", (), 1, "ZeroDivisionError"),
+        ("import mlc\nmlc.export('2', lambda x: x)", (), 1, "cannot name a function"),
+        (PROGRAM, ("-o", "m.exe"), 2, "ends with .mlc"),
+        (PROGRAM, ("-o", "no/m.mlc"), 2, "does not exist"),
+        (PROGRAM, ("--target", "vax"), 2, "vax"),
+    ],
+)
+def test_the_ways_a_compilation_ends(
+    tmp_path: Path, program: str, words: tuple[str, ...], code: int, text: str
+) -> None:
+    (tmp_path / "model.py").write_text(program)
+    done = mlc("compile", "model.py", *words, cwd=tmp_path)
+    assert done.returncode == code and text in done.stderr
+    assert not list(tmp_path.glob("*.mlc"))
+
+
+def test_an_error_in_an_exported_function_names_the_users_line(tmp_path: Path) -> None:
+    text = (
+        "import mlc\n\ndef f(x):\n    return x @ x\n\n"
+        "mlc.export('f', f, x=mlc.ShapeDtype((2, 3), 'f32'))\n"
+    )
+    (tmp_path / "model.py").write_text(text)
+    done = mlc("compile", "model.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "model.py:4" in done.stderr and "mlc/numpy" not in done.stderr
