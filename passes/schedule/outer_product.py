@@ -10,6 +10,9 @@ for each task of batches, row blocks and panels of columns:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 from mlc.ir.dims import Size, bounds
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import Target
@@ -17,9 +20,11 @@ from mlc.ir.target import Target
 from .contraction_frame import Frame
 from .panel import Columns, pack_panel
 from .region import KernelCall
-from .tiling import Tiling, counted, tile_outer
+from .tiling import COPY_BLOCKS, Tiling, counted, tile_outer
 
 UNROLL = 4  # copies of the innermost loop's body
+Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
+SourcedBlock = Callable[[int, Index, Source], None]
 MOST_STORED = 160  # weight of an epilogue that is written out for every register of a tile; else it gets a loop
 
 
@@ -36,6 +41,7 @@ class _Writer:
         self.tiling = tiling
         self.builder = frame.builder
         self.panel: Memory | None = None
+        self.source: Source = "columns" if tiling.packing == "none" else "panel"
         self.sums: Memory | None = None
         heavy = frame.epilogue_weight * tiling.blocks.largest * tiling.vectors > MOST_STORED
         if tiling.packing != "none":
@@ -87,16 +93,30 @@ class _Writer:
             return
         start = Index.of(0)
 
-        def block(rows: int, row: Index, copies: bool = False) -> None:
+        def block(rows: int, row: Index, source: Source = self.source) -> None:
             zeros = [f.zero(t.lanes)] * (rows * len(columns.masks))
-            sums = self.accumulate(batch, row, rows, columns, start, f.k, zeros, copies)
+            sums = self.accumulate(batch, row, rows, columns, start, f.k, zeros, source)
             self.finish(batch, row, rows, columns, sums)
 
+        if t.copies_along and t.blocks.count is None:
+            self.copy_if_it_pays(ir, block)
+            return
         if t.copies_along:
-            block(t.blocks.largest, start, copies=True)
+            block(t.blocks.largest, start, "both")
         elif self.panel is not None:
             pack_panel(f, t, self.panel, batch, columns, start, f.k)
         t.blocks.each(b, f.m, ir, t.row_blocks, block, skip=int(t.copies_along))
+
+    def copy_if_it_pays(self, ir: Index, block: SourcedBlock) -> None:
+        """A symbolic number of rows: the panel is copied where enough of them use it, else read as it lies."""
+        b, t = self.builder, self.tiling
+        rows = t.blocks.largest
+        first, whole, last = t.blocks.range(b, self.frame.m, ir, t.row_blocks)
+        pays = b.min(b.floordiv(whole, COPY_BLOCKS), 1)
+        counted(b, Index.of(0), pays, lambda q: block(rows, first + q * rows, "both"))
+        counted(b, pays, whole * pays, lambda q: block(rows, first + q * rows, "panel"))
+        counted(b, whole * pays, whole, lambda q: block(rows, first + q * rows, "columns"))
+        t.blocks.rest(b, first + whole * rows, last, lambda w, row: block(w, row, "columns"))
 
     def deep(self, batch: Index, ir: Index, columns: Columns) -> None:
         """As ``columns``, with K in chunks: the sums of all rows of the task wait in scratch for the next chunk."""
@@ -113,7 +133,7 @@ class _Writer:
             def block(rows: int, row: Index) -> None:
                 places = [(row - start + r, v * t.lanes) for r in range(rows) for v in range(len(columns.masks))]
                 totals = [b.load(sums, at, t.lanes) for at in places]
-                totals = self.accumulate(batch, row, rows, columns, chunk.index, stop, totals)
+                totals = self.accumulate(batch, row, rows, columns, chunk.index, stop, totals, self.source)
                 for at, total in zip(places, totals, strict=True):
                     b.store(sums, at, total)
 
@@ -138,21 +158,21 @@ class _Writer:
         start: Index,
         stop: Index,
         totals: list[Value],
-        copies: bool = False,
+        source: Source,
     ) -> list[Value]:
-        """The register tile: ``totals`` plus the products of k in start .. stop; it ``copies`` the panel, too."""
+        """The register tile: ``totals`` plus the products of k in start .. stop."""
         b, t, f = self.builder, self.tiling, self.frame
         with b.loop(start, stop, carried=totals, unroll=UNROLL) as loop:
             k = loop.index
             places = [(k - start, v * t.lanes) for v in range(len(columns.masks))]
-            if self.panel is not None and not copies:
+            if self.panel is not None and source == "panel":
                 vectors = [b.load(self.panel, at, t.lanes) for at in places]
             else:
                 vectors = [
                     f.column_vector(batch, columns.first + v * t.lanes, k, t.lanes, mask)
                     for v, mask in enumerate(columns.masks)
                 ]
-            if self.panel is not None and copies:
+            if self.panel is not None and source == "both":
                 for at, x in zip(places, vectors, strict=True):
                     b.store(self.panel, at, x)
             following: list[Value] = []

@@ -13,9 +13,10 @@ from mlc.ir.target import Target
 from .contraction_form import Contraction
 
 MOST_ROWS = 14  # of a register tile: with two vectors of columns it fills 32 registers
-TASK_WORK = 400_000  # flops (a byte from memory counts as 8) below which a task is not worth its hand-over
-PANEL_SHARE = 8  # a packed panel of columns takes at most 1/8 of the second-level cache
-LEAST_BLOCKS = 16  # of rows that a panel is packed for; with more, the rows of a task fit the second-level cache
+TASK_WORK = 800_000  # flops (a byte from memory counts as 8) below which a task is not worth its hand-over
+PANEL_SHARE = 4  # a packed panel of columns takes at most 1/4 of the second-level cache
+COPY_BLOCKS = 4  # of rows that pay for the copy of a panel
+LEAST_BLOCKS = 32  # of rows that a panel is packed for; with more, the rows of a task fit the second-level cache
 
 Packing = Literal["none", "copy", "transpose"]
 RowBlock = Callable[[int, Index], None]  # emits a block of so many rows from a first row on
@@ -41,21 +42,15 @@ class RowBlocks:
         largest = max(-(-m // count), 1)
         return RowBlocks(largest, count, m - count * (largest - 1))
 
-    def each(
-        self,
-        b: KernelBuilder,
-        m: Index,
-        group: IndexLike,
-        grain: int,
-        body: Callable[[int, Index], None],
-        skip: int = 0,
-    ) -> None:
+    def each(self, b: KernelBuilder, m: Index, group: IndexLike, grain: int, body: RowBlock, skip: int = 0) -> None:
         """Emit loops over the row blocks ``group * grain ..`` (at most ``grain``); ``body(rows, first row)``.
 
         A group that is alone may ``skip`` its first block.
         """
         if self.count is None:
-            self._each_symbolic(b, m, Index.of(group) * (grain * self.largest), grain, body)
+            first, whole, last = self.range(b, m, group, grain)
+            counted(b, Index.of(0), whole, lambda q: body(self.largest, first + q * self.largest))
+            self.rest(b, first + whole * self.largest, last, body)
             return
         first = Index.of(group) * grain if grain < self.count else Index.of(skip)
         last = b.min(first + grain, self.count) if grain < self.count else Index.of(self.count)
@@ -64,14 +59,20 @@ class RowBlocks:
             less, skipped = self.largest - 1, self.large
             counted(b, b.max(first, self.large), last, lambda q: body(less, q * less + skipped))
 
-    def _each_symbolic(self, b: KernelBuilder, m: Index, first: Index, grain: int, body: RowBlock) -> None:
+    def range(self, b: KernelBuilder, m: Index, group: IndexLike, grain: int) -> tuple[Index, Index, Index]:
+        """Of a symbolic number of rows those of ``group``: the first, the number of whole blocks, and the end."""
+        first = Index.of(group) * (grain * self.largest)
         last = b.min(first + grain * self.largest, m)
-        widths = [self.largest, *(w for w in (8, 4, 2, 1) if w < self.largest)]
-        for w in widths:
-            stop = last if w == 1 else first + b.floordiv(last - first, w) * w
-            with b.loop(first, stop, w) as loop:
-                body(w, loop.index)
-            first = stop
+        return first, b.floordiv(last - first, self.largest), last
+
+    def rest(self, b: KernelBuilder, first: Index, last: Index, body: RowBlock) -> None:
+        """Fewer than ``largest`` rows."""
+        for w in (8, 4, 2, 1):
+            if w < self.largest:
+                stop = last if w == 1 else first + b.floordiv(last - first, w) * w
+                with b.loop(first, stop, w) as loop:
+                    body(w, loop.index)
+                first = stop
 
 
 def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index], None]) -> None:
@@ -112,7 +113,7 @@ class Tiling:
     @property
     def copies_along(self) -> bool:
         """Whether the first row block of a task reads the panel where it lies and writes the copy."""
-        return self.packing == "copy" and self.depth is None and self.blocks.count == self.row_blocks
+        return self.packing == "copy" and self.depth is None and self.blocks.count in (self.row_blocks, None)
 
     def tasks(self, c: Contraction) -> tuple[tuple[Size, int], ...]:
         """The nest of the parallel loop: batches, rows (or blocks of them), columns."""
@@ -135,6 +136,8 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
         deepest = max(target.l2_bytes // (PANEL_SHARE * itemsize * vectors * lanes) // 16 * 16, 16)
         chunks = max(-(-k // deepest), 1)
         depth = -(-k // (16 * chunks)) * 16 if chunks > 1 else None
+    if depth is not None and packing == "copy" and bounds(c.m)[0] < COPY_BLOCKS * most:  # perhaps too few rows
+        packing, depth = "none", None
     rows = target.l2_bytes // (itemsize * max(depth or k, 1))
     return _tasks(c, blocks, vectors, lanes, packing, depth, max(rows // blocks.largest, LEAST_BLOCKS))
 
@@ -166,12 +169,12 @@ def _packing(c: Contraction, blocks: RowBlocks, target: Target) -> Packing:
 
     A copy costs as much as a dozen rows, and wins where the columns do not stay in the second-level cache as they lie.
     """
-    least = bounds(c.m)[0]
+    most = bounds(c.m)[1]
     direct = c.columns.node.op.name == "parameter" and c.columns.node.dtype == c.accumulator
     contiguous = c.columns.innermost == c.columns.free or bounds(c.n)[1] == 1
     if c.columns.walks_contracted and c.accumulator.itemsize >= 4:
         return "transpose"
-    if bounds(c.m)[1] <= blocks.largest or (direct and contiguous and least < 4 * blocks.largest):
+    if most <= blocks.largest or (direct and contiguous and most < COPY_BLOCKS * blocks.largest):
         return "none"
     nbytes = bounds(c.k)[1] * bounds(c.n)[1] * c.accumulator.itemsize
     return "none" if direct and contiguous and nbytes <= target.l2_bytes else "copy"
