@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Size, Symbol, bounds
 from mlc.ir.graph import CONSTANT, FUSION, GET_TUPLE_ELEMENT, PARAMETER, Graph, Node
 from mlc.ir.kernel import Kernel
+from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
 from mlc.ir.target import Target
 from mlc.ir.types import TensorType
 

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlc.ir.graph.verify import verify_graph
-
 from mlc.errors import InternalError, MlcError
 from mlc.ir.graph import Graph
+from mlc.ir.graph.verify import verify_graph
 
 from .decompose import decompose
 from .fuse import fuse

@@ -98,7 +98,7 @@ class Domain:
         if self.is_within(rest, k):
             return whole, rest
         self._wish(rest, divisor)
-        if not self.is_positive(rest + 1):
+        if not (self.is_positive(rest + 1) and self.is_positive(whole + 1)):
             whole, rest = Index.of(0), index
         return (
             whole + self._derive(Quotient("floordiv", rest, k), self.sizes.index(extent)),
@@ -147,9 +147,10 @@ class Domain:
             step = coefficient_of(rest, v)
             if v.kind != "d" or step is None or any(n.kind != "n" for n in step.variables):
                 continue
+            step = -step if any(c < 0 for _, c in step.terms) else step
             inner = divided(divisor, self.sizes.size(step))
-            outer = divided(self.extents[v.id], inner) if inner not in (None, 0) else None
-            if inner is None or outer is None or 1 in (inner, outer):
+            outer = divided(self.extents[v.id], inner)
+            if inner is None or outer is None or min(bounds(inner)[0], bounds(outer)[0]) < 0 or 1 in (inner, outer):
                 continue
             self.wishes.setdefault(v.id, (outer, inner))
 
@@ -220,7 +221,9 @@ def _split_multiples(index: Index, k: Index) -> tuple[Index, Index]:
     """``index`` as k * whole + rest, every term that k divides in ``whole``."""
     if len(k.terms) != 1:
         return (Index.of(1), Index.of(0)) if index == k else (Index.of(0), index)
-    (by, factor), whole, rest = k.terms[0], [], []
+    by, factor = k.terms[0]
+    whole: list[tuple[tuple[IndexVariable, ...], int]] = []
+    rest: list[tuple[tuple[IndexVariable, ...], int]] = []
     for monomial, c in index.terms:
         left = list(monomial)
         divides = c % factor == 0

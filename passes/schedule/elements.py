@@ -104,7 +104,7 @@ class Point:
 
     def natural(self, node: Node) -> Value:
         """As ``value``, but a scalar where all lanes are equal."""
-        root = Access(node, self.domain.coordinates)
+        root = Access(node, self.domain.coordinates if node.shape else ())
         work = [root]
         while work:
             access = work[-1]
@@ -120,10 +120,11 @@ class Point:
                 work.pop()
         return self._values[root]
 
-    def store(self, memory: Memory, value: Value) -> None:
-        """Write the elements of a tensor of the domain's shape here."""
+    def store(self, memory: Memory, value: Value, offset: IndexLike = 0) -> None:
+        """Write the elements of a tensor of the domain's shape here, ``offset`` elements further on in ``memory``."""
         b, value = self.builder, self.widen(value)
         address = self._address(memory, self.domain.shape, self.domain.coordinates)
+        address = (*address[:-1], address[-1] + offset) if address else ()
         if self.lanes == 1 or self._steps(memory, address) == 1:
             b.store(memory, self._resolve_all(address), value, self.mask)
             return
@@ -209,8 +210,8 @@ class Point:
         b = self.builder
         address = self._address(memory, access.node.shape, access.coordinates)
         step = 0 if self.lanes == 1 else self._steps(memory, address)
-        if step == 0:
-            uniform = tuple(g for g in access.guards if self._is_uniform(g.index))
+        uniform = tuple(g for g in access.guards if self._is_uniform(g.index))
+        if step == 0 and not self._decides(set(access.guards) - set(uniform), address):
             guard = self._holds(uniform)
             if self.lanes == 1 and self.mask is not None:
                 guard = self.mask if guard is None else b.op("and", guard, self.mask)
@@ -233,6 +234,11 @@ class Point:
             on = None if mask is None else b.extract(mask, lane)
             value = b.insert(value, b.load(memory, self._resolve_all(address, lane), 1, on), lane)
         return value
+
+    def _decides(self, guards: Iterable[Guard], address: Coordinates) -> bool:
+        """Whether guards that differ by lane say whether an address that does not is inside its memory."""
+        variables = {v for c in address for v in self.domain.dependencies(c)}
+        return any(variables & self.domain.dependencies(g.index) for g in guards)
 
     def _address(self, memory: Memory, shape: Shape, coordinates: Coordinates) -> Coordinates:
         if len(memory.shape) == 1 and len(shape) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mlc.ir.graph import CLAMP, COMPARE, CONVERT, POWER, SELECT, Node
 from mlc.ir.kernel import KernelBuilder, Value
@@ -43,10 +44,10 @@ def is_uniform(constant: Node) -> bool:
     return bool((raw == raw[0]).all())
 
 
-def bits_of_element(element: np.generic, dtype: DType) -> int:
+def bits_of_element(element: npt.ArrayLike, dtype: DType) -> int:
     """The bit pattern of one element of an array of ``dtype``."""
     if dtype == BOOL:
-        return int(bool(element))
+        return int(np.asarray(element).any())
     return int.from_bytes(np.asarray(element).tobytes(), "little")
 
 
