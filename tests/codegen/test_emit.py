@@ -66,6 +66,25 @@ def test_gemm_keeps_its_tile_in_registers(target: Target) -> None:
     assert text.count("vmovups") < 100
 
 
+def test_llvm_passes_change_no_result() -> None:
+    """``optimize`` is there to measure what they would win."""
+    kernel = lower_kernel(gemm(12, 40, 32, 12, 2, 8), TARGETS[0])
+    text = emit_llvm([kernel], TARGETS[0])
+    plain, optimized = (compile_object(text, TARGETS[0], level) for level in (0, 2))
+    assert plain != optimized
+    a, b = (np.random.default_rng(s).normal(size=480 + 800 * s).astype(np.float32) for s in (0, 1))
+    results = []
+    for code in (plain, optimized):
+        native = Native([kernel], TARGETS[0])
+        native.object = load_object(code)
+        results.append(np.zeros(12 * 32, np.float32))
+        native.run("gemm", [a, b, results[-1]])
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_allclose(
+        results[0].reshape(12, 32)[:, :16], a.reshape(12, 40) @ b[:640].reshape(40, 16).astype(np.float64), atol=1e-5
+    )
+
+
 def test_symbolic_sizes_and_strides() -> None:
     """y[j, i] = x[i, j] through strides that depend on the sizes."""
     b = KernelBuilder("transpose", sizes=2)

@@ -108,6 +108,8 @@ def test_constants_keep_their_bits(dtype: DType) -> None:
         ("store %s[0] %8", "store %s[0, 0] %8", "2 indices for rank 1", 18),
         ("store %s[0] %8", "store %z[0] %8", "no memory is called %z", 18),
         ("%q1 - %i1", "%q1 - %i3", "index variable", 25),
+        ("%q1 - %i1] %13", "%q1 - %i1] %13, %mask", "no value is called %mask", 25),
+        ("store.nontemporal", "store.temporal", "no such kind temporal", 25),
         ("yield %6", "yield %2", "a carried f32x16", 9),
         ("[0, 16, 3]", "[0, 32, 3]", "a lane lies outside 0..31", 20),
         ("constant[-inf]", "constant[minus]", "'minus' is no constant of f32", 8),

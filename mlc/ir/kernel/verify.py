@@ -130,6 +130,9 @@ class _Verifier:
         self.need(len(n.indices) == len(m.shape), f"{n.op}: {len(n.indices)} indices for rank {len(m.shape)}", n)
         contiguous = accessed.lanes == 1 or (bool(m.strides) and m.strides[-1].constant == 1)
         self.need(contiguous, f"{n.op}: {accessed.lanes} lanes of {m.name}, whose last stride is not 1", n)
+        streamed = n.attribute == "nontemporal"
+        self.need(n.attribute is None or (n.op == "store" and streamed), f"{n.op}: no such kind {n.attribute}", n)
+        self.need(not streamed or len(n.operands) == 1, "store: a nontemporal store has no mask", n)
         for mask in n.operands[least:]:
             self.need(mask.type == VectorType(BOOL, accessed.lanes), f"{n.op}: mask {mask.type} for {accessed}", n)
 

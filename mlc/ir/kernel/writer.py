@@ -97,7 +97,11 @@ class Writer:
         mask: Value | None = None,
         nontemporal: bool = False,
     ) -> None:
-        """Writes the lanes of ``value`` along the last axis from ``index`` on; lanes off in ``mask`` stay."""
+        """Writes the lanes of ``value`` along the last axis from ``index`` on; lanes off in ``mask`` stay.
+
+        A ``nontemporal`` store goes past the caches. It takes no mask, and the writer promises that its address is a
+        multiple of its own bytes.
+        """
         need(memory.access != "read", f"store: {memory.name} is read-only")
         need(value.dtype == memory.dtype, f"store: {value.type} into {memory.name} of {memory.dtype}")
         operands = (value,) if mask is None else (value, mask)
