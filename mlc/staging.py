@@ -82,7 +82,7 @@ class JitFunction:
             return self._call_inside(args, kwargs)
         args, kwargs, static = self._split(args, kwargs)
         leaves, in_tree = tree.flatten((args, kwargs))
-        key = (in_tree, tuple([_signature_of(x) for x in leaves]), tuple(sorted(static.items())) if static else ())
+        key = (in_tree, tuple([_signature_of(x) for x in leaves]), _static_key(static) if static else ())
         try:
             compiled = self._cache.get(key)
         except TypeError as error:
@@ -189,6 +189,15 @@ def _takes(signature: inspect.Signature, name: str) -> bool:
     return name in signature.parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()
     )
+
+
+def _static_key(static: Any) -> object:
+    """A key that is equal for static values that mean the same: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+    if isinstance(static, dict):
+        return tuple([(k, _static_key(v)) for k, v in sorted(static.items())])
+    if isinstance(static, tuple):
+        return (tuple, *[_static_key(v) for v in static])
+    return (float, static.hex()) if isinstance(static, float) else (type(static), static)
 
 
 def _signature_of(x: Any) -> object:

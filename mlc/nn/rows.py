@@ -54,7 +54,7 @@ def logsumexp(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tra
 
 
 @operation("labels")
-def one_hot(labels: object, num_classes: Size, /, dtype: object = F32, axis: int = -1) -> Tracer:
+def one_hot(labels: object, /, num_classes: Size, dtype: object = F32, axis: int = -1) -> Tracer:
     """1 where the class is the label, 0 elsewhere: a new axis of ``num_classes``; all 0 for a label that is no class.
 
     Raises DTypeError for labels that are no integers.

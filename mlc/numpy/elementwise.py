@@ -410,7 +410,7 @@ def trunc(x: object, /) -> Tracer:
 
 
 @operation("x")
-def astype(x: object, dtype: object, /) -> Tracer:
+def astype(x: object, /, dtype: object) -> Tracer:
     """Converted to ``dtype``: floats to integers truncate and saturate (NaN: 0), numbers to bools are ``x != 0``."""
     target = element_type(dtype)
     node = as_node(x, None if isinstance(x, Tracer) else describe(x, "astype: operand")[0].dtype, "astype: operand")

@@ -61,7 +61,7 @@ def matrix_transpose(x: object, /) -> Tracer:
 
 
 @operation("x")
-def moveaxis(x: object, source: int | Sequence[int], destination: int | Sequence[int], /) -> Tracer:
+def moveaxis(x: object, /, source: int | Sequence[int], destination: int | Sequence[int]) -> Tracer:
     """The axes ``source`` moved to the places ``destination``; the others keep their order."""
     node = as_node(x, None, "moveaxis: operand")
     origin, target = (some_axes("moveaxis", a, node.tensor) for a in (source, destination))
@@ -73,7 +73,7 @@ def moveaxis(x: object, source: int | Sequence[int], destination: int | Sequence
 
 
 @operation("x")
-def swapaxes(x: object, axis1: int, axis2: int, /) -> Tracer:
+def swapaxes(x: object, /, axis1: int, axis2: int) -> Tracer:
     node = as_node(x, None, "swapaxes: operand")
     a, b = one_axis("swapaxes", axis1, node.tensor), one_axis("swapaxes", axis2, node.tensor)
     order = list(range(len(node.shape)))
@@ -152,7 +152,7 @@ def stack(arrays: Sequence[object], /, axis: int = 0) -> Tracer:
 
 
 @operation("x")
-def split(x: object, indices_or_sections: int | Sequence[int], /, axis: int = 0) -> list[Tracer]:
+def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tracer]:
     """Equal parts (a number) or the parts between indices, along ``axis``. Raises ShapeError where uneven."""
     node = as_node(x, None, "split: operand")
     place = one_axis("split", axis, node.tensor)
@@ -176,7 +176,7 @@ def flip(x: object, /, axis: Axes = None) -> Tracer:
 
 
 @operation("x")
-def roll(x: object, shift: int, /, axis: int) -> Tracer:
+def roll(x: object, /, shift: int, axis: int) -> Tracer:
     """The elements along ``axis`` moved by ``shift`` places; what leaves at the end enters at the front."""
     node = as_node(x, None, "roll: operand")
     place = one_axis("roll", axis, node.tensor)
@@ -190,7 +190,7 @@ def roll(x: object, shift: int, /, axis: int) -> Tracer:
 
 
 @operation("x")
-def tile(x: object, repetitions: int | Sequence[int], /) -> Tracer:
+def tile(x: object, /, repetitions: int | Sequence[int]) -> Tracer:
     """``x`` repeated whole, ``repetitions[i]`` times along axis i."""
     node = as_node(x, None, "tile: operand")
     times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
@@ -203,7 +203,7 @@ def tile(x: object, repetitions: int | Sequence[int], /) -> Tracer:
 
 
 @operation("x")
-def repeat(x: object, repeats: int, /, axis: int) -> Tracer:
+def repeat(x: object, /, repeats: int, axis: int) -> Tracer:
     """Each element along ``axis`` repeated ``repeats`` times in place."""
     node = as_node(x, None, "repeat: operand")
     place = one_axis("repeat", axis, node.tensor)
