@@ -15,7 +15,8 @@ def one_axis(name: str, axis: int, type: TensorType, rank: int | None = None) ->
     rank = type.rank if rank is None else rank
     if not -rank <= axis < rank:
         words = f"has axes {-rank} to {rank - 1}" if rank else "has no axes"
-        raise ShapeError(f"{name}: axis {axis} is outside of operand {type}, which {words}")
+        raise ShapeError(f"{name}: axis {axis} is outside of operand {type}, which {words}",
+                         hint="axes count from 0 at the front, from -1 at the end")  # fmt: skip
     return axis % rank
 
 

@@ -78,7 +78,8 @@ def _join(lhs: Term, rhs: Term, kept: set[str]) -> Term:
         if x.shape[i] != y.shape[j]:
             raise ShapeError(
                 f"einsum: sizes of {c!r} differ: lhs {left!r} is {x.type}, rhs {right!r} is {y.type};\n"
-                f"lhs axis {i} has {x.shape[i]}, rhs axis {j} has {y.shape[j]}"
+                f"lhs axis {i} has {x.shape[i]}, rhs axis {j} has {y.shape[j]}",
+                hint="axes with one letter have one size",
             )
     batch = [c for c in shared if c in kept]
     summed = [c for c in shared if c not in kept]

@@ -477,7 +477,10 @@ def _refuse_floats(name: str, *nodes: Node) -> None:
     if nodes[0].dtype.is_float:
         sides = ["operand"] if len(nodes) == 1 else ["lhs", "rhs"]
         types = ", ".join(f"{side} is {n.type}" for side, n in zip(sides, nodes, strict=True))
-        raise DTypeError(f"{name}: {types}; it takes integers and bools", hint="compare first, as in (x > 0) & (y > 0)")
+        raise DTypeError(
+            f"{name}: {types}; it takes integers and bools",
+            hint="conditions need parentheses, since & and | bind tighter: (x > 0) & (y > 0)",
+        )
 
 
 def _truth(node: Node) -> Node:

@@ -18,6 +18,7 @@ from mlc.tracing.tracer import Tracer
 from .dispatch import operation
 from .promotion import wrap
 
+_SYMBOLIC = "mask what is not wanted with mlc.numpy.where, or compile for a fixed size"
 Item = int | tuple[Any, Any, Any] | str | None  # (start, stop, step) is a slice, "..." an ellipsis
 
 
@@ -109,10 +110,13 @@ def _spell_out(key: tuple[Item, ...], type: TensorType) -> list[Item]:
 
 def _index(i: int, n: Size, axis: int, type: TensorType) -> int:
     if isinstance(n, Dim):
-        raise UnsupportedError(f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole")
+        raise UnsupportedError(
+            f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole", hint=_SYMBOLIC
+        )
     if not -n <= i < n:
         words = f"has indices {-n} to {n - 1}" if n else "is empty"
-        raise ShapeError(f"getitem: index {i} is outside of axis {axis} of operand {type}, which {words}")
+        raise ShapeError(f"getitem: index {i} is outside of axis {axis} of operand {type}, which {words}",
+                         hint="indices count from 0 at the front, from -1 at the end")  # fmt: skip
     return i % n
 
 
@@ -127,7 +131,9 @@ def _slice(item: tuple[Any, Any, Any], n: Size, axis: int, type: TensorType) -> 
             step in (1, -1) and first in (None, 0 if step == 1 else None) and last in (None, n if step == 1 else None)
         )
         if not whole:
-            raise UnsupportedError(f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole")
+            raise UnsupportedError(
+                f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole", hint=_SYMBOLIC
+            )
         return 0, n, step, n
     begin, end, step = slice(first, last, step).indices(n)
     count = len(range(begin, end, step))

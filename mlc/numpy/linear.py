@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 
 from mlc.errors import ShapeError
 from mlc.ir.graph import dot_general
 from mlc.ir.graph import reshape as reshape_node
-from mlc.ir.graph.node import Node, current_table
+from mlc.ir.graph.node import Node
 from mlc.ir.types import TensorType
 from mlc.tracing.lift import as_node, describe
 from mlc.tracing.tracer import Tracer
@@ -16,6 +15,7 @@ from mlc.tracing.tracer import Tracer
 from .axes import some_axes
 from .dispatch import operation
 from .promotion import broadcast_node, broadcast_shapes, common, wrap
+from .source import written_operands
 
 
 @operation("x1", "x2")
@@ -105,7 +105,7 @@ def _contraction_error(lhs: TensorType, rhs: TensorType, contracted: int) -> Sha
 
 def _matmul_hint(lhs: TensorType, rhs: TensorType) -> str:
     """A transpose that would fit, in the user's own words where the line has one ``a @ b``."""
-    left, right = _written_operands() or ("lhs", "rhs")
+    left, right = written_operands("matmul")
     if lhs.rank >= 1 and rhs.rank >= 2 and lhs.shape[-1] == rhs.shape[-1]:
         return f"did you mean {left} @ {right}.{'T' if rhs.rank == 2 else 'mT'} ?"
     if lhs.rank >= 2 and lhs.shape[-2] == rhs.shape[max(rhs.rank - 2, 0)]:
@@ -113,22 +113,3 @@ def _matmul_hint(lhs: TensorType, rhs: TensorType) -> str:
     if lhs.rank == rhs.rank == 2 and rhs.shape[-1] == lhs.shape[-2]:
         return f"did you mean {right} @ {left} ?"
     return "the last axis of lhs must be as long as the second to last of rhs"
-
-
-def _written_operands() -> tuple[str, str] | None:
-    locations = current_table().current
-    text = locations[0].text if locations else ""
-    for prefix, suffix in (("", ""), ("def f(): ", ""), ("", " pass")):
-        try:
-            parsed = ast.parse(prefix + text + suffix)
-        except SyntaxError:
-            continue
-        found = [n for n in ast.walk(parsed) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.MatMult)]
-        if len(found) == 1:
-            return tuple(_in_parentheses(side) for side in (found[0].left, found[0].right))  # type: ignore[return-value]
-    return None
-
-
-def _in_parentheses(side: ast.expr) -> str:
-    text = ast.unparse(side)
-    return text if isinstance(side, ast.Name | ast.Attribute | ast.Subscript | ast.Call) else f"({text})"

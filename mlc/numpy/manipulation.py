@@ -56,7 +56,8 @@ def matrix_transpose(x: object, /) -> Tracer:
     node = as_node(x, None, "matrix_transpose: operand")
     rank = len(node.shape)
     if rank < 2:
-        raise ShapeError(f"matrix_transpose: operand is {node.type}; it needs at least two axes")
+        raise ShapeError(f"matrix_transpose: operand is {node.type}; it needs at least two axes",
+                         hint="x[:, None] is a column, x[None] a row")  # fmt: skip
     return wrap(transpose_node(node, (*range(rank - 2), rank - 1, rank - 2)))
 
 
@@ -274,7 +275,16 @@ def _check_joined(first: TensorType, other: TensorType, axis: int) -> None:
         raise ShapeError(f"concat: ranks differ: {first} and {other}")
     for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)):
         if i != axis and a != b:
-            raise ShapeError(f"concat: {first} and {other} differ outside of axis {axis}: axis {i} has {a} and {b}")
+            raise ShapeError(f"concat: {first} and {other} differ outside of axis {axis}: axis {i} has {a} and {b}",
+                             hint=_join_hint(first, other))  # fmt: skip
+
+
+def _join_hint(first: TensorType, other: TensorType) -> str:
+    """The one axis along which the two can be joined, where there is one."""
+    axes = [i for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if a != b]
+    if len(axes) == 1:
+        return f"did you mean axis={axes[0]} ?"
+    return "arrays that are joined differ in one axis only"
 
 
 __all__ = [

@@ -16,6 +16,8 @@ from mlc.ir.types import BF16, BOOL, DTYPES, F16, F32, I64, DType, Shape, Tensor
 from mlc.tracing.lift import as_node, describe
 from mlc.tracing.tracer import Tracer, current_trace
 
+from .source import written_operands
+
 _KIND_ORDER = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
@@ -128,17 +130,18 @@ def _mismatch(name: str, lhs: TensorType, rhs: TensorType, back: int) -> ShapeEr
     return ShapeError(
         f"{name}: shapes do not broadcast: lhs is {lhs}, rhs is {rhs};\n"
         f"lhs axis {i} has {lhs.shape[i]}, rhs axis {j} has {rhs.shape[j]}",
-        hint=_broadcast_hint(lhs, rhs),
+        hint=_broadcast_hint(name, lhs, rhs),
     )
 
 
-def _broadcast_hint(lhs: TensorType, rhs: TensorType) -> str:
+def _broadcast_hint(name: str, lhs: TensorType, rhs: TensorType) -> str:
     """An expression that would broadcast, where one new axis at the end or a transpose gives one."""
-    small, large, word = (lhs, rhs, "lhs") if lhs.rank < rhs.rank else (rhs, lhs, "rhs")
+    left, right = written_operands(name)
+    small, large, word = (lhs, rhs, left) if lhs.rank < rhs.rank else (rhs, lhs, right)
     if small.rank < large.rank and small.rank > 0:
         grown = large.rank - small.rank
         if all(a in (1, b) or b == 1 for a, b in zip(small.shape, large.shape[: -grown or None], strict=False)):
             return f"did you mean {word}[..., {', '.join(['None'] * grown)}] ?"
     if lhs.rank == rhs.rank == 2 and lhs.shape == rhs.shape[::-1]:
-        return "did you mean rhs.T ?"
+        return f"did you mean {right}.T ?"
     return "sizes must be equal or 1, counted from the last axis; x[..., None] adds an axis of 1"

@@ -29,7 +29,7 @@ def as_node(x: object, dtype: DType | None = None, name: str = "operand") -> Nod
     if isinstance(x, Tracer):
         node = _node_here(x)
     elif isinstance(x, int | float) and not isinstance(x, np.generic):
-        return _number(x, dtype)
+        return _number(x, dtype, name)
     else:
         node = _host_constant(x, name)
     if dtype is not None and node.dtype != dtype:
@@ -114,13 +114,13 @@ def _capture(x: Tracer, trace: Trace) -> Node:
     return found[1]
 
 
-def _number(x: float, dtype: DType | None) -> Node:
+def _number(x: float, dtype: DType | None, name: str) -> Node:
     if dtype is None:
         dtype = BOOL if isinstance(x, bool) else I64 if isinstance(x, int) else F32
     if dtype.is_integer and not isinstance(x, bool):
         info = np.iinfo(dtype.numpy.name)
         if not info.min <= x <= info.max:
-            raise DTypeError(f"{x} does not fit in {dtype.name}, which holds {info.min} to {info.max}",
+            raise DTypeError(f"{name} {x} does not fit in {dtype.name}, which holds {info.min} to {info.max}",
                              hint="convert the array to a wider type with .astype")  # fmt: skip
     with np.errstate(all="ignore"):
         return constant(np.asarray(x).astype(dtype.numpy), dtype)

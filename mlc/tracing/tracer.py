@@ -64,15 +64,19 @@ class Tracer(Value):
     def __bool__(self) -> NoReturn:
         _refuse(
             self, "bool", "`if`, `while`, `and`, `or` and `not` need a value",
-            "mlc.numpy.where(condition, x, y) chooses between values; & | ~ combine conditions; an argument that "
-            "decides what is traced can be static (static_argnames)",
+            "mlc.numpy.where(condition, x, y) chooses, & | ~ combine; or make what decides static (static_argnames)",
         )  # fmt: skip
 
     def __int__(self) -> NoReturn:
         _refuse(self, "int", "int() needs a value", ".astype('i64') converts a traced value")
 
     def __float__(self) -> NoReturn:
-        _refuse(self, "float", "float() needs a value", ".astype('f32') converts a traced value")
+        _refuse(
+            self,
+            "float",
+            "float() needs a value",
+            "mlc.numpy has the functions of math; .astype('f32') converts a traced value",
+        )
 
     def __complex__(self) -> NoReturn:
         _refuse(self, "complex", "complex() needs a value", "mlc has no complex numbers")
@@ -82,7 +86,7 @@ class Tracer(Value):
             self,
             "index",
             "a Python index, size or range needs a value",
-            "x.shape is known while tracing; an argument that decides shapes can be static (static_argnames)",
+            "x.shape is known while tracing; an argument can be made static (static_argnames)",
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -144,7 +148,7 @@ def _refuse(tracer: Tracer, name: str, need: str, hint: str) -> NoReturn:
     if tracer.trace.ended:
         raise leaked(tracer)
     raise TracerError(
-        f"{name}: {need}, but this {tracer.node.type} is traced: it has none before the compiled function runs;\n"
+        f"{name}: {need}, but this {tracer.node.type} is traced:\nit has none before the compiled function runs; "
         f"it is {made_at(tracer)}",
         location=str(user_location(2)),
         hint=hint,

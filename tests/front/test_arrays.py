@@ -16,6 +16,7 @@ from mlc.tracing import ShapeDtype, trace
 from .harness import run, types
 
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+WIDTHS = ((1, 0), (0, 2), (3, 1))
 
 MOVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "reshape": (lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1)),
@@ -43,7 +44,7 @@ MOVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "tile": (lambda x: mnp.tile(x, (2, 1, 3)), lambda x: np.tile(x, (2, 1, 3))),
     "tile more axes": (lambda x: mnp.tile(x[0, 0], (2, 3)), lambda x: np.tile(x[0, 0], (2, 3))),
     "repeat": (lambda x: mnp.repeat(x, 3, axis=1), lambda x: np.repeat(x, 3, 1)),
-    "pad": (lambda x: mnp.pad(x, ((1, 0), (0, 2), (3, 1)), 7), lambda x: np.pad(x, ((1, 0), (0, 2), (3, 1)), constant_values=7)),
+    "pad": (lambda x: mnp.pad(x, WIDTHS, 7), lambda x: np.pad(x, WIDTHS, constant_values=7)),
     "pad evenly": (lambda x: mnp.pad(x, 1), lambda x: np.pad(x, 1)),
     "tril": (lambda x: mnp.tril(x, -1), lambda x: np.tril(x, -1)),
     "triu": (mnp.triu, np.triu),
@@ -75,7 +76,8 @@ MAKES: dict[str, tuple[Callable[[], Any], Any]] = {
 }  # fmt: skip
 
 KEYS = [
-    0, -1, np.s_[1, 2, 3], np.s_[..., 0], np.s_[:, 1], np.s_[0:1], np.s_[:, ::-1], np.s_[::-2, ::2, 3:0:-2], np.s_[None],
+    0, -1, np.s_[1, 2, 3], np.s_[..., 0], np.s_[:, 1], np.s_[0:1], np.s_[:, ::-1], np.s_[::-2, ::2, 3:0:-2],
+    np.s_[None],
     np.s_[:, None, ..., None], np.s_[5:], np.s_[:, 2:1], np.s_[-1:], np.s_[:, -100:100], np.s_[...], np.s_[0, ..., 1],
     np.int32(1), np.s_[:, :, -3:-1],
 ]  # fmt: skip
@@ -106,7 +108,8 @@ def test_indexing(key: Any) -> None:
 @pytest.mark.parametrize(("key", "words"), [
     (2, "index 2 is outside of axis 0"), ((0, 0, 0, 0), "4 indices of operand f32.2,3,4., which has 3 axes"),
     (np.s_[..., ...], "more than one"), (np.s_[::0], "step 0"), (np.array([0, 1]), "index of type ndarray"),
-    ([0, 1], "index of type list"), (1.0, "index of type float"), (True, "index of type bool"), ("a", "index of type str"),
+    ([0, 1], "index of type list"), (1.0, "index of type float"), (True, "index of type bool"),
+    ("a", "index of type str"),
 ])  # fmt: skip
 def test_bad_indices(key: Any, words: str) -> None:
     with pytest.raises(MlcError, match=words):

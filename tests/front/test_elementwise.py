@@ -63,7 +63,9 @@ def test_floor_divide_of_floats() -> None:
         np.testing.assert_array_equal(run(mnp.floor_divide, x, np.float32(0)), x / np.float32(0))
 
 
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "maximum", "less", "bitwise_and", "bitwise_or", "bitwise_xor"])
+@pytest.mark.parametrize(
+    "name", ["add", "subtract", "multiply", "maximum", "less", "bitwise_and", "bitwise_or", "bitwise_xor"]
+)
 def test_binary_functions_of_integers_wrap(name: str) -> None:
     pairs = np.array(list(itertools.product(INTEGERS, INTEGERS)))
     with np.errstate(all="ignore"):
@@ -118,7 +120,7 @@ def test_where_clip_and_reflected_operators() -> None:
 
 
 def _numpy_promotion(a: str, b: str) -> str | None:
-    """Promotion as DESIGN says, derived from NumPy's: integers with a float are the float, u64 with signed is refused."""
+    """Promotion derived from NumPy's, but integers with a float are the float and u64 with signed is refused."""
     x, y = DTYPES[a], DTYPES[b]
     if x.is_float != y.is_float:
         return a if x.is_float else b

@@ -36,7 +36,7 @@ def test_places_of_extremes_first_of_equals_and_nan_first(name: str, axis: int |
     data[1, 2] = np.nan
     data[2, 3, 1] = np.inf
     for values in (data, RNG.integers(-2, 2, (4, 6, 5)), data > 1):
-        got = run(lambda x: getattr(mnp, name)(x, axis, keepdims=keepdims), values)  # noqa: B023
+        got = run(lambda x: getattr(mnp, name)(x, axis, keepdims=keepdims), values)
         np.testing.assert_array_equal(got, getattr(np, name)(values, axis=axis, keepdims=keepdims))
         assert got.dtype == np.int64
 
@@ -66,7 +66,9 @@ def test_integer_and_bool_reductions() -> None:
 
 def test_variance_is_stable_and_takes_a_correction() -> None:
     data = (1e4 + RNG.standard_normal((8, 50))).astype(np.float32)
-    np.testing.assert_allclose(run(lambda x: x.var(1, correction=1), data), data.astype(np.float64).var(1, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        run(lambda x: x.var(1, correction=1), data), data.astype(np.float64).var(1, ddof=1), rtol=1e-4
+    )
 
 
 def test_nothing_to_reduce() -> None:
@@ -79,7 +81,8 @@ def test_nothing_to_reduce() -> None:
 
 
 MATMULS = [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)),
-           ((3, 4), (2, 4, 5)), ((7, 1, 3, 4), (2, 4, 5)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)), ((0, 4), (4, 5)), ((3, 0), (0, 5))]  # fmt: skip
+           ((3, 4), (2, 4, 5)), ((7, 1, 3, 4), (2, 4, 5)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)),
+           ((0, 4), (4, 5)), ((3, 0), (0, 5))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("a", "b"), MATMULS)
@@ -104,7 +107,8 @@ def test_other_products() -> None:
 
 
 @pytest.mark.parametrize("subscripts", [
-    "ij,jk->ik", "ij,jk", "bij,bjk->bik", "bhqd,bhkd->bhqk", "ij->ji", "ij->", "ij->j", "i,j->ij", "ij,ij->", "ijk,k->ji",
+    "ij,jk->ik", "ij,jk", "bij,bjk->bik", "bhqd,bhkd->bhqk", "ij->ji", "ij->", "ij->j", "i,j->ij", "ij,ij->",
+    "ijk,k->ji",
     "ij,jk,kl->il", "ij,j,i->", "bi,bj->ij", "abc,cd->bd", " i j , j -> i ", "ij,kj->ikj", "a,b,c->cab",
 ])  # fmt: skip
 def test_einsum(subscripts: str) -> None:
@@ -118,7 +122,8 @@ def test_einsum(subscripts: str) -> None:
 
 
 @pytest.mark.parametrize(("subscripts", "kind"), [
-    ("ii->i", UnsupportedError), ("...i->i", UnsupportedError), ("ij->ik", MlcError), ("ij,jk->ik", MlcError), ("i1->i", MlcError),
+    ("ii->i", UnsupportedError), ("...i->i", UnsupportedError), ("ij->ik", MlcError), ("ij,jk->ik", MlcError),
+    ("i1->i", MlcError),
     ("ijk->i", ShapeError), ("ij->ii", MlcError),
 ])  # fmt: skip
 def test_bad_subscripts(subscripts: str, kind: type[MlcError]) -> None:
@@ -127,7 +132,11 @@ def test_bad_subscripts(subscripts: str, kind: type[MlcError]) -> None:
 
 
 def test_sizes_that_do_not_contract() -> None:
-    for function in (lambda x, y: x @ y, lambda x, y: mnp.einsum("ij,jk->ik", x, y), lambda x, y: mnp.tensordot(x, y, 1)):
+    for function in (
+        lambda x, y: x @ y,
+        lambda x, y: mnp.einsum("ij,jk->ik", x, y),
+        lambda x, y: mnp.tensordot(x, y, 1),
+    ):
         with pytest.raises(ShapeError):
             trace(function, [ShapeDtype((2, 3)), ShapeDtype((4, 5))])
     with pytest.raises(ShapeError, match="rhs has rank 0"):

@@ -75,7 +75,11 @@ def test_paths_read_as_the_user_writes_them() -> None:
         tree.flatten(value)
     del value[4]
     found, _ = tree.flatten_with_paths(value, "params")
-    assert found == [("params['w'][0].first", 1), ("params['w'][0].second.weight", 2), ("params['w'][0].second.bias[0]", 3)]
+    assert found == [
+        ("params['w'][0].first", 1),
+        ("params['w'][0].second.weight", 2),
+        ("params['w'][0].second.bias[0]", 3),
+    ]
 
 
 def test_registered_containers_keep_what_is_no_leaf() -> None:
