@@ -187,3 +187,26 @@ def test_locations_are_the_users_lines() -> None:
     lines = {n.op.name: {loc.line - first for loc in traced.graph.locations(n)} for n in traced.graph.nodes}
     assert lines["cosine"] == {1}
     assert lines["broadcast_in_dim"] <= {2}
+
+
+def test_through_compiled_functions() -> None:
+    """A jitted function inside is differentiated, with what it captures and returns."""
+    import mlc
+
+    @mlc.jit
+    def inner(x: Any, y: Any) -> Any:
+        return {"product": x * y, "sine": mnp.sin(x)}
+
+    def f(x: Any) -> Any:
+        scale = x.sum()
+
+        @mlc.jit
+        def captures(y: Any) -> Any:
+            return y * scale
+
+        out = inner(x, x + 1)
+        return captures(out["product"]).sum() + out["sine"].sum()
+
+    total = (X * (X + 1)).sum()
+    near(run(grad(f), X), (2 * X + 1) * X.sum() + total + np.cos(X))
+    near(run(mlc.jit(grad(f)), X), (2 * X + 1) * X.sum() + total + np.cos(X))
