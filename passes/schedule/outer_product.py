@@ -25,6 +25,7 @@ from .tiling import COPY_BLOCKS, Tiling, counted, tile_outer
 UNROLL = 4  # copies of the innermost loop's body
 Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
 SourcedBlock = Callable[[int, Index, Source], None]
+DEEP = 128  # products a sum, from which on its detour through scratch does not show
 MOST_STORED = 160  # weight of an epilogue that is written out for every register of a tile; else it gets a loop
 
 
@@ -43,7 +44,8 @@ class _Writer:
         self.panel: Memory | None = None
         self.source: Source = "columns" if tiling.packing == "none" else "panel"
         self.sums: Memory | None = None
-        heavy = frame.epilogue_weight * tiling.blocks.largest * tiling.vectors > MOST_STORED
+        weight = frame.epilogue_weight * tiling.blocks.largest * tiling.vectors
+        heavy = weight > (MOST_STORED if bounds(frame.c.k)[1] < DEEP else 0)
         if tiling.packing != "none":
             depth = tiling.depth or bounds(frame.c.k)[1]
             depth = -(-depth // 16) * 16
