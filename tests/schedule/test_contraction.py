@@ -1,0 +1,121 @@
+"""Contractions give what their bodies say: layouts, element types, odd, empty and symbolic sizes, on both targets."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlc.ir.dims import dim
+from mlc.ir.types import BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+
+from .contraction_bodies import arrays_for, contraction
+from .running import check_region
+
+TOLERANCE = {F64: 1e-14, F32: 3e-6, F16: 1e-3, BF16: 8e-3}
+LAYOUTS = [("mk", "kn"), ("km", "kn"), ("mk", "nk"), ("km", "nk")]
+BATCHED = [("bmk", "bkn"), ("mbk", "kbn"), ("mkb", "knb"), ("kbm", "nbk")]
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 5, 33), (3, 17, 9), (15, 8, 32), (29, 9, 50), (60, 6, 7)])
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+def test_layouts(lhs: str, rhs: str, m: int, k: int, n: int) -> None:
+    body = contraction({"m": m, "k": k, "n": n}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs", BATCHED)
+def test_batch_axis_anywhere(lhs: str, rhs: str) -> None:
+    body = contraction({"b": 3, "m": 5, "k": 18, "n": 19}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("dtype", [F64, F16, BF16, I8, U8, I16, U16, I32, U32, I64, U64], ids=str)
+@pytest.mark.parametrize("lhs, rhs", [("mk", "kn"), ("km", "nk"), ("bmk", "bnk")])
+def test_element_types(dtype: DType, lhs: str, rhs: str) -> None:
+    """f16 and bf16 are rounded once, from f32; integers wrap."""
+    body = contraction({"b": 2, "m": 4, "k": 19, "n": 21}, lhs, rhs, dtype)
+    check_region("contraction", body, arrays_for(body), TOLERANCE.get(dtype, 0.0))
+
+
+@pytest.mark.parametrize("dtype", [F64, F16, I8, I32], ids=str)
+def test_many_rows_of_other_element_types(dtype: DType) -> None:
+    """Enough rows that columns along K are turned into panels."""
+    body = contraction({"m": 57, "k": 7, "n": 10}, "mk", "nk", dtype)
+    check_region("contraction", body, arrays_for(body), TOLERANCE.get(dtype, 0.0))
+
+
+@pytest.mark.parametrize("lhs, rhs", [("k", "k"), ("k", "kn"), ("mk", "k"), ("km", "k"), ("k", "nk")])
+def test_vectors(lhs: str, rhs: str) -> None:
+    body = contraction({"m": 37, "k": 45, "n": 22}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs", [("bk", "bk"), ("bk", "bkn"), ("bmk", "bk"), ("mkb", "kb")])
+def test_batches_of_vectors(lhs: str, rhs: str) -> None:
+    body = contraction({"b": 4, "m": 7, "k": 45, "n": 22}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+@pytest.mark.parametrize("extents", [(1, 1, 1), (12, 1, 20), (20, 9, 1), (1, 9, 1)], ids=str)
+def test_axes_of_one_element(lhs: str, rhs: str, extents: tuple[int, int, int]) -> None:
+    body = contraction(dict(zip("mkn", extents, strict=True)), lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+@pytest.mark.parametrize("extents", [(0, 3, 4), (3, 0, 4), (60, 0, 20), (3, 4, 0), (0, 0, 0)], ids=str)
+def test_empty(lhs: str, rhs: str, extents: tuple[int, int, int]) -> None:
+    """Without anything to add up the sums are zeros."""
+    body = contraction(dict(zip("mkn", extents, strict=True)), lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("value", [1, 13, 30, 57])
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+def test_symbolic_rows(lhs: str, rhs: str, value: int) -> None:
+    body = contraction({"m": dim("m", 0, 64), "k": 9, "n": 19}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body, {"m": value}), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("value", [0, 1, 45])
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+def test_symbolic_columns(lhs: str, rhs: str, value: int) -> None:
+    body = contraction({"m": 5, "k": 9, "n": dim("n", 0, 64)}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body, {"n": value}), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("value", [0, 1, 21])
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+def test_symbolic_contracted_axis(lhs: str, rhs: str, value: int) -> None:
+    """As in the gradient of weights over a batch of any size."""
+    body = contraction({"m": 17, "k": dim("k", 0, 64), "n": 20}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body, {"k": value}), TOLERANCE[F32])
+
+
+def test_all_sizes_symbolic() -> None:
+    body = contraction({axis: dim(axis, 1, 40) for axis in "bmkn"}, "bkm", "bnk")
+    sizes = {"b": 2, "m": 19, "k": 21, "n": 35}
+    check_region("contraction", body, arrays_for(body, sizes), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize(
+    "m, k, n, lhs, rhs",
+    [
+        (120, 1100, 260, "mk", "kn"),  # columns do not fit the cache: the first row block copies the panel
+        (60, 2500, 140, "mk", "kn"),  # K in chunks
+        (70, 2500, 40, "km", "nk"),  # transposed in chunks
+        (700, 700, 40, "mk", "nk"),  # several groups of rows
+        (1, 4000, 300, "mk", "kn"),
+        (9, 3000, 200, "mk", "nk"),
+    ],
+)
+def test_large(m: int, k: int, n: int, lhs: str, rhs: str) -> None:
+    """Compiled only: the interpreter would take minutes."""
+    body = contraction({"m": m, "k": k, "n": n}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), 1e-5, interpreted=False)
+
+
+@pytest.mark.parametrize("value", [1, 57, 300])
+def test_large_symbolic(value: int) -> None:
+    body = contraction({"m": dim("m", 1, 512), "k": 1500, "n": 300})
+    check_region("contraction", body, arrays_for(body, {"m": value}), 1e-5, interpreted=False)
