@@ -87,7 +87,8 @@ class _Planner:
                 if r != index or operand.op is not PARAMETER or operand.type != result.type:
                     continue
                 i = self.graph.parameters.index(operand)
-                if i in donated and i not in wishes and j not in taken and fusion.operands.count(operand) == 1:
+                readings = sum(stored_by(o) is operand for o in fusion.operands)  # views of it count too
+                if i in donated and i not in wishes and j not in taken and readings == 1:
                     wishes[i] = (fusion, j)
                     taken.add(j)
         return wishes

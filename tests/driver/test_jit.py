@@ -218,3 +218,12 @@ def test_an_options_object_reads_the_environment(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MLC_TARGET", "z80")
     with pytest.raises(mlc.MlcError, match="z80"):
         Options.from_environment()
+
+
+def test_a_donated_array_that_is_also_read_as_a_view_is_not_overwritten() -> None:
+    f = mlc.jit(lambda x: x + mnp.sum(mnp.reshape(x, (11, 3)), axis=1)[2], donate_argnames="x")
+    want = X + X.reshape(11, 3).sum(1)[2]
+    np.testing.assert_allclose(np.asarray(f(mlc.asarray(X))), want, rtol=1e-5)
+    g = mlc.jit(lambda x: mnp.ravel(x + mnp.reshape(x, (3, 2)).T), donate_argnames="x")
+    y = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(np.asarray(g(mlc.asarray(y))), (y + y.reshape(3, 2).T).ravel())
