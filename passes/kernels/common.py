@@ -71,11 +71,10 @@ class _Sharer(Rewriter):
             assert isinstance(found, IndexVariable)
             self.variables[n.result] = Index.of(found)
 
-    def result_of(self, n: Instruction) -> Result:
-        if isinstance(n.result, Value):
-            return self.values[n.result.id]
+    @staticmethod
+    def result_of(n: Instruction) -> Result:
         assert n.result is not None
-        return next(iter(self.variables[n.result].variables))
+        return n.result
 
 
 def may_alias(x: Memory, y: Memory) -> bool:

@@ -11,7 +11,7 @@ from mlc.passes.kernels.math.logarithm import log, log_plus_one
 from mlc.passes.kernels.math.power import power
 from mlc.passes.kernels.math.remainder import remainder
 from mlc.passes.kernels.math.trigonometric import cosine, sine, tan
-from mlc.passes.kernels.rewrite import rewrite
+from mlc.passes.kernels.rewrite import has_op, rewrite
 
 from mlc.ir.kernel import Instruction, Kernel, Value, Writer
 from mlc.ir.types import F32, F64
@@ -22,7 +22,7 @@ def expand_math(kernel: Kernel) -> Kernel:
 
     Errors stay within 2 units in the last place, over all of the arguments.
     """
-    return rewrite(kernel, _expand)
+    return rewrite(kernel, _expand) if has_op(kernel, _FUNCTIONS) else kernel
 
 
 def _expand(w: Writer, n: Instruction) -> Value | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Container
 
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, Value, Writer, largest_id
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, Value, Writer, largest_id, walk
 
 Rule = Callable[[Writer, Instruction], Value | None]
 
@@ -18,8 +17,19 @@ def rewrite(kernel: Kernel, rule: Rule) -> Kernel:
     return Rewriter(kernel, rule).run()
 
 
+def has_op(kernel: Kernel, ops: Container[str]) -> bool:
+    """Whether any instruction of the kernel is one of ``ops``: most kernels need few of the passes."""
+    return any(isinstance(s, Instruction) and s.op in ops for s in walk(kernel.body))
+
+
 class Rewriter:
-    """Copies statements into ``writer`` with fresh ids; subclasses override ``loop`` or ``instruction``."""
+    """Copies statements into ``writer``; subclasses override ``loop`` or ``instruction``.
+
+    What is kept keeps its ids (and, unchanged, is the same object), unless ``fresh`` is set: a subclass that writes a
+    statement more than once needs new ids for each copy.
+    """
+
+    fresh = False
 
     def __init__(self, kernel: Kernel, rule: Rule | None = None) -> None:
         self.kernel = kernel
@@ -54,17 +64,27 @@ class Rewriter:
 
     def substitute(self, n: Instruction) -> Instruction:
         """The instruction with operands and indices replaced, its result as it was."""
-        return replace(n, operands=self.mapped(n.operands), indices=tuple(map(self.index, n.indices)))
+        operands = self.mapped(n.operands)
+        indices = n.indices
+        if indices and self.variables:
+            indices = tuple([self.index(i) for i in indices])
+        if operands is n.operands and (indices is n.indices or indices == n.indices):
+            return n
+        return Instruction(n.op, n.result, operands, indices, n.attribute, n.memory)
 
     def keep(self, n: Instruction) -> None:
-        """Writes ``n``, already substituted, with a fresh result."""
-        if isinstance(n.result, Value):
-            self.values[n.result.id] = Value(self.writer.fresh_id(), n.result.type)
-            n = replace(n, result=self.values[n.result.id])
-        elif n.result is not None:
-            variable = IndexVariable("q", self.writer.fresh_id())
-            self.variables[n.result] = Index.of(variable)
-            n = replace(n, result=variable)
+        """Writes ``n``, already substituted."""
+        result = n.result
+        if self.fresh and result is not None:
+            if isinstance(result, Value):
+                copy = Value(self.writer.fresh_id(), result.type)
+                self.values[result.id] = copy
+                result = copy
+            else:
+                variable = IndexVariable("q", self.writer.fresh_id())
+                self.variables[result] = Index.of(variable)
+                result = variable
+            n = Instruction(n.op, result, n.operands, n.indices, n.attribute, n.memory)
         self.writer.emit(n)
 
     def loop(self, loop: Loop) -> None:
@@ -72,8 +92,10 @@ class Rewriter:
 
     def copied_loop(self, loop: Loop) -> Loop:
         initial, lower, upper = self.mapped(loop.initial), self.index(loop.lower), self.index(loop.upper)
-        index = IndexVariable("i", self.writer.fresh_id())
-        self.variables[loop.index] = Index.of(index)
+        index = loop.index
+        if self.fresh:
+            index = IndexVariable("i", self.writer.fresh_id())
+            self.variables[loop.index] = Index.of(index)
         arguments = self.define(loop.arguments)
         body = self.copy(loop.body)
         yields = self.mapped(loop.yields)
@@ -81,12 +103,18 @@ class Rewriter:
         return Loop(index, lower, upper, loop.step, initial, arguments, body, yields, results, loop.unroll)
 
     def define(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        if not self.fresh:
+            return values
         fresh = tuple(Value(self.writer.fresh_id(), v.type) for v in values)
         self.values.update(zip((v.id for v in values), fresh, strict=True))
         return fresh
 
     def mapped(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(self.values[v.id] for v in values)
+        """``values`` with replacements; the same tuple where there are none."""
+        known = self.values
+        if not any(v.id in known for v in values):
+            return values
+        return tuple([known.get(v.id, v) for v in values])
 
     def index(self, index: Index) -> Index:
         return index.substitute(self.variables)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlc.passes.kernels.rewrite import Rewriter
 
 from mlc.errors import InternalError
-from mlc.ir.kernel import Index, Kernel, Loop, Value
+from mlc.ir.kernel import Index, Kernel, Loop, Value, walk
 
 
 def unroll(kernel: Kernel) -> Kernel:
@@ -15,10 +15,14 @@ def unroll(kernel: Kernel) -> Kernel:
 
     Raises InternalError for a loop that is to be unrolled in full, and whose number of iterations varies.
     """
+    if all(s.unroll == 1 for s in walk(kernel.body) if isinstance(s, Loop)):
+        return kernel
     return _Unroller(kernel).run()
 
 
 class _Unroller(Rewriter):
+    fresh = True
+
     def loop(self, loop: Loop) -> None:
         if loop.unroll == 1:
             super().loop(loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlc.passes.kernels.rewrite import rewrite
 
-from mlc.ir.kernel import Instruction, Kernel, Value, Writer
+from mlc.ir.kernel import Instruction, Kernel, Loop, Statement, Value, Writer, walk
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, I32, U16, U32, DType
 
@@ -13,7 +13,15 @@ _NARROW = (F16, BF16)
 
 def widen(kernel: Kernel) -> Kernel:
     """After it, f16 and bf16 are moved, selected and converted only; bf16 is converted by integer operations."""
-    return rewrite(kernel, _widen)
+    return rewrite(kernel, _widen) if any(_is_narrow(s) for s in walk(kernel.body)) else kernel
+
+
+def _is_narrow(s: Statement) -> bool:
+    """An instruction that makes or takes f16 or bf16."""
+    if isinstance(s, Loop):
+        return False
+    values = (*s.operands, s.result) if isinstance(s.result, Value) else s.operands
+    return any(v.dtype in _NARROW for v in values)
 
 
 def _widen(w: Writer, n: Instruction) -> Value | None:
