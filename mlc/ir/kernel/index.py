@@ -35,13 +35,21 @@ class Index:
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(sorted((t for t in terms if t[1]), key=_order))
         self._hash = hash(self.terms)
 
+    @classmethod
+    def _ordered(cls, terms: tuple[tuple[Monomial, int], ...]) -> Index:
+        """An index of terms that are in normal form already."""
+        self = cls.__new__(cls)
+        self.terms = terms
+        self._hash = hash(terms)
+        return self
+
     @staticmethod
     def of(value: IndexLike | IndexVariable) -> Index:
         if isinstance(value, Index):
             return value
         if isinstance(value, IndexVariable):
-            return Index([((value,), 1)])
-        return Index([((), int(value))])
+            return Index._ordered((((value,), 1),))
+        return Index._ordered((((), int(value)),) if value else ())
 
     @property
     def constant(self) -> int | None:
@@ -95,6 +103,8 @@ class Index:
         return self.text(repr)
 
     def __add__(self, other: IndexLike) -> Index:
+        if isinstance(other, int):
+            return self._plus(other)
         total = dict(self.terms)
         for monomial, coefficient in Index.of(other).terms:
             total[monomial] = total.get(monomial, 0) + coefficient
@@ -102,7 +112,18 @@ class Index:
 
     __radd__ = __add__
 
+    def _plus(self, n: int) -> Index:
+        """The sum with a constant, which stands last."""
+        if n == 0:
+            return self
+        terms = self.terms
+        if terms and not terms[-1][0]:
+            n, terms = n + terms[-1][1], terms[:-1]
+        return Index._ordered((*terms, ((), n)) if n else terms)
+
     def __mul__(self, other: IndexLike) -> Index:
+        if isinstance(other, int):
+            return Index._ordered(tuple([(m, c * other) for m, c in self.terms])) if other else ZERO
         total: dict[Monomial, int] = {}
         for left, c in self.terms:
             for right, d in Index.of(other).terms:
