@@ -79,7 +79,7 @@ def test_a_donated_array_is_updated_in_place() -> None:
     def f(x):
         return x * 2
 
-    a = mlc.asarray(X)
+    a = mnp.asarray(X)
     before = np.asarray(a).__array_interface__["data"][0]
     del before  # a live view would pin the buffer
     b = f(a)
@@ -99,7 +99,7 @@ def test_a_donated_array_with_a_later_reader_is_not_overwritten_too_early() -> N
 
     rng = np.random.default_rng(0)
     w, v = (rng.normal(size=(5, 5)).astype(np.float32) for _ in range(2))
-    got = f(mlc.asarray(w), mlc.asarray(v))
+    got = f(mnp.asarray(w), mnp.asarray(v))
     np.testing.assert_allclose(np.asarray(got[0]), w + v, rtol=1e-6)
     np.testing.assert_allclose(np.asarray(got[1]), w @ (w + v), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(np.asarray(got[2]), v - w.sum(), rtol=1e-5, atol=1e-5)
@@ -223,7 +223,7 @@ def test_an_options_object_reads_the_environment(monkeypatch: pytest.MonkeyPatch
 def test_a_donated_array_that_is_also_read_as_a_view_is_not_overwritten() -> None:
     f = mlc.jit(lambda x: x + mnp.sum(mnp.reshape(x, (11, 3)), axis=1)[2], donate_argnames="x")
     want = X + X.reshape(11, 3).sum(1)[2]
-    np.testing.assert_allclose(np.asarray(f(mlc.asarray(X))), want, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(f(mnp.asarray(X))), want, rtol=1e-5)
     g = mlc.jit(lambda x: mnp.ravel(x + mnp.reshape(x, (3, 2)).T), donate_argnames="x")
     y = np.arange(6, dtype=np.float32).reshape(2, 3)
-    np.testing.assert_array_equal(np.asarray(g(mlc.asarray(y))), (y + y.reshape(3, 2).T).ravel())
+    np.testing.assert_array_equal(np.asarray(g(mnp.asarray(y))), (y + y.reshape(3, 2).T).ravel())

@@ -81,12 +81,12 @@ class Train:
             return p, s, value
 
         self.host, self.init = params, opt.init
-        self.d = mlc.tree.map(mlc.asarray, data)
+        self.d = mlc.tree.map(mnp.asarray, data)
         self.f = mlc.jit(step, donate_argnames=("p", "s"))
         self.reset()
 
     def reset(self):
-        self.p = mlc.tree.map(mlc.asarray, self.host)
+        self.p = mlc.tree.map(mnp.asarray, self.host)
         self.s = self.init(self.p)
 
     def step(self):
@@ -102,7 +102,7 @@ class Train:
 class Forward:
     def __init__(self, w, params, data):
         forward = FORWARDS[w.family]
-        self.p, self.d = mlc.tree.map(mlc.asarray, params), mlc.tree.map(mlc.asarray, data)
+        self.p, self.d = mlc.tree.map(mnp.asarray, params), mlc.tree.map(mnp.asarray, data)
         self.f = mlc.jit(lambda p, d: forward(p, d, w.cfg))
 
     def step(self):
