@@ -107,7 +107,7 @@ def uniform(key: object, shape: Shape = (), dtype: object = F32, minval: Any = 0
     Example:
         >>> import mlc
         >>> mlc.random.uniform(mlc.random.key(42), (2,)).tolist()
-        [0.48871022462844849, 0.6797032356262207]
+        [0.48870956897735596, 0.6797971725463867]
     """
     shape = _shape(shape)
     if isinstance(minval, int | float) and isinstance(maxval, int | float) and (minval, maxval) == (0, 1):

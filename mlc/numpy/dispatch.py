@@ -13,13 +13,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numpy as np
-
 from mlc import tree
 from mlc.errors import MlcError
 from mlc.ir.graph.node import current_table, has_active_table
 from mlc.ir.types import F64
-from mlc.tracing.lift import describe, is_array
+from mlc.tracing.lift import ExactFloat, describe
 from mlc.tracing.location import user_location
 from mlc.tracing.tracer import Trace, Tracer, current_trace, leaked
 
@@ -94,7 +92,11 @@ def _run_eagerly(function: Callable[..., Any], operands: tuple[Any, ...], static
     from mlc.staging import eager
 
     operands = _check_operands(function.__name__, operands)
-    return eager(function, *operands, **static)
+    try:
+        return eager(function, *operands, **static)
+    except MlcError as error:
+        error.location = error.location or str(user_location(2))
+        raise
 
 
 def _check_operands(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -112,8 +114,8 @@ def _check_operands(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
                 raise
     if not wide:
         return operands
-    exact = [np.float64(x) if isinstance(x, float) else x for x in leaves]
+    exact = [ExactFloat(x) if isinstance(x, float) else x for x in leaves]
     return cast(tuple[Any, ...], tree.unflatten(structure, exact))
 
 
-__all__ = ["is_array", "operation"]
+__all__ = ["operation"]

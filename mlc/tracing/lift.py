@@ -17,6 +17,11 @@ from .location import user_location
 from .spec import ShapeDtype
 from .tracer import Trace, Tracer, current_trace, leaked
 
+
+class ExactFloat(np.float64):
+    """A Python float beside f64 arrays, kept in their width; no f64 data of the user's."""
+
+
 _noticed: set[tuple[str, int]] = set()
 
 
@@ -77,6 +82,11 @@ def is_array(x: object) -> bool:
     return kind is not None and isinstance(x, kind)
 
 
+def is_f64_data(x: object) -> bool:
+    """Whether ``x`` is NumPy's and, if it is f64, the user should know."""
+    return isinstance(x, np.ndarray | np.generic) and not isinstance(x, ExactFloat)
+
+
 def notice_f64(what: str, depth: int = 1) -> None:
     """Say, once for each line of the user's program, that f64 data keeps its width."""
     here = user_location(depth)
@@ -134,8 +144,8 @@ def _host_constant(x: Any, name: str) -> Node:
     known = trace.constants.get(id(x))
     if known is not None and known[0] is x:
         return known[1]
-    if type.dtype is F64 and isinstance(x, np.ndarray):
-        notice_f64(f"{name}, a NumPy array {type},", 2)
+    if type.dtype is F64 and is_f64_data(x):
+        notice_f64(f"{name}, NumPy data {type},", 2)
     host = isinstance(x, np.ndarray | np.generic)
     data = np.array(x, order="C") if host else np.asarray(x)  # a snapshot: the program may change its NumPy array later
     node = CONSTANT(value=Literal(data, type.dtype))

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mlc import tree
 from mlc.errors import ArgumentError, MlcError
 from mlc.ir.graph.node import Graph, Node, Table, has_active_table, reachable
 from mlc.ir.types import F64, TensorType
 from mlc.tree import TreeDef
 
-from .lift import as_node, describe, notice_f64
+from .lift import as_node, describe, is_f64_data, notice_f64
 from .location import user_location
 from .tracer import Trace, Tracer, current_trace, leaked
 
@@ -170,7 +168,7 @@ def _describe_argument(x: object, leaf: str, name: str) -> tuple[TensorType, boo
     except MlcError as error:
         error.location = error.location or str(user_location())
         raise
-    if type.dtype is F64 and isinstance(x, np.ndarray | np.generic):
+    if type.dtype is F64 and is_f64_data(x):
         notice_f64(f"{name}: argument {leaf}, {type},")
     return type, weak
 

@@ -1,14 +1,15 @@
 """A comparison with None."""
 
 import mlc
+import mlc.numpy as mnp
 
 
 @mlc.jit
 def f(x):
-    return x == None  # noqa: E711
+    return mnp.equal(x, None)
 
 
 f.lower(mlc.ShapeDtype((3,)))
-# error: compare_none.py:8: return x == None  # noqa: E711
+# error: compare_none.py:9: return mnp.equal(x, None)
 # error: equal: an array cannot be compared with None
 # error: hint: `x is None` asks whether there is a value
