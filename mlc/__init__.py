@@ -9,14 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import data, nn, numpy, optim, random, tree
-    from .array import Array
-    from .artifact import export, load
-    from .errors import MlcError, Notice
-    from .ir.dims import dim
-    from .staging import jit
-    from .tracing import ShapeDtype, scope
-    from .transforms import grad, jvp, stop_gradient, value_and_grad, vjp
+    from . import data as data
+    from . import nn as nn
+    from . import numpy as numpy
+    from . import optim as optim
+    from . import random as random
+    from . import tree as tree
+    from .array import Array as Array
+    from .artifact import export as export
+    from .artifact import load as load
+    from .errors import MlcError as MlcError
+    from .errors import Notice as Notice
+    from .ir.dims import dim as dim
+    from .staging import jit as jit
+    from .tracing import ShapeDtype as ShapeDtype
+    from .tracing import scope as scope
+    from .transforms import grad as grad
+    from .transforms import jvp as jvp
+    from .transforms import stop_gradient as stop_gradient
+    from .transforms import value_and_grad as value_and_grad
+    from .transforms import vjp as vjp
 
 __version__ = "0.1.0"
 

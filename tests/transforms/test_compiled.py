@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_networks(sizes: tuple[int, ...], batch: int) -> None:
     random = np.random.default_rng(batch)
     params = [
         (random.normal(size=(n, m)).astype(np.float32) / np.float32(n) ** 0.5, random.normal(size=m).astype(np.float32))
-        for n, m in zip(sizes[:-1], sizes[1:], strict=True)
+        for n, m in pairwise(sizes)
     ]
     x = random.normal(size=(batch, sizes[0])).astype(np.float32)
     labels = random.integers(0, sizes[-1], batch).astype(np.int32)
