@@ -135,7 +135,7 @@ def _numpy_promotion(a: str, b: str) -> str | None:
     return {DTYPES[n].numpy: n for n in DTYPES}[found]
 
 
-@pytest.mark.parametrize(("a", "b"), itertools.product(DTYPES, DTYPES))
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)))
 def test_promotion_of_every_pair(a: str, b: str) -> None:
     want = _numpy_promotion(a, b)
     specs = [ShapeDtype(2, a), ShapeDtype(2, b)]
