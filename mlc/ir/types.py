@@ -11,13 +11,19 @@ import numpy.typing as npt
 from .dims import Dim, Size, size_product
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
     """An element type: ``name`` as printed, ``kind`` one of float, int, uint, bool, and its width in bits."""
 
     name: str
     kind: str
     bits: int
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, DType) and self.name == other.name)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     def __repr__(self) -> str:
         return self.name

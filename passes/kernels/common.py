@@ -35,7 +35,8 @@ class _Sharer(Rewriter):
             self.forget([n])
             return
         t = n.result.type if isinstance(n.result, Value) else None
-        key: Key = (n.op, n.operands, n.indices, n.attribute, t, n.memory.id if n.memory else None)
+        kind = (t.dtype.name, t.lanes) if t else None
+        key: Key = (n.op, tuple([v.id for v in n.operands]), n.indices, n.attribute, kind, n.memory and n.memory.id)
         found = self.known.loads[key][1] if key in self.known.loads else self.known.values.get(key)
         if found is not None:
             self.reuse(n, found)

@@ -22,7 +22,7 @@ from .panel import Columns, pack_panel
 from .region import KernelCall
 from .tiling import COPY_BLOCKS, Tiling, counted, tile_outer
 
-UNROLL = 4  # copies of the innermost loop's body
+UNROLL = 2  # copies of the innermost body
 Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
 SourcedBlock = Callable[[int, Index, Source], None]
 DEEP = 128  # products a sum, from which on its detour through scratch does not show

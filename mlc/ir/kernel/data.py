@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from mlc.ir.types import DType
 
 from .index import Index, IndexVariable
 
 
-@dataclass(frozen=True, slots=True)
-class VectorType:
+class VectorType(NamedTuple):
     """``lanes`` elements of ``dtype``; one lane is a scalar. Prints as ``f32x16`` and ``f32``."""
 
     dtype: DType
@@ -22,8 +22,7 @@ class VectorType:
         return self.dtype.name if self.lanes == 1 else f"{self.dtype.name}x{self.lanes}"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """An SSA value; its id is unique in its kernel."""
 
     id: int
@@ -150,7 +149,9 @@ class Kernel:
         """The text with kernel and memory names numbered: kernels with equal canonical text are compiled once."""
         from .printer import print_kernel
 
-        return self._texts.setdefault("canonical", print_kernel(self, canonical=True))
+        if "canonical" not in self._texts:
+            self._texts["canonical"] = print_kernel(self, canonical=True)
+        return self._texts["canonical"]
 
     def with_body(self, body: tuple[Statement, ...]) -> Kernel:
         return replace(self, body=body, _texts={})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class IndexVariable:
+class IndexVariable(NamedTuple):
     """An integer known at run time: a size (``kind`` n), a loop index (i) or a computed index (q)."""
 
     kind: str
