@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlc.errors import InternalError
 from mlc.ir.dims import bounds
-from mlc.ir.graph import CONVERT, TRANSPOSE, Graph, Node
+from mlc.ir.graph import CONVERT, PARAMETER, TRANSPOSE, Graph, Node
 from mlc.ir.graph.node import reachable
 from mlc.ir.target import Target
 
 from .axes import in_place_pairs
-from .contraction_form import Contraction, Side, contraction_form
+from .contraction_form import Contraction, Side, contraction_form, last_axis
 from .contraction_frame import Frame
 from .inner_product import inner_product
 from .loop import schedule_loop
@@ -51,22 +53,22 @@ def _by_inner_products(c: Contraction) -> bool:
 
 def _rows_in_order(c: Contraction, inner: bool) -> Side:
     """The rows as a kernel wants them: in memory, in the accumulator's type; along K for inner products."""
-    side = c.rows
-    node = side.node
-    table = c.body.table
+    side, node, table = c.rows, c.rows.node, c.body.table
+    in_memory = node.op is PARAMETER and node.dtype == c.accumulator
+    innermost = side.innermost if in_memory else last_axis(node)  # a temporary lies as its node says
     with table.active(), table.at(table.locations.get(c.dot, ())):
         if node.dtype != c.accumulator:
             node = CONVERT(node, dtype=c.accumulator)
-        wanted = side.contracted == len(node.shape) - 1 or side.walks_contracted
-        scattered = not inner and side.innermost not in (side.contracted, side.free, None)
-        if (inner and not wanted) or scattered:
+        wanted = (side.contracted,) if inner else (side.contracted, side.free, None)
+        if innermost not in wanted:
             order = tuple(a for a in (side.batch, side.free, side.contracted) if a is not None)
             node = TRANSPOSE(node, permutation=order)
-            moved = [None if a is None else order.index(a) for a in (side.batch, side.free)]
-            return Side(node, moved[0], moved[1], len(order) - 1)
-    if node.op.name == "parameter":
-        return side
-    return Side(node, side.batch, side.free, side.contracted)
+            batch, free, contracted = (
+                None if a is None else order.index(a) for a in (side.batch, side.free, side.contracted)
+            )
+            assert contracted is not None
+            return Side(node, batch, free, contracted, contracted)
+    return side if in_memory else replace(side, node=node, innermost=innermost)
 
 
 def _materialize(body: Graph, node: Node, target: Target) -> list[KernelCall]:

@@ -5,28 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mlc.errors import InternalError
-from mlc.ir.dims import Size
-from mlc.ir.graph import DOT_GENERAL, Graph, Node
+from mlc.ir.dims import Size, bounds
+from mlc.ir.graph import DOT_GENERAL, PARAMETER, Graph, Node
 from mlc.ir.graph.contraction import free_axes
 from mlc.ir.kernel import Index
 from mlc.ir.types import F32, DType
 
-from .domain import Coordinates
+from .access import Access, walk_accesses
+from .domain import Coordinates, Domain, coefficient_of
+from .sizes import Sizes
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An operand of the dot, with the axis of it that is the batch, the free one and the contracted one."""
+    """An operand of the dot, with the axis of it that is the batch, the free one and the contracted one.
+
+    ``innermost`` is the axis along which neighbouring elements lie side by side.
+    """
 
     node: Node
     batch: int | None
     free: int | None
     contracted: int
-
-    @property
-    def innermost(self) -> int | None:
-        """The axis along which neighbouring elements lie side by side; axes of one element do not count."""
-        return next((a for a in range(len(self.node.shape) - 1, -1, -1) if self.node.shape[a] != 1), None)
+    innermost: int | None
 
     @property
     def walks_contracted(self) -> bool:
@@ -80,8 +81,9 @@ def contraction_form(body: Graph) -> Contraction:
     if len(dots) != 1:
         raise InternalError(f"contraction {body.name}: {len(dots)} dot_generals, not one")
     dot = dots[0]
-    lhs = _side(dot.operands[0], dot["lhs_batch"], dot["lhs_contracting"])
-    rhs = _side(dot.operands[1], dot["rhs_batch"], dot["rhs_contracting"])
+    sizes = Sizes(body)
+    lhs = _side(dot.operands[0], dot["lhs_batch"], dot["lhs_contracting"], sizes)
+    rhs = _side(dot.operands[1], dot["rhs_batch"], dot["rhs_contracting"], sizes)
     batch = 1 if lhs.batch is None else lhs.node.shape[lhs.batch]
     k = lhs.node.shape[lhs.contracted]
     axes = iter(range(lhs.batch is not None, 3))
@@ -94,11 +96,35 @@ def contraction_form(body: Graph) -> Contraction:
     return Contraction(body, dot, lhs, rhs, batch, m, n, k, left, right)
 
 
-def _side(node: Node, batch: tuple[int, ...], contracting: tuple[int, ...]) -> Side:
+def _side(node: Node, batch: tuple[int, ...], contracting: tuple[int, ...], sizes: Sizes) -> Side:
     free = free_axes(len(node.shape), batch, contracting)
     if len(batch) > 1 or len(contracting) != 1 or len(free) > 1:
         raise InternalError(
             f"dot_general of {node.type}: {len(batch)} batch, {len(free)} free and {len(contracting)} contracted axes; "
             "its canonical form has at most one, at most one and exactly one"
         )
-    return Side(node, batch[0] if batch else None, free[0] if free else None, contracting[0])
+    innermost = contiguous_axis(node, sizes)
+    return Side(node, batch[0] if batch else None, free[0] if free else None, contracting[0], innermost)
+
+
+def contiguous_axis(node: Node, sizes: Sizes) -> int | None:
+    """The axis along which neighbours lie side by side in memory; axes of one element do not count.
+
+    An expression has the axis of most of the memory that it is computed from.
+    """
+    if node.op is PARAMETER:
+        return last_axis(node)
+    domain = Domain.of(node.shape, sizes)
+    votes: dict[int, int] = {}
+    for access in walk_accesses([Access(node, domain.coordinates)], domain):
+        if access.node.op is PARAMETER:
+            address = domain.linear(access.node.shape, access.coordinates)
+            for variable, axis in zip(domain.variables, domain.axis_of, strict=True):
+                if coefficient_of(address, variable) == Index.of(1):
+                    votes[axis] = votes.get(axis, 0) + bounds(access.node.tensor.size)[1]
+    return max(votes, key=lambda axis: (votes[axis], axis), default=last_axis(node))
+
+
+def last_axis(node: Node) -> int | None:
+    """The last axis of more than one element."""
+    return next((a for a in range(len(node.shape) - 1, -1, -1) if node.shape[a] != 1), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from mlc.ir.graph import (
     SELECT,
     SQRT,
     SUBTRACT,
+    TRANSPOSE,
     Graph,
     Node,
     Table,
@@ -28,7 +30,7 @@ from mlc.ir.graph import (
 from mlc.ir.graph.evaluate import bind_sizes
 from mlc.ir.types import F32, DType, TensorType
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Prologue = Callable[["Parameters", Node, Node], tuple[Node, Node]]
 Epilogue = Callable[["Parameters", Node], Sequence[Node]]
 
@@ -111,6 +113,12 @@ def masked_rows(new: Parameters, x: Node, y: Node) -> tuple[Node, Node]:
     """x where an activation is positive."""
     activation = new(x.shape, x.dtype, "activation")
     return SELECT(COMPARE(activation, filled(0.0, x), direction="GT"), x, filled(0.0, x)), y
+
+
+def transposed(new: Parameters, x: Node, y: Node) -> tuple[Node, Node]:
+    """Operands that lie the other way round from what the body says."""
+    left, right = (new(n.shape[::-1], n.dtype, "turned") for n in (x, y))
+    return ADD(x, TRANSPOSE(left, permutation=(1, 0))), MULTIPLY(TRANSPOSE(right, permutation=(1, 0)), filled(2.0, y))
 
 
 def masked_columns(new: Parameters, x: Node, y: Node) -> tuple[Node, Node]:

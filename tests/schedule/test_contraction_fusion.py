@@ -27,6 +27,7 @@ from .contraction_bodies import (
     masked_columns,
     masked_rows,
     residual,
+    transposed,
 )
 from .running import check_region
 
@@ -60,7 +61,7 @@ def test_deep_epilogue() -> None:
     check_region("contraction", body, arrays_for(body), 2e-4, interpreted=False)
 
 
-@pytest.mark.parametrize("prologue", [masked_rows, masked_columns])
+@pytest.mark.parametrize("prologue", [masked_rows, masked_columns, transposed])
 @pytest.mark.parametrize("lhs, rhs", LAYOUTS)
 @pytest.mark.parametrize("m", [4, 53])
 def test_prologues(prologue: Prologue, lhs: str, rhs: str, m: int) -> None:
