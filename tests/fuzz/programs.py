@@ -1,0 +1,358 @@
+"""Random programs: graphs of 5 to 40 nodes over every row, element type and kind of shape, with inputs to run them on.
+
+`python -m tests.fuzz.programs 500` prints how often each row was made with each element type.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlc.errors import MlcError
+from mlc.ir import graph as g
+from mlc.ir.dims import Dim, Size, dim, evaluate_size
+from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table, identity_of, results_of
+from mlc.ir.graph.reduction import REDUCERS, body_of
+from mlc.ir.types import DTYPES, F32, U32, U64, DType, TensorType, TupleType
+
+Array = npt.NDArray[Any]
+SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 16, 17, 33)
+MOST_ELEMENTS = 3000
+EVERY = list(DTYPES.values())
+
+
+class Coverage:
+    """How many nodes of each row and element type (of the last operand where there is one) programs have had."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            source = node.operands[-1].type if node.operands else node.type
+            if isinstance(source, TupleType):
+                source = source.elements[-1]
+            self.counts[node.op.name, source.dtype.name if isinstance(source, TensorType) else "token"] += 1
+            if node.op.name in g.REGIONS:
+                self.add(node[g.REGIONS[node.op.name]])
+
+    def rows(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for (row, _), count in self.counts.items():
+            total[row] += count
+        return dict(total)
+
+    def __str__(self) -> str:
+        width = max(map(len, OPS))
+        lines = [" " * width + "".join(f"{name:>6}" for name in DTYPES)]
+        for row in sorted(OPS):
+            cells = "".join(f"{self.counts[row, name] or '.':>6}" for name in DTYPES)
+            lines.append(f"{row:>{width}}{cells}")
+        return "\n".join(lines)
+
+
+def program(seed: int, without: Sequence[str] = ()) -> tuple[Graph, list[Array]]:
+    """The program of this number and its inputs, the same on every machine; ``without`` names rows to leave out."""
+    return _Maker(np.random.default_rng(seed), f"program_{seed}", without).run()
+
+
+class _Maker:
+    def __init__(self, rng: np.random.Generator, name: str, without: Sequence[str] = (), depth: int = 0) -> None:
+        self.rng = rng
+        self.name = name
+        self.without = without
+        self.depth = depth
+        self.table = Table()
+        self.pool: list[Node] = []
+        self.parameters: list[Node] = []
+        self.arrays: list[Array] = []
+        self.n = dim("n", 1, 40) if depth == 0 and rng.random() < 0.15 else None
+        self.sizes = {"n": int(rng.choice([1, 2, 7, 16, 33]))}
+
+    def run(self) -> tuple[Graph, list[Array]]:
+        with self.table.active():
+            for _ in range(int(self.rng.integers(1, 4))):
+                self.parameter(self.type())
+            if self.n is not None:
+                self.parameter(TensorType((self.n, *self.shape(2)), self.pick(EVERY)))
+            wanted = int(self.rng.integers(2, 6) if self.depth else self.rng.integers(5, 41))
+            while len(self.table) < wanted:
+                self.step()
+            used = {o for node in self.pool for o in node.operands}
+            results = [node for node in self.pool if node not in used and node.op is not g.PARAMETER]
+            return Graph(self.name, self.parameters, results or self.pool[-1:], self.table), self.arrays
+
+    def step(self) -> None:
+        """One more node; a choice that the row refuses is made again."""
+        skip = {"parameter", *self.without, *(g.REGIONS if self.depth else ())}
+        rows = [op for name, op in OPS.items() if name not in skip]
+        try:
+            node = self.make(self.pick(rows))
+        except MlcError:
+            return
+        if node is not None and all(few(t) for t in _types(node)):
+            self.pool += [e for e in results_of(node) if e not in self.pool]
+
+    def make(self, op: Op) -> Node | None:
+        special = getattr(self, f"make_{op.name}", None)
+        if special is not None:
+            made: Node | None = special()
+            return made
+        return self.elementwise(op) if op.elementwise else op(self.any())
+
+    # ---------------------------------------------------------------- choices
+
+    def pick(self, choices: Sequence[Any]) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def shape(self, most: int = 4) -> tuple[Size, ...]:
+        shape: list[Size] = [self.pick(SIZES) for _ in range(int(self.rng.integers(0, most + 1)))]
+        if self.n is not None and shape and self.rng.random() < 0.5:
+            shape[int(self.rng.integers(len(shape)))] = self.n
+        while not few(TensorType(tuple(shape), F32)):
+            shape.pop()
+        return tuple(shape)
+
+    def type(self) -> TensorType:
+        return TensorType(self.shape(), self.pick(EVERY))
+
+    def parameter(self, type: TensorType) -> Node:
+        node = self.table.parameter(type, self.pick(["", f"p{len(self.parameters)}"]))
+        self.parameters.append(node)
+        self.pool.append(node)
+        self.arrays.append(values(self.rng, [evaluate_size(s, self.sizes) for s in type.shape], type.dtype))
+        return node
+
+    def any(self, fits: Callable[[TensorType], bool] = lambda type: True, dtype: DType | None = None) -> Node:
+        """A value so far that fits, most often a late one (so that graphs are deep); now and then a new one."""
+        found = [n for n in self.pool if fits(n.tensor) and (dtype is None or n.dtype == dtype)]
+        if found and self.rng.random() < 0.9:
+            return found[-1 - min(int(self.rng.exponential(4)), len(found) - 1)]
+        for _ in range(50):
+            type = TensorType(self.shape(), dtype or self.pick(EVERY))
+            if fits(type):
+                return self.new(type)
+        raise MlcError("no value fits")
+
+    def new(self, type: TensorType) -> Node:
+        """A value of this type: converted or broadcast from another, a constant, or a parameter."""
+        kind = self.rng.random()
+        same = [n for n in self.pool if n.shape == type.shape and n.dtype != type.dtype]
+        if same and kind < 0.5:
+            return self.keep(g.CONVERT(self.pick(same), dtype=type.dtype))
+        scalars = [n for n in self.pool if n.shape == () and n.dtype == type.dtype]
+        if scalars and kind < 0.6:
+            return self.keep(g.broadcast_in_dim(self.pick(scalars), type.shape, ()))
+        if kind < 0.75 and type.is_static:
+            return self.keep(self.constant(type))
+        if self.depth or len(self.parameters) >= 8:
+            return self.keep(g.broadcast_in_dim(self.constant(TensorType((), type.dtype)), type.shape, ()))
+        return self.parameter(type)
+
+    def constant(self, type: TensorType) -> Node:
+        array = values(self.rng, [evaluate_size(s, self.sizes) for s in type.shape], type.dtype)
+        return g.CONSTANT(value=Literal(array, type.dtype))
+
+    def keep(self, node: Node) -> Node:
+        if node not in self.pool:
+            self.pool.append(node)
+        return node
+
+    def like(self, type: TensorType) -> Node:
+        found = [n for n in self.pool if n.type == type]
+        node: Node = self.pick(found) if found and self.rng.random() < 0.7 else self.new(type)
+        return node
+
+    # ---------------------------------------------------------------- rows
+
+    def elementwise(self, op: Op) -> Node:
+        dtype = self.pick(allowed(op))
+        first = self.any(dtype=dtype)
+        attributes: dict[str, Any] = {}
+        if "direction" in op.attributes:
+            attributes["direction"] = self.pick(["EQ", "NE", "LT", "LE", "GT", "GE"])
+        if "dtype" in op.attributes:
+            attributes["dtype"] = self.pick(EVERY if op is g.CONVERT else [t for t in EVERY if t.bits == dtype.bits])
+        return op(first, *(self.like(first.tensor) for _ in range((op.arity or 1) - 1)), **attributes)
+
+    def make_select(self) -> Node:
+        x = self.any()
+        return g.SELECT(self.like(x.tensor.with_dtype(DTYPES["bool"])), x, self.like(x.tensor))
+
+    def make_constant(self) -> Node:
+        type = self.type()
+        return self.constant(type if type.is_static else TensorType((3,), type.dtype))
+
+    def make_iota(self) -> Node:
+        shape = (*self.shape(3), self.pick(SIZES))
+        return g.IOTA(shape=shape, dtype=self.pick(EVERY), dimension=int(self.rng.integers(len(shape))))
+
+    def make_size(self) -> Node | None:
+        return g.size_value(self.n * int(self.rng.integers(1, 4)) + 1) if self.n is not None else None
+
+    def make_get_dimension_size(self) -> Node:
+        x = self.any(lambda t: t.rank > 0)
+        return g.GET_DIMENSION_SIZE(x, dimension=int(self.rng.integers(len(x.shape))))
+
+    def make_broadcast_in_dim(self) -> Node:
+        x = self.any(lambda t: t.rank <= 3)
+        shape: list[Size] = [s if s != 1 or self.rng.random() < 0.5 else self.pick(SIZES) for s in x.shape]
+        dimensions = list(range(len(shape)))
+        for _ in range(int(self.rng.integers(0, 3))):
+            at = int(self.rng.integers(len(shape) + 1))
+            shape.insert(at, self.pick(SIZES))
+            dimensions = [d + (d >= at) for d in dimensions]
+        return g.BROADCAST_IN_DIM(x, shape=tuple(shape), dimensions=tuple(dimensions))
+
+    def make_reshape(self) -> Node:
+        """Join neighbours, split sizes, insert ones."""
+        x = self.any(lambda t: t.rank <= 4)
+        shape = list(x.shape)
+        for _ in range(int(self.rng.integers(1, 3))):
+            kind, at = self.rng.random(), int(self.rng.integers(len(shape) + 1))
+            size = shape[at] if at < len(shape) else None
+            if kind < 0.3:
+                shape.insert(at, 1)
+            elif kind < 0.6 and at + 1 < len(shape):
+                shape[at : at + 2] = [shape[at] * shape[at + 1]]
+            elif isinstance(size, int):
+                factor = self.pick([k for k in (1, 2, 3, 5, 7, 11) if size % k == 0])
+                shape[at : at + 1] = [size // factor, factor]
+        return g.RESHAPE(x, shape=tuple(shape))
+
+    def make_transpose(self) -> Node:
+        x = self.any(lambda t: t.rank >= 2)
+        return g.TRANSPOSE(x, permutation=tuple(int(i) for i in self.rng.permutation(len(x.shape))))
+
+    def make_slice(self) -> Node:
+        x = self.any(lambda t: t.rank > 0)
+        start, limit, strides = list[int](), list[Size](), list[int]()
+        for n in x.shape:
+            if isinstance(n, Dim) or self.rng.random() < 0.3:
+                start, limit, strides = [*start, 0], [*limit, n], [*strides, 1]
+            else:
+                a, b = sorted(int(v) for v in self.rng.integers(0, n + 1, 2))
+                start, limit, strides = [*start, a], [*limit, b], [*strides, int(self.pick([1, 1, 2, 3]))]
+        return g.SLICE(x, start=tuple(start), limit=tuple(limit), strides=tuple(strides))
+
+    def make_pad(self) -> Node:
+        x = self.any(lambda t: t.rank > 0)
+        value = self.like(TensorType((), x.dtype))
+        choices = {"low": [0, 0, 1, 2, -1], "high": [0, 0, 1, 3, -1], "interior": [0, 0, 0, 1, 2]}
+        widths = {key: tuple(int(self.pick(c)) for _ in x.shape) for key, c in choices.items()}
+        return g.PAD(x, value, **widths)
+
+    def make_concatenate(self) -> Node:
+        x = self.any(lambda t: t.rank > 0)
+        axis = int(self.rng.integers(len(x.shape)))
+        parts = [x]
+        for _ in range(int(self.rng.integers(0, 3))):
+            type = TensorType((*x.shape[:axis], self.pick(SIZES), *x.shape[axis + 1 :]), x.dtype)
+            parts.append(self.like(type) if few(type) else x)
+        return g.CONCATENATE(*parts, dimension=axis)
+
+    def make_reverse(self) -> Node:
+        x = self.any()
+        return g.REVERSE(x, dimensions=tuple(i for i in range(len(x.shape)) if self.rng.random() < 0.5))
+
+    def make_reduce(self) -> Node:
+        reducer = self.pick(REDUCERS)
+        dtype = self.pick(allowed(reducer))
+        x = self.any(lambda t: t.rank > 0, dtype)
+        axes = tuple(i for i in range(len(x.shape)) if self.rng.random() < 0.6)
+        start = g.CONSTANT(value=Literal(identity_of(reducer, dtype), dtype))
+        init = start if self.rng.random() < 0.7 else self.like(TensorType((), dtype))
+        return g.REDUCE(x, init, dimensions=axes, body=body_of(reducer, dtype))
+
+    def make_dot_general(self) -> Node | None:
+        x = self.any(dtype=self.pick(allowed(g.DOT_GENERAL)))
+        axes = [int(i) for i in self.rng.permutation(len(x.shape))]
+        batch = axes[: self.pick([0, 0, 1])]
+        contracted = axes[len(batch) : len(batch) + self.pick([0, 1, 1, 2])]
+        free: list[Size] = [self.pick(SIZES) for _ in range(self.pick([0, 1, 1, 2]))]
+        order = [*(x.shape[i] for i in batch), *(x.shape[i] for i in contracted), *free]
+        places = [int(i) for i in self.rng.permutation(len(order))]  # where each of order stands in rhs
+        type = TensorType(tuple(order[places.index(i)] for i in range(len(order))), x.dtype)
+        if not few(type):
+            return None
+        rhs_contracted = places[len(batch) : len(batch) + len(contracted)]
+        return g.dot_general(x, self.like(type), contracted, rhs_contracted, batch, places[: len(batch)])
+
+    def make_rng_bit_generator(self) -> Node:
+        key = self.like(TensorType((2,), U32))
+        return g.RNG_BIT_GENERATOR(key, shape=self.shape(), dtype=self.pick([U32, U64]), algorithm="THREE_FRY")
+
+    def make_get_tuple_element(self) -> None:
+        """Made of every tuple."""
+
+    def make_call(self) -> Node:
+        body, operands = self.body()
+        return g.CALL(*operands, callee=body)
+
+    def make_composite(self) -> Node:
+        body, operands = self.body()
+        return g.COMPOSITE(*operands, name="random", decomposition=body, options={"seed": 1})
+
+    def make_fusion(self) -> Node:
+        body, operands = self.body()
+        return g.FUSION(*operands, kind="loop", body=body)
+
+    def body(self) -> tuple[Graph, list[Node]]:
+        """A graph of a few nodes and what it is called on."""
+        graph, _ = _Maker(self.rng, f"{self.name}_{len(self.table)}", self.without, self.depth + 1).run()
+        return graph, [self.like(p.tensor) for p in graph.parameters]
+
+
+def few(type: TensorType) -> bool:
+    """Whether a tensor is small enough for hundreds of programs in a minute."""
+    return int(np.prod([evaluate_size(s, {"n": 40}) for s in type.shape], dtype=int)) <= MOST_ELEMENTS
+
+
+@functools.cache
+def allowed(op: Op) -> tuple[DType, ...]:
+    """The element types of the first operand that a row takes, by asking it."""
+    found = []
+    for dtype in EVERY:
+        x = Table().parameter(TensorType((), dtype))
+        given: dict[str, Any] = {"direction": "EQ", "dtype": dtype}
+        try:
+            op.result_type([x] * (op.arity or 1), {key: given.get(key, ()) for key in op.attributes})
+        except MlcError:
+            continue
+        found.append(dtype)
+    return tuple(found)
+
+
+def values(rng: np.random.Generator, shape: Sequence[int], dtype: DType) -> Array:
+    """Mostly small numbers, of which sums and products stay in range; now and then the hard ones."""
+    size = tuple(shape)
+    if dtype.kind == "bool":
+        return np.asarray(rng.random(size) < 0.5)
+    if dtype.is_integer:
+        low, high = dtype.limits
+        array = np.asarray(rng.integers(max(low, -9), 10, size)).astype(dtype.numpy)
+        hard = np.array([low, high, low + 1, dtype.bits, dtype.bits - 1, 0], dtype.numpy)
+    else:
+        array = np.asarray(rng.normal(0, 2, size) * rng.choice([1, 1, 0.25])).astype(dtype.numpy)
+        hard = np.array([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, 1e4, 1e-7]).astype(dtype.numpy)
+    if rng.random() < 0.2:
+        array = np.where(rng.random(size) < 0.15, hard[rng.integers(0, len(hard), size)], array)
+    return np.asarray(array, dtype.numpy)
+
+
+def _types(node: Node) -> list[TensorType]:
+    elements = node.type.elements if isinstance(node.type, TupleType) else (node.type,)
+    return [t for t in elements if isinstance(t, TensorType)]
+
+
+if __name__ == "__main__":
+    coverage = Coverage()
+    for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 500):
+        coverage.add(program(number)[0])
+    print(coverage)

@@ -1,0 +1,108 @@
+"""Random programs mean the same evaluated, printed and read back, and compiled."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from mlc.ir.graph import OPS, evaluate_graph, parse_graph, resources_of, verify_graph
+from mlc.ir.types import DType
+from tests.fuzz.programs import Coverage, allowed, program
+from tests.tolerance import FORMATS, assert_close, expected
+
+PROGRAMS = int(os.environ.get("MLC_FUZZ_PROGRAMS", "500"))
+COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "100"))
+BLOCK = 50
+
+
+def blocks(count: int) -> list[range]:
+    return [range(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
+
+
+@pytest.mark.parametrize("seeds", blocks(PROGRAMS), ids=str)
+def test_print_parse_evaluate(seeds: range) -> None:
+    for seed in seeds:
+        graph, arrays = program(seed)
+        verify_graph(graph)
+        text = str(graph)
+        again = parse_graph(text, resources_of(graph))
+        verify_graph(again)
+        assert str(again) == text and again.fingerprint == graph.fingerprint
+        for one, two in zip(evaluate_graph(graph, arrays), evaluate_graph(again, arrays), strict=True):
+            assert one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes(), seed
+
+
+@pytest.mark.parametrize("seeds", blocks(PROGRAMS), ids=str)
+def test_rounding_at_each_node_stays_in_bounds(seeds: range) -> None:
+    """The evaluator rounds to the element type after every node; the bound is carried in f64."""
+    for seed in seeds:
+        graph, arrays = program(seed)
+        assert_close(graph, arrays, evaluate_graph(graph, arrays), f"program {seed}")
+
+
+@pytest.mark.parametrize("seeds", blocks(COMPILED), ids=str)
+def test_compiled(seeds: range) -> None:
+    """Fusions are made by the compiler, and so not given to it."""
+    from mlc.compiler import compile_graph
+
+    for seed in seeds:
+        graph, arrays = program(seed, without=("fusion",))
+        got = [np.asarray(x) for x in compile_graph(graph)(arrays)]
+        assert_close(graph, arrays, got, f"program {seed}")
+
+
+def test_wrong_results_are_seen() -> None:
+    """One decided element off by a little more than its bound, or an integer by one, fails; few elements are open."""
+    decided = changed = elements = 0
+    for seed in range(100):
+        graph, arrays = program(seed)
+        for want, got in zip(expected(graph, arrays), evaluate_graph(graph, arrays), strict=True):
+            known = np.isfinite(want.bound)
+            decided += int(known.sum())
+            elements += known.size
+            if want.dtype.is_float:
+                known &= np.isfinite(want.want)
+            if not known.any():
+                continue
+            index = tuple(np.argwhere(known)[0])
+            bad = got.copy()
+            if want.dtype.is_float:
+                wide = want.want[index] + (abs(want.want[index]) + want.bound[index]) * 2.0**-4 + want.bound[index] * 2
+                wrong = wide + (1 if want.want[index] == 0 else 4 * smallest(want.dtype))
+            else:
+                wrong = not got[index] if got.dtype == bool else got[index] ^ got.dtype.type(1)
+            bad[index] = wrong
+            assert want.outside(bad)[index], (seed, wrong, want.want[index], want.bound[index])
+            changed += 1
+    assert changed > 200 and decided > 0.99 * elements
+
+
+def smallest(dtype: DType) -> float:
+    unit, tiny, _ = FORMATS[dtype.name]
+    return tiny * (unit * 2)
+
+
+def test_programs_are_the_same_every_time() -> None:
+    for seed in range(20):
+        (one, arrays), (two, again) = program(seed), program(seed)
+        assert one.fingerprint == two.fingerprint
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays, again, strict=True))
+
+
+def test_every_row_and_element_type_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    coverage = Coverage()
+    for seed in range(500):
+        coverage.add(program(seed)[0])
+    with capsys.disabled():
+        print(f"\n{coverage}")
+    assert set(coverage.rows()) == set(OPS)
+    missing = [
+        (name, dtype.name)
+        for name, op in OPS.items()
+        if op.elementwise and name != "select"
+        for dtype in allowed(op)
+        if not coverage.counts[name, dtype.name]
+    ]
+    assert not missing
