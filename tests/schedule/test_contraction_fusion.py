@@ -138,7 +138,7 @@ def test_body_in_another_form_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["outer_product", "inner_product", "transposed_panel"])
 def test_goldens(name: str) -> None:
-    """The kernels of three typical contractions, as text; BLESS=1 writes them anew."""
+    """The kernels of three typical contractions, as text; MLC_BLESS=1 writes them anew."""
     body = {
         "outer_product": lambda: contraction({"m": 3, "k": 8, "n": 20}, epilogue=bias_relu),
         "inner_product": lambda: contraction({"m": 2, "k": 40, "n": 6}, "mk", "nk"),
@@ -147,6 +147,6 @@ def test_goldens(name: str) -> None:
     region = schedule_region("contraction", body, X86_64_V3)
     text = "\n".join(str(call.kernel) for call in region.calls)
     golden = GOLDENS / f"contraction_{name}.txt"
-    if os.environ.get("BLESS"):
+    if os.environ.get("MLC_BLESS"):
         golden.write_text(text)
     assert text == golden.read_text()

@@ -49,7 +49,7 @@ def test_message(name: str) -> None:
         run(MISTAKES[name], f"{name}.py")
     golden = FOLDER / f"{name}.txt"
     got = f"{type(error.value).__name__}: {error.value}\n"
-    if os.environ.get("BLESS"):
+    if os.environ.get("MLC_BLESS"):
         golden.write_text(got)
     assert got == golden.read_text()
 
