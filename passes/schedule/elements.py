@@ -96,7 +96,7 @@ class Point:
 
     def bind(self, node: Node, value: Value) -> None:
         """``node``, of the domain's shape, has this value here."""
-        self._values[Access(node, self.domain.coordinates)] = value
+        self.assume(Access(node, self.domain.coordinates), value)
 
     def value(self, node: Node) -> Value:
         """The elements of ``node``, of the domain's shape: a vector of ``lanes``."""
@@ -104,7 +104,14 @@ class Point:
 
     def natural(self, node: Node) -> Value:
         """As ``value``, but a scalar where all lanes are equal."""
-        root = Access(node, self.domain.coordinates if node.shape else ())
+        return self.element(Access(node, self.domain.coordinates if node.shape else ()))
+
+    def assume(self, access: Access, value: Value) -> None:
+        """The elements of ``access`` have this value here."""
+        self._values[access] = value
+
+    def element(self, root: Access) -> Value:
+        """The elements of any access here; a scalar where all lanes are equal."""
         work = [root]
         while work:
             access = work[-1]
@@ -120,13 +127,17 @@ class Point:
                 work.pop()
         return self._values[root]
 
-    def store(self, memory: Memory, value: Value, offset: IndexLike = 0) -> None:
-        """Write the elements of a tensor of the domain's shape here, ``offset`` elements further on in ``memory``."""
+    def store(self, memory: Memory, value: Value, offset: IndexLike = 0, nontemporal: bool = False) -> None:
+        """Write the elements of a tensor of the domain's shape here, ``offset`` elements further on in ``memory``.
+
+        ``nontemporal`` is for whole vectors at multiples of their size, past the caches.
+        """
         b, value = self.builder, self.widen(value)
         address = self._address(memory, self.domain.shape, self.domain.coordinates)
         address = (*address[:-1], address[-1] + offset) if address else ()
         if self.lanes == 1 or self._steps(memory, address) == 1:
-            b.store(memory, self._resolve_all(address), value, self.mask)
+            past = nontemporal and self.mask is None and self.lanes > 1
+            b.store(memory, self._resolve_all(address), value, self.mask, past)
             return
         for lane in range(self.lanes):
             mask = None if self.mask is None else b.extract(self.mask, lane)

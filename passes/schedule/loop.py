@@ -11,11 +11,15 @@ from mlc.ir.target import Target
 
 from .access import Access
 from .axes import Group, in_place_pairs, join, leaf_indices, refine
+from .domain import Domain, coefficient_of
 from .elements import Elements, Point
 from .region import KernelCall, Operand, ScheduledRegion
 from .scalars import kernel_name
 from .sizes import Sizes
 from .tasks import choose_lanes, count_tasks, cut, vector_loop
+from .turned import MOST_APART, cut_squares, find_turned, lies_apart, turned_loops
+
+PAST_CACHES = 32 << 20  # bytes of a result: written past the caches, 64 MB took half the time and the caches stay warm
 
 
 def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
@@ -27,31 +31,56 @@ def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
     groups = groups or (Group((IndexVariable("d", 0),), 1),)
     inner = groups[-1]
     lanes = choose_lanes(body.nodes, target, inner.extent)
-    grains = cut([g.extent for g in groups], element_cost(accesses, body.results), 4 * lanes)
-    nest = tuple((g.extent, n) for g, n in zip(groups, grains, strict=True) if n is not None)
+    if lies_apart(domain, accesses, inner):
+        lanes = min(lanes, MOST_APART)
+    cost = element_cost(accesses, body.results)
+    turned = find_turned(domain, accesses, groups, lanes)
+    if turned is not None:
+        groups = (*(g for g in groups[:-1] if g != turned.group), turned.group, inner)
+        grains = cut_squares(groups, cost, lanes)
+    else:
+        grains = cut([g.extent for g in groups], cost, 4 * lanes)
+    nest = tuple((g.extent, n) for g, n in zip(groups, grains, strict=True) if n is not None) or ((1, 1),)
 
     b = KernelBuilder(kernel_name(body.nodes), sizes.count)
     memories, operands = parameter_buffers(b, body, sizes)
     results = result_buffers(b, body, sizes)
     operands += tuple(Operand("result", k) for k in range(len(results)))
     elements = Elements(b, sizes, memories)
-    with b.parallel(*((sizes.index(e), n) for e, n in nest or ((1, 1),))) as tasks, ExitStack() as stack:
+    past = [_goes_past_caches(r, domain, groups, lanes) for r in body.results]
+
+    def store(point: Point) -> None:
+        values = [point.value(r) for r in body.results]
+        for memory, value, nontemporal in zip(results, values, past, strict=True):
+            point.store(memory, value, nontemporal=nontemporal)
+
+    with b.parallel(*((sizes.index(e), n) for e, n in nest)) as tasks, ExitStack() as stack:
         elements.prepare(body.nodes)
         at: dict[IndexVariable, Index] = {}
         ranges = task_ranges(b, groups, grains, tasks, sizes)
-        for group, (lower, upper) in zip(groups[:-1], ranges[:-1], strict=True):
+        outer = len(groups) - (1 if turned is None else 2)
+        for group, (lower, upper) in zip(groups[:outer], ranges[:outer], strict=True):
             at |= group.at(enter_loop(b, stack, lower, upper))
 
         def emit(index: Index, mask: Value | None) -> None:
-            point = Point(elements, domain, at | inner.at(index), lanes, inner.variable, mask)
-            values = [point.value(r) for r in body.results]
-            for memory, value in zip(results, values, strict=True):
-                point.store(memory, value)
+            store(Point(elements, domain, at | inner.at(index), lanes, inner.variable, mask))
 
-        vector_loop(b, *ranges[-1], sizes.index(inner.extent), lanes, unroll_of(accesses), emit)
-    tasks_of = nest or ((1, 1),)
-    call = KernelCall(b.build(), operands, sizes.operands, tasks_of, count_tasks(tasks_of) <= 1)
+        if turned is not None:
+            turned_loops(elements, domain, turned, inner, (ranges[-2], ranges[-1]), lanes, at, store)
+        else:
+            vector_loop(b, *ranges[-1], sizes.index(inner.extent), lanes, unroll_of(accesses), emit)
+    call = KernelCall(b.build(), operands, sizes.operands, nest, count_tasks(nest) <= 1)
     return ScheduledRegion((call,), (), in_place_pairs(body))
+
+
+def _goes_past_caches(result: Node, domain: Domain, groups: tuple[Group, ...], lanes: int) -> bool:
+    """Whether a result is large enough to be written past the caches, and all its whole vectors are aligned."""
+    size = result.tensor.size
+    if not isinstance(size, int) or size * result.dtype.itemsize < PAST_CACHES or lanes * result.dtype.itemsize > 64:
+        return False
+    here = domain.linear(result.shape, domain.coordinates)
+    steps = [coefficient_of(here, g.variable) for g in groups[:-1]]
+    return all(s is not None and s.constant is not None and s.constant % lanes == 0 for s in steps)
 
 
 def parameter_buffers(b: KernelBuilder, body: Graph, sizes: Sizes) -> tuple[dict[Node, Memory], tuple[Operand, ...]]:

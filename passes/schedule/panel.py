@@ -9,6 +9,7 @@ from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 
 from .contraction_frame import Frame
 from .tiling import Tiling
+from .turned import transpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,6 @@ def _transpose(f: Frame, t: Tiling, panel: Memory, batch: Index, columns: Column
     if length is None or length % lanes:
         with b.loop(whole, stop - start, lanes) as loop:
             squares(loop.index, b.tail_mask(start + loop.index, stop, lanes))
-
-
-def transpose(b: KernelBuilder, rows: Sequence[Value]) -> list[Value]:
-    """As many vectors as they have lanes (a power of two), turned: lane j of vector i becomes lane i of vector j."""
-    lanes, found = len(rows), list(rows)
-    distance = 1
-    while distance < lanes:
-        low = tuple(i if not i & distance else lanes + i - distance for i in range(lanes))
-        high = tuple(i + distance if not i & distance else lanes + i for i in range(lanes))
-        for i in range(lanes):
-            if not i & distance:
-                x, y = found[i], found[i + distance]
-                found[i], found[i + distance] = b.shuffle(x, y, low), b.shuffle(x, y, high)
-        distance *= 2
-    return found
 
 
 def sums(b: KernelBuilder, vectors: Sequence[Value]) -> Value:

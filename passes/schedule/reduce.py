@@ -27,6 +27,7 @@ from .region import KernelCall, Operand, ScheduledRegion
 from .scalars import kernel_name
 from .sizes import Sizes
 from .tasks import TASK_COST, choose_lanes, count_tasks, cut, vector_loop
+from .turned import MOST_APART, lies_apart
 from .walk import Bounds, FoldWalk
 
 FEWEST_TASKS = 8  # below this many, a large reduction is cut in parts
@@ -126,6 +127,8 @@ def _analyse(body: Graph, target: Target) -> _Nest:
     extent = lane_group.extent if groups else 1
     inner = [a.node for a in accesses] + [f.node for f in folds]
     lanes = choose_lanes(inner, target, extent) if groups else 1
+    if lies_apart(domain, accesses, lane_group):
+        lanes = min(lanes, MOST_APART)
     kept = tuple(g for g in kept if g != lane_group) + tuple(g for g in kept if g == lane_group)
     reduced = tuple(g for g in reduced if g != lane_group) + tuple(g for g in reduced if g == lane_group)
     return _Nest(body, target, sizes, folds, domain, accesses, rest, kept, reduced, lane_group, lanes)

@@ -73,6 +73,19 @@ def check_region(
             assert_close(run_compiled(region, body, values, sizes, target), expected, tolerance, target.name)
 
 
+def check_in_place(
+    kind: str, body: Graph, arrays: Sequence[npt.ArrayLike], shared: Mapping[int, int], tolerance: float = 0.0
+) -> None:
+    """Compiled code gives the right results where result r lies in the memory of parameter ``shared[r]``."""
+    values = [np.array(a, p.dtype.numpy, order="C") for a, p in zip(arrays, body.parameters, strict=True)]
+    sizes, expected = bind_sizes(body, values, {}), evaluate_graph(body, values)
+    for target in COMPILED:
+        region = schedule_region(kind, body, target)
+        assert {(p, r) for r, p in shared.items()} <= region.in_place
+        found = run_compiled(region, body, values, sizes, target, shared)
+        assert_close(found, expected, tolerance, target.name)
+
+
 def assert_close(found: Sequence[Array], expected: Sequence[Array], tolerance: float, what: str) -> None:
     for k, (x, want) in enumerate(zip(found, expected, strict=True)):
         assert x.dtype == want.dtype and x.shape == want.shape
@@ -139,9 +152,17 @@ def compile_calls(region: ScheduledRegion, target: Target) -> tuple[LoadedObject
 
 
 def run_compiled(
-    region: ScheduledRegion, body: Graph, values: Sequence[Array], sizes: Mapping[str, int], target: Target
+    region: ScheduledRegion,
+    body: Graph,
+    values: Sequence[Array],
+    sizes: Mapping[str, int],
+    target: Target,
+    shared: Mapping[int, int] | None = None,
 ) -> list[Array]:
-    """The results by compiled code, tasks in two uneven ranges, every buffer between canaries."""
+    """The results by compiled code, tasks in two uneven ranges, every buffer between canaries.
+
+    ``shared`` has the results that lie in the memory of a parameter.
+    """
     loaded, functions = compile_calls(region, target)
     plain = buffers_of(region, body, values, sizes)
     fenced = {}
@@ -150,6 +171,7 @@ def run_compiled(
         start = PAD + (-(raw.ctypes.data + PAD)) % 64
         raw[start : start + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
         fenced[key] = (raw, start)
+    fenced |= {("result", r): fenced["parameter", p] for r, p in (shared or {}).items()}
     for call, function in zip(region.calls, functions, strict=True):
         pointers = [fenced[o.kind, o.index][0].ctypes.data + fenced[o.kind, o.index][1] for o in call.operands]
         table = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)

@@ -37,7 +37,7 @@ from mlc.ir.graph import (
 from mlc.ir.target import X86_64_V4
 from mlc.ir.types import BF16, BOOL, DTYPES, F16, F32, F64, I32, I64, U8, DType, TensorType
 
-from .running import body_of_types, check_region, random_array
+from .running import body_of_types, check_in_place, check_region, random_array
 
 SHAPES = [(), (1,), (3,), (16,), (17,), (4096,), (5, 7), (0,), (3, 0), (2, 3, 5)]
 
@@ -292,6 +292,57 @@ def test_what_may_share_memory() -> None:
 def test_a_reshaped_parameter_may_share_memory() -> None:
     body = body_of_types(lambda x: NEGATE(reshape(x, (6, 64))), TensorType((6, 4, 16), F32))
     assert schedule_region("loop", body, X86_64_V4).in_place == {(0, 0)}
+
+
+@pytest.mark.parametrize("dtype", [F32, F64, BF16, U8, BOOL], ids=str)
+@pytest.mark.parametrize("shape", [(64, 48), (35, 83), (16, 16), (130, 20)])
+def test_transposes_are_turned_in_squares(shape: tuple[int, int], dtype: DType) -> None:
+    body = body_of_types(lambda x: TRANSPOSE(x, permutation=(1, 0)), TensorType(shape, dtype))
+    check_region("loop", body, [random_array(shape, dtype)])
+
+
+def test_a_turned_operand_meets_a_straight_one_and_a_row() -> None:
+    def mixed(x: Node, y: Node, row: Node) -> list[Node]:
+        turned = TRANSPOSE(y, permutation=(0, 2, 1))
+        return [ADD(x, MULTIPLY(turned, turned)), SUBTRACT(turned, broadcast_in_dim(row, x.shape, (2,)))]
+
+    shapes = ((3, 70, 37), (3, 37, 70), (37,))
+    body = body_of_types(mixed, *(TensorType(s, F32) for s in shapes))
+    text = str(schedule_region("loop", body, X86_64_V4).calls[0].kernel)
+    assert "shuffle" in text
+    check_region("loop", body, [random_array(s, F32, k) for k, s in enumerate(shapes)])
+
+
+@pytest.mark.parametrize("n", [1, 16, 40, 100])
+def test_transpose_of_a_symbolic_axis(n: int) -> None:
+    rows = dim("rows", 1, 100)
+    body = body_of_types(lambda x: TRANSPOSE(x, permutation=(1, 0)), TensorType((rows, 33), F32))
+    check_region("loop", body, [random_array((n, 33), F32)])
+
+
+def test_large_results_are_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlc.passes.schedule.loop.PAST_CACHES", 1 << 12)
+    flat = body_of_types(lambda x: NEGATE(x), TensorType((2053,), F32))
+    check_region("loop", flat, [random_array((2053,), F32)])
+    assert "nontemporal" in str(schedule_region("loop", flat, X86_64_V4).calls[0].kernel)
+
+    def shifted(x: Node, row: Node) -> Node:
+        return ADD(x, broadcast_in_dim(row, x.shape, (1,)))
+
+    rows = body_of_types(shifted, TensorType((64, 35), F32), TensorType((35,), F32))  # not aligned
+    assert "nontemporal" not in str(schedule_region("loop", rows, X86_64_V4).calls[0].kernel)
+
+
+def test_updates_in_place_by_compiled_code() -> None:
+    """Each result in the memory of a parameter, as the plan may do with the pairs of in_place."""
+
+    def update(w: Node, m: Node, g: Node) -> list[Node]:
+        new = ADD(MULTIPLY(m, full_like(m, 0.5)), g)
+        return [SUBTRACT(w, MULTIPLY(new, full_like(w, 0.25))), new]
+
+    t = TensorType((33, 77), F32)
+    body = body_of_types(update, t, t, t)
+    check_in_place("loop", body, [random_array((33, 77), F32, k) for k in range(3)], {0: 0, 1: 1})
 
 
 GOLDEN = """\
