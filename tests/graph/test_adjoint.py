@@ -48,7 +48,7 @@ CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] =
 ]
 
 
-@pytest.mark.parametrize("op, shapes, attributes, linear", CASES, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize("op, shapes, attributes, linear", CASES, ids=[f"{c[0].name} {c[1]} {c[3]}" for c in CASES])
 def test_transpose_is_adjoint(op: Op, shapes: Any, attributes: Any, linear: tuple[int, ...]) -> None:
     rng = np.random.default_rng(7)
     dtypes = [BOOL if op is g.SELECT and i == 0 else F32 if op is g.CONVERT else F64 for i in range(len(shapes))]

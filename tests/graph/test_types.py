@@ -195,12 +195,12 @@ BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [
 ]
 
 
-@pytest.mark.parametrize("op, operands, attributes, want", GOOD, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize("op, operands, attributes, want", GOOD, ids=[f"{c[0].name} {c[3]}" for c in GOOD])
 def test_good(op: Op, operands: list[str], attributes: dict[str, Any], want: str) -> None:
     assert row_type(op, *operands, **attributes) == t(want)
 
 
-@pytest.mark.parametrize("op, operands, attributes, error, words", BAD, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize("op, operands, attributes, error, words", BAD, ids=[f"{c[0].name}: {c[4][:30]}" for c in BAD])
 def test_bad(op: Op, operands: list[str], attributes: dict[str, Any], error: type[MlcError], words: str) -> None:
     with pytest.raises(error, match=words):
         row_type(op, *operands, **attributes)

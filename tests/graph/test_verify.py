@@ -67,7 +67,7 @@ CASES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("change, words", CASES, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize("change, words", CASES, ids=[f"{i}: {words[:30]}" for i, (_, words) in enumerate(CASES)])
 def test_broken(change: Any, words: str) -> None:
     message = broken(change)
     assert words in message, message
