@@ -71,9 +71,6 @@ class Contraction:
     def with_rows(self, rows: Side) -> Contraction:
         return replace(self, rows=rows)
 
-    def with_columns(self, columns: Side) -> Contraction:
-        return replace(self, columns=columns)
-
 
 def contraction_form(body: Graph) -> Contraction:
     """Raises InternalError for a body that is not one dot_general in canonical form."""

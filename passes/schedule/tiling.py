@@ -125,7 +125,7 @@ class Tiling:
 
 def tile_outer(c: Contraction, target: Target) -> Tiling:
     """Tiles for outer products: each element of a row times vectors of columns."""
-    lanes = lanes_for(c, target)
+    lanes = _lanes_for(c, target)
     vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
     most = 1 if vectors > 4 else min(MOST_ROWS, _rows_beside(vectors, target.vector_registers))
     blocks = RowBlocks.of(c.m, most)
@@ -142,7 +142,7 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
     return _tasks(c, blocks, vectors, lanes, packing, depth, max(rows // blocks.largest, LEAST_BLOCKS))
 
 
-def lanes_for(c: Contraction, target: Target) -> int:
+def _lanes_for(c: Contraction, target: Target) -> int:
     """Lanes of the accumulators: a register, or less for fewer columns than that."""
     lanes = target.lanes(c.accumulator)
     while lanes > 1 and lanes // 2 >= bounds(c.n)[1]:
