@@ -6,11 +6,12 @@ import contextlib
 import runpy
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from mlc.errors import MlcError
+from mlc.errors import MlcError, Notice
 
 T = TypeVar("T")
 
@@ -20,14 +21,21 @@ _MAPPED = tuple(_HERE.parent / name for name in ("passes", "codegen", "runtime")
 
 
 def execute(path: Path, arguments: Sequence[str]) -> None:
-    """Run the file at `path` as __main__ with `arguments`, its folder first on sys.path; all is put back afterwards."""
+    """Run the file at `path` as __main__ with `arguments`, its folder first on sys.path, notices as one line.
+
+    All is put back afterwards.
+    """
     saved_arguments, saved_path = sys.argv, list(sys.path)
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.resolve().parent))
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *where, **more: (
+        f"notice: {message}\n" if issubclass(category, Notice) else plain(message, category, *where, **more)
+    )
     try:
         runpy.run_path(str(path), run_name="__main__")
     finally:
-        sys.argv, sys.path[:] = saved_arguments, saved_path
+        sys.argv, sys.path[:], warnings.formatwarning = saved_arguments, saved_path, plain
 
 
 def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[int, T | None]:

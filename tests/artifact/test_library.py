@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +38,30 @@ def from_python(artifact: Path, target: str | None = None) -> npt.NDArray[np.flo
     return np.asarray(load(artifact, target=target).predict(x=rows())["probs"])
 
 
-def build_program(folder: Path, library: Path, *flags: str | Path) -> Path:
-    """predict.c against the header beside `library`, linked with it."""
+def run_command(
+    library: Path,
+    folder: Path,
+    x: npt.NDArray[np.float32],
+    classes: int,
+    *,
+    threads: int = 2,
+    wrapper: Sequence[str] = (),
+    sanitizer: str | None = None,
+) -> npt.NDArray[np.float32]:
+    """What predict.c, linked with `library` and its header, prints for the rows of `x`, exactly.
+
+    With a sanitizer the runtime is compiled from source too; an archive's own runtime is then not taken.
+    """
     program = folder / "predict"
-    command = ["cc", *STRICT, f"-I{library.parent}", PROGRAM, *flags, library, "-o", program]
-    subprocess.run([*map(str, command), f"-Wl,-rpath,{library.parent}"], check=True)
-    return program
-
-
-def run_program(program: Path, folder: Path, *wrapper: str, threads: int = 2) -> npt.NDArray[np.float32]:
-    """What the program prints for the rows, exactly."""
-    rows().tofile(folder / "x.f32")
-    command = [*wrapper, str(program), str(folder / "x.f32"), str(COLUMNS), str(COLUMNS), str(threads)]
+    flags: list[str | Path] = []
+    if sanitizer:
+        flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *runtime.sources()]
+        if _may_fix_layout():
+            wrapper = ("setarch", "-R")
+    compile = ["cc", *STRICT, f"-I{library.parent}", PROGRAM, *flags, library, "-o", program]
+    subprocess.run([*map(str, compile), f"-Wl,-rpath,{library.parent}"], check=True)
+    x.tofile(folder / "x.f32")
+    command = [*wrapper, str(program), str(folder / "x.f32"), str(x.shape[1]), str(classes), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return np.array([[float.fromhex(n) for n in line.split()] for line in done.stdout.splitlines()], np.float32)
@@ -62,7 +75,7 @@ def test_the_program_is_short() -> None:
 @pytest.mark.parametrize("name", ["libm.so", "libm.a"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_c_program_prints_pythons_bits(built: Path, tmp_path: Path, name: str, threads: int) -> None:
-    got = run_program(build_program(tmp_path, built / name), tmp_path, threads=threads)
+    got = run_command(built / name, tmp_path, rows(), COLUMNS, threads=threads)
     assert np.array_equal(got.view(np.uint32), from_python(built / "m.mlc").view(np.uint32))
 
 
@@ -70,7 +83,7 @@ def test_a_c_program_prints_pythons_bits(built: Path, tmp_path: Path, name: str,
 @pytest.mark.parametrize("linker", available_linkers())
 def test_every_linker_makes_the_same_library(built: Path, tmp_path: Path, linker: str) -> None:
     library = emit(tmp_path, "libm.so", linker)
-    got = run_program(build_program(tmp_path, library), tmp_path)
+    got = run_command(library, tmp_path, rows(), COLUMNS)
     assert np.array_equal(got.view(np.uint32), from_python(built / "m.mlc").view(np.uint32))
 
 
@@ -148,26 +161,22 @@ def test_weights_beside_the_library_are_handed_over(built: Path, tmp_path: Path)
 @runs_v3
 def test_valgrind_is_silent_and_the_v3_bits_are_pythons(built: Path, tmp_path: Path) -> None:
     """Valgrind hides AVX-512, so the v3 kernels run."""
-    program = build_program(tmp_path, built / "libm.so")
     wrapper = ("valgrind", "-q", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=all")
-    got = run_program(program, tmp_path, *wrapper)
+    got = run_command(built / "libm.so", tmp_path, rows(), COLUMNS, wrapper=wrapper)
     assert np.array_equal(got.view(np.uint32), from_python(built / "m.mlc", "x86-64-v3").view(np.uint32))
 
 
 @needs_cc
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers_are_silent(built: Path, tmp_path: Path, sanitizer: str) -> None:
-    """The program and the runtime from source, with the archive's kernels; the archive's own runtime is not taken."""
-    flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *runtime.sources()]
-    program = build_program(tmp_path, built / "libm.a", *flags)
-    no_layout = ("setarch", "-R") if shutil.which("setarch") and _may_fix_layout() else ()
-    got = run_program(program, tmp_path, *no_layout)
+    got = run_command(built / "libm.a", tmp_path, rows(), COLUMNS, sanitizer=sanitizer)
     assert np.array_equal(got.view(np.uint32), from_python(built / "m.mlc").view(np.uint32))
 
 
 def _may_fix_layout() -> bool:
     """ThreadSanitizer wants a fixed memory layout on some kernels; some containers do not allow that."""
-    return subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0
+    found = shutil.which("setarch")
+    return bool(found) and subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0
 
 
 def test_a_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

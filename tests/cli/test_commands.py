@@ -42,7 +42,7 @@ def test_help_names_every_verb_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("fly",), ("run",), ("run", "missing.py"), ("inspect", "--fast"), ("data", "fetch", "nothing"), ("--fly",)]
+    "words", [("fly",), ("run",), ("run", "no.py"), ("inspect", "--fast"), ("data", "fetch", "nothing"), ("--fly",)]
 )
 def test_usage_mistakes_exit_with_2(words: tuple[str, ...]) -> None:
     done = mlc(*words)
@@ -94,6 +94,12 @@ def test_a_traceback_shows_the_users_frames_alone(tmp_path: Path) -> None:
     )
 
 
+def test_a_notice_is_one_sentence_and_names_the_users_line(tmp_path: Path) -> None:
+    text = "import warnings\nfrom mlc.errors import Notice\nwarnings.warn(Notice('p.py:1: slow'))"
+    done = mlc("run", write(tmp_path / "p.py", text))
+    assert (done.returncode, done.stderr) == (0, "notice: p.py:1: slow\n")
+
+
 # ---------------------------------------------------------------- run an artifact
 
 
@@ -134,8 +140,8 @@ def test_json_in_and_out(artifact: Path) -> None:
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--target", "vax"), 5, "no target 'vax'"),
         (("--function", "predict", "--feed", "x=[[NaN,2,3,4,5]]", "--check-nan"), 4, "1 of 5 elements are NaN"),
         (("--function", "predict", "--feed", "x=[[NaN,2,3,4,5]]"), 0, ""),
-        (("--function", "predict", "--feed", "x=[[0,0,0,0,0.0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,0.5]]"), 0, ""),
-        (("--function", "predict", "--feed", "x=[[0,0,0,0,0.0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,1]]"), 4, "[0, 4]"),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,0.5]]"), 0, ""),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,1]]"), 4, "0, 4"),
         (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[0.1]"), 4, "its shape is [1, 5]"),
     ],
 )
