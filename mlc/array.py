@@ -120,7 +120,7 @@ class Array(ArrayBase, Value):
             raise ArgumentError(f"{use}: the truth or value of {self.type} is unclear, it has {self.size} elements")
         return self.item()
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]  # a mixin with __eq__ has None here
         raise TypeError("arrays are not hashable")
 
     def __reduce__(self) -> tuple[Any, ...]:

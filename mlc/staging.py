@@ -28,9 +28,9 @@ def jit(
 ) -> Any:
     """Compile ``function``: traced at the first call with a new signature, native code from then on.
 
-    Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they are
-    (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and must
-    not be used again. ``device`` is ``cpu``.
+    Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they
+    are (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and
+    must not be used again. ``device`` is ``cpu``.
 
     Raises ArgumentError for unknown names, and what tracing raises.
 
@@ -147,7 +147,7 @@ class JitFunction:
         from .ir.graph.structure import CALL, results_of
 
         args, kwargs, static = self._split(args, kwargs)
-        leaves, in_tree = tree.flatten((args, kwargs))
+        leaves, _ = tree.flatten((args, kwargs))
         traced: Traced = trace(self.function, args, kwargs, name=self._name, static=static, capture=True)
         here = current_trace()
         with here.table.at(here.table.current):

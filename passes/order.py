@@ -1,4 +1,4 @@
-"""The order in which fused regions run: producers first, updates in place after every other reader of what they overwrite."""
+"""The order in which fused regions run: producers first, updates in place after all readers of what they overwrite."""
 
 from __future__ import annotations
 

@@ -69,12 +69,12 @@ def test_wrong_arguments_are_refused(built: Path, args: Any, kwargs: Any, words:
         load(built / "m.mlc").predict()
 
 
-def test_loading_imports_neither_llvm_nor_tracing(built: Path) -> None:
+def test_loading_imports_neither_llvm_nor_the_compiler(built: Path) -> None:
     program = f"""
 import sys, mlc, numpy as np
 got = mlc.load({str(built / "m.mlc")!r}).predict(x=np.ones((2, 5), np.float32))
 assert np.asarray(got["probs"]).shape == (2, 5)
-bad = [m for m in sys.modules if m.startswith(("llvmlite", "mlc.tracing", "mlc.passes", "mlc.codegen"))]
+bad = [m for m in sys.modules if m.startswith(("llvmlite", "mlc.compiler", "mlc.passes", "mlc.codegen"))]
 assert not bad, bad
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
 from mlc.passes.memory import ALIGNMENT, Interval, assign_offsets
 
 

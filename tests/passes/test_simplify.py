@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mlc.passes.simplify import simplify
 
 from .check import check_golden, check_unchanged
