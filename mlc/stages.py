@@ -13,7 +13,7 @@ from .errors import ArgumentError
 from .ir.dims import evaluate_size
 from .ir.graph import Graph
 from .ir.graph.elementwise import total_flops
-from .ir.types import TensorType, dtype_of
+from .ir.types import TensorType
 from .passes.runner import run_passes
 from .tracing import Traced
 
@@ -107,5 +107,3 @@ def as_leaf(x: Any, expected: TensorType) -> Any:
         return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
     return np.asarray(x) if isinstance(x, np.generic) else x
 
-
-__all__ = ["STAGES", "Compiled", "Lowered", "as_leaf", "dtype_of"]

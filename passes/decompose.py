@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from mlc.errors import UnsupportedError
 from mlc.ir.dims import size_product
 from mlc.ir.graph import (
-    ADD,
     CALL,
     CLAMP,
     COMPOSITE,
@@ -187,5 +186,3 @@ def refuse_unknown(n: Node) -> Node | None:
 
 
 RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, canonical_dot, refuse_unknown)
-
-__all__ = ["ADD", "decompose", "open_calls"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlc.errors import InternalError
-from mlc.ir.dims import Size, Symbol, bounds
+from mlc.ir.dims import bounds
 from mlc.ir.graph import CONSTANT, FUSION, GET_TUPLE_ELEMENT, PARAMETER, Graph, Node
 from mlc.ir.kernel import Kernel
 from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
@@ -355,5 +355,3 @@ def _known(ref: BufferRef | None) -> BufferRef:
     assert ref is not None
     return ref
 
-
-__all__ = ["Planned", "Size", "Symbol", "make_plan"]
