@@ -67,9 +67,27 @@ def is_filled(node: Node, value: float) -> bool:
 
 def constant_to_the_right(n: Node) -> Node | None:
     """c + x -> x + c, so that the rules below look at one side."""
-    if n.op.commutative and scalar_value(n.operands[0]) is not None and scalar_value(n.operands[1]) is None:
+    if n.op.commutative and not _is_extreme(n) and _is_number(n.operands[0]) and not _is_number(n.operands[1]):
         return n.op(n.operands[1], n.operands[0], **n.attributes)
     return None
+
+
+def constant_first_in_extreme(n: Node) -> Node | None:
+    """max(x, c) -> max(c, x), min likewise: vector units give the second operand where one is NaN, which is then right.
+
+    A constant that is NaN is first too. Which zero max(-0, 0) is, no order says.
+    """
+    if _is_extreme(n) and _is_number(n.operands[1]) and not _is_number(n.operands[0]):
+        return n.op(n.operands[1], n.operands[0])
+    return None
+
+
+def _is_extreme(n: Node) -> bool:
+    return n.op in (MAXIMUM, MINIMUM) and n.dtype.is_float
+
+
+def _is_number(n: Node) -> bool:
+    return scalar_value(n) is not None
 
 
 def multiply_by_one(n: Node) -> Node | None:
@@ -294,8 +312,8 @@ def has_symbolic_shape(n: Node) -> bool:
 RULES: tuple[Rule, ...] = (
     known_size, same_shape, reshape_of_reshape, reshape_of_fill, transpose_of_transpose, broadcast_of_broadcast,
     broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
-    constant_to_the_right, multiply_by_one, add_nothing, integer_multiply_by_zero, divide_by_power_of_two, square,
-    double_negate, same_operands, decided_select, same_convert, compare_broadcast_of_self,
+    constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing, integer_multiply_by_zero,
+    divide_by_power_of_two, square, double_negate, same_operands, decided_select, same_convert, compare_broadcast_of_self,
 )  # fmt: skip
 
 __all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import pi, sqrt
 
 from mlc import numpy as mnp
-from mlc.ir.graph import COMPARE, SELECT, full_like
+from mlc.ir.graph import MAXIMUM, full_like
 from mlc.numpy.dispatch import operation
 from mlc.numpy.promotion import promote, wrap
+from mlc.tracing.composite import composite
 from mlc.tracing.tracer import Tracer
 
 sigmoid = mnp.sigmoid
@@ -16,7 +17,7 @@ tanh = mnp.tanh
 
 @operation("x")
 def relu(x: object, /) -> Tracer:
-    """``x`` where positive, else 0, with derivative 0 at 0; NaN stays NaN.
+    """``x`` where positive, else 0; NaN stays NaN. The derivative is 0 at 0, and is read from the result.
 
     Example:
         >>> import mlc
@@ -24,8 +25,11 @@ def relu(x: object, /) -> Tracer:
         [0.0, 2.0]
     """
     (node,), weak = promote("relu", x)
-    zero = full_like(node, 0)
-    return wrap(SELECT(COMPARE(node, zero, direction="LE"), zero, node), weak)
+    return wrap(composite("relu", relu_formula, node)[0], weak)
+
+
+def relu_formula(x: Tracer) -> Tracer:
+    return wrap(MAXIMUM(full_like(x.node, 0), x.node))
 
 
 @operation("x")

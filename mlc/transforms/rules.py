@@ -1,4 +1,4 @@
-"""Derivatives of softmax, log_softmax and cross_entropy in closed form: stable, and as short as those by hand.
+"""Derivatives of relu, softmax, log_softmax and cross_entropy in closed form: stable, and as short as those by hand.
 
 The formulas share what they can with the decompositions of the composites: opened, the exponentials and their sums are
 the same nodes in a loss and its gradient. f16 and bf16 are computed in f32, as the composites are.
@@ -10,13 +10,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import numpy as mnp
-from ..ir.graph import Node, size_value
+from ..ir.graph import COMPARE, SELECT, Node, full_like, size_value
 from ..ir.types import F32
 from ..tracing import Tracer, current_trace
 from .composites import COMPOSITE_RULES, CompositeJvp, CompositeRule, Options
+from .differentiable import is_differentiable
 
 Value = Tracer | None
 Formula = Callable[[Sequence[Tracer], Tracer, Sequence[Value], Options], Sequence[Value]]
+
+
+def relu_tangent(
+    operands: Sequence[Node], results: Sequence[Node], tangents: Sequence[Node | None], options: Options
+) -> Sequence[Node | None]:  # fmt: skip
+    """t where the result is positive, else 0: the operand need not be kept for the way back."""
+    (y,), (t,) = results, tangents
+    if t is None or not is_differentiable(y):
+        return [None]
+    return [SELECT(COMPARE(y, full_like(y, 0), direction="GT"), t, full_like(t, 0))]
 
 
 def softmax_product(operands: Sequence[Tracer], y: Tracer, t: Sequence[Value], options: Options) -> Sequence[Value]:
@@ -133,6 +144,7 @@ def _on_nodes(formula: Formula) -> CompositeJvp:
     return rule
 
 
+COMPOSITE_RULES["relu"] = CompositeRule(relu_tangent)
 COMPOSITE_RULES["softmax"] = CompositeRule(_on_nodes(softmax_product), _on_nodes(softmax_product))
 COMPOSITE_RULES["log_softmax"] = CompositeRule(_on_nodes(log_softmax_tangent), _on_nodes(log_softmax_cotangent))
 COMPOSITE_RULES["cross_entropy"] = CompositeRule(_on_nodes(cross_entropy_tangent), _on_nodes(cross_entropy_cotangent))

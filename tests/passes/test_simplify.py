@@ -47,6 +47,13 @@ def test_what_would_change_a_bit_stays(line: str, value: str) -> None:
     check_unchanged(simplify, unary(line, value))
 
 
+@pytest.mark.parametrize("op", ["maximum", "minimum"])
+def test_a_number_comes_first_in_an_extreme(op: str) -> None:
+    """So that the kernel's one instruction, which gives the second operand where one is NaN, needs no test for it."""
+    check_golden(simplify, unary(f"{op} %x, %y"), unary(f"{op} %y, %x"))
+    check_unchanged(simplify, unary(f"{op} %y, %x"))
+
+
 def test_division_by_a_power_of_two_is_a_product() -> None:
     check_golden(
         simplify,

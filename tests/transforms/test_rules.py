@@ -1,4 +1,4 @@
-"""softmax, log_softmax and cross_entropy: derivatives against finite differences and closed forms; stable; shared."""
+"""relu, softmax, log_softmax and cross_entropy: derivatives against finite differences and closed forms; stable; shared."""
 
 from __future__ import annotations
 
@@ -31,6 +31,47 @@ def nodes(function: Any) -> Any:
         return as_node(function(*[Tracer(n, here) for n in operands]))
 
     return formula
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_relu_and_its_slope(dtype: Any) -> None:
+    """Zero has the slope zero, as has what is no number; a number above passes on what it is given."""
+    x = np.array([-2, -1e-6, -0.0, 0, 1e-6, 3, -np.inf, np.inf, np.nan], dtype)
+    value, slope = jvp_and_vjp(nn.relu, x, np.arange(9, dtype=dtype) - 3)
+    np.testing.assert_array_equal(value, np.maximum(x, 0))
+    for s in slope:
+        np.testing.assert_array_equal(s, np.where(np.nan_to_num(x) > 0, np.arange(9) - 3, 0))
+
+
+def jvp_and_vjp(function: Any, x: Any, t: Any) -> Any:
+    """The value, and the tangent and cotangent of ``t``, compiled and run."""
+    value, tangent = jvp(function, (x,), (t,))
+    _, pullback = vjp(function, x)
+    return np.asarray(value), [np.asarray(tangent), np.asarray(pullback(t)[0])]
+
+
+def test_relu_of_far_numbers() -> None:
+    x = random.normal(size=(2, 3))
+    check(nodes(nn.relu), [x + np.sign(x)], order=2)
+
+
+def test_relu_keeps_no_operand_for_the_way_back() -> None:
+    """One stored value a layer: the mask is read from the result, in the store of the contraction that needs it."""
+    from mlc.ir.graph import FUSION
+    from mlc.passes.runner import run_passes
+    from mlc.tracing import ShapeDtype
+
+    def loss(ws: Any, x: Any) -> Any:
+        for w in ws:
+            x = nn.relu(x @ w)
+        return mnp.sum(x * x)
+
+    specs = [tuple(ShapeDtype((8, 8), "f32") for _ in range(3)), ShapeDtype((4, 8), "f32")]
+    graph, _ = run_passes(trace(grad(loss), specs).graph, verify=True)
+    fusions = [n for n in graph.nodes if n.op is FUSION]
+    kinds = [(n["kind"], len(n["body"].results)) for n in fusions]
+    assert kinds.count(("contraction", 1)) == len(kinds) == 8  # 3 values, 2 of their slopes, 3 of the weights'
+    assert not any(r.dtype.kind == "bool" for n in fusions for r in n["body"].results)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
