@@ -313,7 +313,8 @@ RULES: tuple[Rule, ...] = (
     known_size, same_shape, reshape_of_reshape, reshape_of_fill, transpose_of_transpose, broadcast_of_broadcast,
     broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
     constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing, integer_multiply_by_zero,
-    divide_by_power_of_two, square, double_negate, same_operands, decided_select, same_convert, compare_broadcast_of_self,
+    divide_by_power_of_two, square, double_negate, same_operands, decided_select, same_convert,
+    compare_broadcast_of_self,
 )  # fmt: skip
 
 __all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]
