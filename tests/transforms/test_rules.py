@@ -1,4 +1,4 @@
-"""relu, softmax, log_softmax and cross_entropy: derivatives against finite differences and closed forms; stable; shared."""
+"""relu, softmax, log_softmax and cross_entropy: derivatives against differences and closed forms; stable; shared."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ def test_relu_of_far_numbers() -> None:
 
 def test_relu_keeps_no_operand_for_the_way_back() -> None:
     """One stored value a layer: the mask is read from the result, in the store of the contraction that needs it."""
-    from mlc.ir.graph import FUSION
     from mlc.passes.runner import run_passes
+
+    from mlc.ir.graph import FUSION
     from mlc.tracing import ShapeDtype
 
     def loss(ws: Any, x: Any) -> Any:
