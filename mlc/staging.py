@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class JitFunction:
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Any:
         from .stages import Lowered
 
-        traced = trace(self.function, args, kwargs, name=self._name, static=static)
+        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static))
         return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)))
 
     def _donated_leaves(self, in_tree: TreeDef, count: int) -> frozenset[int]:
@@ -148,7 +149,7 @@ class JitFunction:
 
         args, kwargs, static = self._split(args, kwargs)
         leaves, _ = tree.flatten((args, kwargs))
-        traced: Traced = trace(self.function, args, kwargs, name=self._name, static=static, capture=True)
+        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static, capture=True))
         here = current_trace()
         with here.table.at(here.table.current):
             operands = [as_node(x) for x in (*leaves, *traced.captured)]
@@ -159,6 +160,15 @@ class JitFunction:
         return tree.unflatten(
             traced.out_tree, [Tracer(n, here, weak) for n, weak in zip(nodes, traced.out_weak, strict=True)]
         )
+
+
+def _raised(traced: Traced) -> Traced:
+    """The trace with formulas written by hand as the composites that they are."""
+    from .transforms.raising import raise_formulas
+
+    graph = traced.graph
+    with graph.table.active():
+        return replace(traced, graph=graph.with_results(raise_formulas(graph.results)))
 
 
 def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:

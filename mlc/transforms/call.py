@@ -19,6 +19,7 @@ from ..ir.graph import Node, current_table, has_active_table
 from ..tracing import Tracer, as_tracer, current_trace, subtrace, user_location
 from ..tree import TreeDef
 from .differentiable import is_differentiable
+from .raising import raise_formulas
 from .substitute import substitute
 
 P = ParamSpec("P")
@@ -87,7 +88,8 @@ def call_on_fresh(
         trees.extend(tree.structure(part) for part in (result if has_aux else (result,)))
         return result
 
-    results, _ = subtrace(call, fresh, weak=[t.weak for t in actual], name=name)
+    traced, _ = subtrace(call, fresh, weak=[t.weak for t in actual], name=name)
+    results = raise_formulas(traced)
     return Called(
         name, tuple(fresh), tuple(t.node for t in actual), tuple(results), trees[0], trees[1] if has_aux else None
     )
