@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 ALIGNMENT = 64
 
@@ -37,8 +39,7 @@ def assign_offsets(values: Sequence[Interval]) -> tuple[list[int], int]:
                 break
             offset = max(offset, end)
         offsets[index] = offset
-        placed.append((offset, offset + size, value))
-        placed.sort(key=lambda p: p[:2])
+        insort(placed, (offset, offset + size, value), key=itemgetter(0, 1))
         total = max(total, offset + size)
     return offsets, total
 

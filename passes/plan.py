@@ -17,6 +17,7 @@ from mlc.ir.target import Target
 from mlc.ir.types import TensorType
 
 from .fuse import is_view
+from .hazards import Access, Hazards
 from .memory import Interval, assign_offsets
 from .order import order_fusions, stored_by
 from .schedule import ScheduledRegion, schedule_region
@@ -59,6 +60,8 @@ class _Planner:
     def __init__(self, graph: Graph, target: Target, donated: frozenset[int]) -> None:
         self.graph = graph
         self.regions = _schedule(graph, target)
+        self.number = {p: i for i, p in enumerate(graph.parameters)}
+        self.output_of = self._first_results()
         wishes = self._wishes(donated)
         self.order = order_fusions(graph, {fusion: graph.parameters[p] for p, (fusion, _) in wishes.items()})
         self.position = {f: i for i, f in enumerate(self.order)}
@@ -67,28 +70,27 @@ class _Planner:
 
     # ---------------------------------------------------------------- donation
 
-    def _producer(self, result: Node) -> tuple[Node, int] | None:
-        """The fusion and the index of its result that is ``result``, without views."""
-        if result.op is GET_TUPLE_ELEMENT and result.operands[0].op is FUSION:
-            return result.operands[0], result["index"]
-        return (result, 0) if result.op is FUSION else None
+    def _first_results(self) -> dict[tuple[Node, int], int]:
+        """The fusion results that are results of the graph, as they are or reshaped -> the first that holds them."""
+        found: dict[tuple[Node, int], int] = {}
+        for j, result in enumerate(self.graph.results):
+            key = _stored_key(result)
+            if key is not None:
+                found.setdefault(key, j)
+        return found
 
     def _wishes(self, donated: frozenset[int]) -> dict[int, tuple[Node, int]]:
         """For donated parameters: the fusion that updates it in place, and which result of the graph that is."""
         wishes: dict[int, tuple[Node, int]] = {}
         taken: set[int] = set()
-        for j, result in enumerate(self.graph.results):
-            producer = self._producer(result)
-            if producer is None or result in self.graph.results[:j]:
-                continue
-            fusion, index = producer
+        for (fusion, index), j in self.output_of.items():
             for p, r in sorted(self.regions[fusion].in_place):
-                operand = fusion.operands[p]
-                if r != index or operand.op is not PARAMETER or operand.type != result.type:
+                parameter = stored_by(fusion.operands[p])
+                i = self.number.get(parameter)
+                if r != index or i not in donated or parameter.type != self.graph.results[j].type:
                     continue
-                i = self.graph.parameters.index(operand)
-                readings = sum(stored_by(o) is operand for o in fusion.operands)  # views of it count too
-                if i in donated and i not in wishes and j not in taken and readings == 1:
+                readings = sum(stored_by(o) is parameter for o in fusion.operands)  # views of it count too
+                if i not in wishes and j not in taken and readings == 1:
                     wishes[i] = (fusion, j)
                     taken.add(j)
         return wishes
@@ -100,7 +102,7 @@ class _Planner:
         for fusion in self.order:
             for operand in fusion.operands:
                 readers.setdefault(stored_by(operand), []).append(self.position[fusion])
-        copied = {stored_by(r) for r in self.graph.results if self._producer(r) is None}
+        copied = {stored_by(r) for r in self.graph.results}
         for i in sorted(donated):
             parameter = self.graph.parameters[i]
             if parameter in copied:
@@ -113,15 +115,9 @@ class _Planner:
             if parameter in copied:
                 continue
             last = max(readers.get(parameter, [-1]))
-            for j, result in enumerate(self.graph.results):
-                producer = self._producer(result)
-                if (
-                    producer is not None
-                    and j not in found.values()
-                    and result.type == parameter.type
-                    and result not in self.graph.results[:j]
-                    and self.position[producer[0]] > last
-                ):
+            for (fusion, _), j in self.output_of.items():
+                free = j not in found.values() and self.graph.results[j].type == parameter.type
+                if free and self.position[fusion] > last:
                     found[i] = j
                     break
         return found
@@ -164,14 +160,7 @@ class _Planner:
                 if key is not None:
                     last_read[key] = self.position[fusion]
         end = len(self.order)
-        output_of: dict[tuple[Node, int], int] = {}
-        for j, result in enumerate(self.graph.results):
-            producer = self._producer(result)
-            if producer is not None:
-                output_of.setdefault(producer, j)
-            key = _stored_key(result)
-            if key is not None:
-                last_read[key] = end
+        last_read |= dict.fromkeys(self.output_of, end)
         values: list[Value] = []
         of_result: dict[tuple[Node, int], int] = {}
         temporaries: list[list[int]] = []
@@ -180,8 +169,8 @@ class _Planner:
             for index, result in enumerate(fusion["body"].results):
                 key = (fusion, index)
                 last = max(last_read.get(key, step), step)
-                if key in output_of:
-                    values.append(Value(0, step, last, BufferRef("output", output_of[key], 0)))
+                if key in self.output_of:
+                    values.append(Value(0, step, last, BufferRef("output", self.output_of[key], 0)))
                 else:
                     reused = self._reused(fusion, index, step, last_read, of_result, values, region)
                     if reused is not None:
@@ -230,7 +219,7 @@ class _Planner:
             return where[key]
         source = stored_by(node)
         if source.op is PARAMETER:
-            return BufferRef("input", self.graph.parameters.index(source), 0)
+            return BufferRef("input", self.number[source], 0)
         if source.op is CONSTANT:
             return BufferRef("constant", self.constants.setdefault(source, len(self.constants)), 0)
         raise InternalError(f"plan: {node} is stored nowhere")
@@ -241,7 +230,7 @@ class _Planner:
         kernels: list[Kernel] = []
         numbers: dict[str, int] = {}
         names: dict[str, int] = {}
-        hazards = _Hazards(self)
+        hazards = Hazards(self.donated_to)
         steps: list[Step] = []
         for step, fusion in enumerate(self.order):
             label = _label(self.graph, fusion)
@@ -250,60 +239,28 @@ class _Planner:
                 if text not in numbers:
                     numbers[text] = len(kernels)
                     kernels.append(_unique(call.kernel, names))
-                refs: list[BufferRef] = []
-                nbytes: list[int] = []
-                for operand in call.operands:
+                accesses: list[Access] = []
+                for operand, buffer in zip(call.operands, call.kernel.buffers, strict=True):
                     if operand.kind == "parameter":
-                        refs.append(self._ref(fusion.operands[operand.index], where))
-                        nbytes.append(_bytes(fusion.operands[operand.index].tensor))
+                        value = fusion.operands[operand.index]
+                        accesses.append((self._ref(value, where), buffer.access, _bytes(value.tensor)))
                     elif operand.kind == "result":
-                        refs.append(where[fusion, operand.index])
-                        nbytes.append(_bytes(fusion["body"].results[operand.index].tensor))
+                        nbytes = _bytes(fusion["body"].results[operand.index].tensor)
+                        accesses.append((where[fusion, operand.index], buffer.access, nbytes))
                     else:
-                        refs.append(temporaries[step][operand.index])
-                        nbytes.append(self.regions[fusion].temporaries[operand.index])
-                barrier = hazards.touch(refs, [b.access for b in call.kernel.buffers], nbytes)
-                steps.append(Launch(numbers[text], tuple(refs), call.sizes, call.tasks, barrier, call.serial, label))
+                        nbytes = self.regions[fusion].temporaries[operand.index]
+                        accesses.append((temporaries[step][operand.index], buffer.access, nbytes))
+                barrier = hazards.touch(accesses, serial=call.serial)
+                refs = tuple(ref for ref, _, _ in accesses)
+                steps.append(Launch(numbers[text], refs, call.sizes, call.tasks, barrier, call.serial, label))
         for j, result in enumerate(self.graph.results):
             source = self._ref(result, where)
             target = BufferRef("output", j, 0)
             if source != target:
-                barrier = hazards.touch([source, target], ["read", "write"], [0, 0])
+                nbytes = _bytes(result.tensor)
+                barrier = hazards.touch([(source, "read", nbytes), (target, "write", nbytes)], serial=False)
                 steps.append(Copy(target, source, result.tensor.size * result.dtype.itemsize, barrier, "copy"))
         return steps, kernels
-
-
-class _Hazards:
-    """What has been read and written since the last barrier; a conflict asks for the next one."""
-
-    def __init__(self, planner: _Planner) -> None:
-        self.shared = {("input", i): ("output", j) for i, j in planner.donated_to.items()}
-        self.reads: list[tuple[object, int, int]] = []
-        self.writes: list[tuple[object, int, int]] = []
-
-    def touch(self, refs: Sequence[BufferRef], accesses: Sequence[str], sizes: Sequence[int]) -> bool:
-        """Note one step's accesses; True where it must wait for those before it."""
-        reads, writes = [], []
-        for ref, access, nbytes in zip(refs, accesses, sizes, strict=True):
-            key: tuple[str, int] = (ref.space, ref.index)
-            key = self.shared.get(key, key)
-            place = (key, ref.offset, ref.offset + nbytes) if ref.space == "arena" else (key, 0, 1)
-            if access != "write":
-                reads.append(place)
-            if access != "read":
-                writes.append(place)
-        conflict = any(_overlap(a, b) for a in reads for b in self.writes) or any(
-            _overlap(a, b) for a in writes for b in (*self.writes, *self.reads)
-        )
-        if conflict:
-            self.reads, self.writes = [], []
-        self.reads += reads
-        self.writes += writes
-        return conflict
-
-
-def _overlap(a: tuple[object, int, int], b: tuple[object, int, int]) -> bool:
-    return a[0] == b[0] and a[1] < b[2] and b[1] < a[2]
 
 
 def _schedule(graph: Graph, target: Target) -> dict[Node, ScheduledRegion]:
