@@ -120,15 +120,18 @@ def reduce(out: Lines, op: str, x: str, t: VectorType) -> str:
     return x
 
 
-def tail_mask(out: Lines, start: str, stop: str, lanes: int) -> str:
-    """Compares 32-bit lane numbers with what is left, clamped so that it fits."""
+def tail_mask(out: Lines, start: str, stop: str, lanes: int, *, hide: bool = False) -> str:
+    """Compares 32-bit lane numbers with what is left, clamped so that it fits; ``hide`` its value from LLVM."""
     if lanes == 1:
         return out.let(f"icmp slt i64 {start}, {stop}")
     left = out.let(f"sub i64 {stop}, {start}")
     left = out.call("i64", "llvm.smin.i64", [("i64", left), ("i64", str(lanes))])
     left = out.call("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
     t = VectorType(_I32, lanes)
-    limit = splat(out, out.let(f"trunc i64 {left} to i32"), t)
+    count = out.let(f"trunc i64 {left} to i32")
+    if hide:
+        count = out.let(f'call i32 asm "", "=r,0"(i32 {count})')
+    limit = splat(out, count, t)
     return out.let(f"icmp slt {typed(t)} {iota(t)}, {limit}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -193,6 +195,32 @@ def test_masked_memory(dtype: DType, target: Target) -> None:
             expected = np.zeros(size, dtype.numpy)
             interpret_kernel(kernel, [x[:size].copy(), expected], [size])
             assert_same(expected, x[:size], f"interpreted {kernel.name} of {size}")
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+def test_a_tail_of_known_size_stores_no_more(dtype: DType, target: Target) -> None:
+    """Values that are narrowed as they are stored, too."""
+    sources = [t for t in DTYPES.values() if t.bits >= dtype.bits and t.kind == dtype.kind]
+    cases = [c for c in itertools.product(sources, LANES, (1, 2)) if c[2] <= c[1]]
+    kernels = []
+    for source, lanes, tail in cases:
+        b = KernelBuilder(f"from_{source}_{lanes}_{tail}")
+        x = b.buffer("x", source, (lanes + tail,))
+        y = b.buffer("y", dtype, (lanes + tail,), access="write")
+        with b.parallel((1, 1)):
+            mask = b.tail_mask(lanes, lanes + tail, lanes)
+            value = b.load(x, (lanes,), lanes=lanes, mask=mask)
+            b.store(y, (lanes,), value if source == dtype else b.convert(value, dtype), mask=mask)
+        kernels.append(b.build())
+    native = Native(kernels, target)
+    for kernel, (source, lanes, tail) in zip(kernels, cases, strict=True):
+        end = lanes + tail
+        before = numbers(dtype, 6)
+        after = before.copy()
+        native.run(kernel.name, [numbers(source, 4)[:end], after])
+        assert after[end:].tobytes() == before[end:].tobytes(), kernel.name
+        assert after[:lanes].tobytes() == before[:lanes].tobytes(), kernel.name
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
