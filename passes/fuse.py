@@ -39,6 +39,7 @@ MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE
 MAKES = frozenset((IOTA, SIZE, CONSTANT))
 EXPENSIVE_FLOPS = 4  # an op that costs at least this much an element is computed once and stored rather than repeated
 _DIVISIONS = frozenset(OPS[name] for name in ("divide", "sqrt", "power", "remainder"))
+MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than read
 MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
 
 
@@ -108,6 +109,7 @@ class Grouping:
         self.users = users(graph.nodes)
         self.groups_of: dict[Node, list[Group]] = {}
         self.results = set(graph.results)
+        self.repeated: set[Node] = set()  # cheap nodes that each of several groups computes for itself
         self.stored = {  # nodes that must be in memory whoever reads them
             o
             for n in graph.nodes
@@ -131,7 +133,7 @@ class Grouping:
                 self._join(node, into)
             elif node in self.stored or not into:
                 self._start("loop", node)
-            elif (len(into) == 1 and self._may_join(node)) or is_repeatable(node):
+            elif (len(into) == 1 and self._may_join(node)) or is_repeatable(node) or self._repeat(node):
                 self._join(node, into)
             else:
                 self._start("loop", node)
@@ -146,6 +148,47 @@ class Grouping:
     def _may_join(self, node: Node) -> bool:
         """Not where an expensive value would be computed again for every element it is broadcast to."""
         return not (is_expensive(node) and any(self._enlarges(u, node) for u in self.users[node]))
+
+    def _repeat(self, node: Node) -> bool:
+        """Whether each group that reads ``node`` computes it for itself, and what only ``node`` uses with it.
+
+        So it is where that costs at most three cheap ops and takes no more memory to read than the result would: their
+        operands are broadcast, counted, constant, and one that is in memory anyway.
+        """
+        if node in self.repeated:
+            return True
+        if not node.op.elementwise or is_expensive(node) or any(u in self.repeated for u in self.users[node]):
+            return False
+        ops, large = [node], set()
+        for op in ops:
+            for operand in op.operands:
+                if operand in ops or self._is_small(operand, node):
+                    continue
+                if len(ops) < MOST_REPEATED and self._is_cheap_for_one(operand):
+                    ops.append(operand)
+                else:
+                    large.add(operand)
+        if len(large) > 1 or not all(self._is_in_memory(x, node) for x in large):
+            return False
+        self.repeated.update(ops)
+        return True
+
+    def _is_cheap_for_one(self, node: Node) -> bool:
+        cheap = node.op.elementwise and not is_expensive(node)
+        return cheap and len(self.users[node]) == 1 and node not in self.stored
+
+    def _is_in_memory(self, x: Node, instead_of: Node) -> bool:
+        if x.op is PARAMETER:
+            return True
+        return x.dtype.bits <= instead_of.dtype.bits and (is_outside(x) or x in self.stored or len(self.users[x]) > 1)
+
+    def _is_small(self, operand: Node, node: Node) -> bool:
+        """Made on the spot, or a broadcast of fewer elements."""
+        if operand.op is RESHAPE and not is_view(operand):
+            return self._is_small(operand.operands[0], node)
+        if operand.op is BROADCAST_IN_DIM:
+            return operand.operands[0].tensor.size != node.tensor.size
+        return operand.op in MAKES and not is_outside(operand)
 
     @staticmethod
     def _enlarges(user: Node, node: Node) -> bool:

@@ -119,6 +119,54 @@ def test_an_expensive_value_is_not_repeated_for_every_element_it_is_broadcast_to
     assert [name for _, name, _ in regions] == ["exp", "add"]
 
 
+NORM = """
+        graph @f(%x: f32[7,9]) -> (f32[7,9]) {{
+          %z = constant 0.0 : f32[]
+          {source}
+          %s = reduce %v, init %z, add over [1] : f32[7]
+          %m = broadcast_in_dim %s, dimensions = [0] : f32[7,9]
+          %d = subtract %v, %m : f32[7,9]
+          %q = multiply %d, %d : f32[7,9]
+          %t = reduce %q, init %z, add over [1] : f32[7]
+          %n = broadcast_in_dim %t, dimensions = [0] : f32[7,9]
+          %r = multiply %d, %n : f32[7,9]
+          return %r
+        }}"""
+
+
+def test_a_cheap_value_is_computed_by_each_that_reads_it() -> None:
+    """x - mean(x) is not stored: x is read instead, which is as large and there anyway."""
+    _, regions = fused(NORM.format(source="").replace("%v", "%x"))
+    assert [(kind, count) for kind, _, count in regions] == [("reduce", 1), ("reduce", 1), ("loop", 1)]
+
+
+def test_an_expensive_value_is_stored_and_what_is_cheap_of_it_is_not() -> None:
+    _, regions = fused(NORM.format(source="%v = exponential %x : f32[7,9]"))
+    assert [(kind, name) for kind, name, _ in regions] == [
+        ("loop", "exp"), ("reduce", "reduce_add"), ("reduce", "reduce_add_sub_mul"), ("loop", "sub_mul"),
+    ]  # fmt: skip
+
+
+def test_a_mask_is_computed_again_from_parameters_only() -> None:
+    """One byte an element is less than the four of what it is of, where that need not be kept."""
+    text = """
+        graph @f(%x: f32[7,9], %y: f32[7,9]) -> (f32[7], f32[7,9]) {{
+          %z = constant 0.0 : f32[]
+          %b = broadcast_in_dim %z, dimensions = [] : f32[7,9]
+          {source}
+          %p = compare %v, %b, direction = "GT" : bool[7,9]
+          %a = select %p, %y, %b : f32[7,9]
+          %s = reduce %a, init %z, add over [1] : f32[7]
+          %m = broadcast_in_dim %s, dimensions = [0] : f32[7,9]
+          %r = select %p, %m, %b : f32[7,9]
+          return %s, %r
+        }}"""
+    _, regions = fused(text.format(source="%v = negate %x : f32[7,9]"))
+    assert [kind for kind, _, _ in regions] == ["reduce", "loop"]
+    _, regions = fused(text.format(source="%v = tanh %x : f32[7,9]"))
+    assert next((kind, name) for kind, name, _ in regions) == ("loop", "tanh_compare")
+
+
 def test_views_stay_outside_and_symbolic_sizes_fuse() -> None:
     result, regions = fused(
         """
