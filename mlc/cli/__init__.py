@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 the user's program failed, 2 usage, 3 unsupported, 4 numeric
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -40,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # mlc inspect ... | head
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written; the user's program is guarded elsewhere
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr, flush=True)
+        os._exit(1)  # what standard output could not take must not be tried again
     sys.exit(status if isinstance(status, int) else 0)
 
 

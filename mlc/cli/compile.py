@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlc.cli.output import human_bytes, print_json, progress
+from mlc.cli.output import check_writable, human_bytes, print_json, progress
 from mlc.cli.program import execute, guarded
 
 TARGETS = ("x86-64-v3", "x86-64-v4")
@@ -37,8 +37,7 @@ def command(
     """
     kind = emit or _kind(output)
     path = output or Path(program.stem + ENDINGS[kind])
-    if not path.parent.is_dir():
-        raise click.UsageError(f"the folder {path.parent} does not exist")
+    check_writable(path)
 
     from mlc.artifact.building import Options, build
     from mlc.artifact.exporting import recording

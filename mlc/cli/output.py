@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -24,7 +26,15 @@ def version() -> str:
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def check_writable(path: Path) -> None:
+    """UsageError where no file can be put at `path`; asked before the work, so that none is lost."""
+    if not path.parent.is_dir():
+        raise click.UsageError(f"the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise click.UsageError(f"the folder {path.parent} cannot be written to")
 
 
 def print_pairs(pairs: Mapping[str, object] | Sequence[tuple[str, object]], indent: str = "") -> None:

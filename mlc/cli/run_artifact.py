@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from mlc.cli.output import print_json
+from mlc.cli.output import check_writable, print_json
 from mlc.errors import ArgumentError, ArtifactError
 
 Array = npt.NDArray[Any]
@@ -48,13 +50,15 @@ def run_artifact(
 
     if output is not None and output.suffix not in (".npz", ".npy"):
         raise click.UsageError(f"{output}: outputs are written as .npz or .npy")
+    if output is not None:
+        check_writable(output)
     artifact = load(path, target=target)
     function = artifact[function_name] if function_name else _only(artifact.functions)
     if threads is not None:
         from mlc.runtime import set_num_threads
 
         set_num_threads(threads)
-    leaves = _leaves(function.inputs, dict(_split(feed, "--feed") for feed in feeds))
+    leaves = _leaves(function.inputs, _by_name(feeds, "--feed"))
     results = function.run_flat(leaves)
     outputs = {o["name"]: np.asarray(r) for o, r in zip(function.outputs, results, strict=True)}
     kept = {name: _named(outputs, name, "--fetch") for name in fetches} or outputs
@@ -65,8 +69,8 @@ def run_artifact(
     elif output is None:
         for name, array in kept.items():
             click.echo(f"{name} = {np.array2string(array, threshold=64, precision=6)}")
-    wanted = dict(_split(expect, "--expect") for expect in expects)
-    failures = [_mismatch(n, _named(outputs, n, "--expect"), _value(v, n), rtol, atol) for n, v in wanted.items()]
+    wanted = {name: _numeric(_value(text, name), name) for name, text in _by_name(expects, "--expect").items()}
+    failures = [_mismatch(n, _named(outputs, n, "--expect"), want, rtol, atol) for n, want in wanted.items()]
     if check_nan:
         failures += [_nan(name, array) for name, array in outputs.items()]
     for failure in filter(None, failures):
@@ -78,6 +82,15 @@ def _only(functions: Any) -> Any:
     if len(functions) != 1:
         raise click.UsageError(f"--function is missing; the artifact has {', '.join(functions)}")
     return next(iter(functions.values()))
+
+
+def _by_name(words: tuple[str, ...], option: str) -> dict[str, str]:
+    """What each NAME of NAME=VALUE words is; a name counts once."""
+    pairs = [_split(word, option) for word in words]
+    for i, (name, _) in enumerate(pairs):
+        if name in (earlier for earlier, _ in pairs[:i]):
+            raise click.UsageError(f"{option}: {name} is given twice")
+    return dict(pairs)
 
 
 def _split(text: str, option: str) -> tuple[str, str]:
@@ -116,20 +129,33 @@ def _value(text: str, name: str) -> Array:
     """The array of @file.npy, @file.npz (the array `name`, or its only one), or of JSON."""
     if not text.startswith("@"):
         try:
-            return np.asarray(json.loads(text))
+            return np.asarray(_with_floats(json.loads(text)))
         except ValueError as error:
             raise click.UsageError(f"{name}={text[:40]}: not JSON ({error}); a file is @FILE") from error
     path = Path(text[1:])
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        key = name if name in loaded else loaded.files[0] if len(loaded.files) == 1 else None
+        if key is None:
+            raise ArtifactError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
+        array: Array = loaded[key]
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"cannot read {path} for {name}: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    key = name if name in loaded else loaded.files[0] if len(loaded.files) == 1 else None
-    if key is None:
-        raise ArtifactError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
-    array: Array = loaded[key]
+    return array
+
+
+def _with_floats(value: Any) -> Any:
+    """`value` of JSON with the words that JSON has instead of a NaN or an infinity as floats."""
+    if isinstance(value, list):
+        return [_with_floats(element) for element in value]
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+def _numeric(array: Array, name: str) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(f"--expect {name}: it holds {array.dtype}, not numbers")
     return array
 
 
@@ -155,7 +181,15 @@ def _portable(array: Array) -> Array:
 
 
 def _plain(array: Array) -> Any:
-    return _portable(array).tolist()
+    """Nested lists that every JSON parser reads: what is not finite is a word, as --feed takes it too."""
+    plain = _portable(array)
+    if plain.dtype.kind == "f" and not np.isfinite(plain).all():
+        words = plain.astype(object)
+        words[np.isnan(plain)] = "NaN"
+        words[plain == np.inf] = "Infinity"
+        words[plain == -np.inf] = "-Infinity"
+        return words.tolist()
+    return plain.tolist()
 
 
 def _mismatch(name: str, got: Array, want: Array, rtol: float, atol: float) -> str | None:

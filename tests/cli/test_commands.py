@@ -143,12 +143,50 @@ def test_json_in_and_out(artifact: Path) -> None:
         (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,0.5]]"), 0, ""),
         (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[[0.1,0.2,0.3,0.4,1]]"), 4, "0, 4"),
         (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", "probs=[0.1]"), 4, "its shape is [1, 5]"),
+        (("--function", "predict", "--feed", "x=1", "--feed", "x=2"), 2, "x is given twice"),
+        (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "-o", "no/out.npz"), 2, "no does not exist"),
+        (("--function", "predict", "--feed", "x=[[1,2,3,4,5]]", "-o", "/proc/self/out.npz"), 2, "cannot be written"),
+        (("--function", "predict", "--feed", "x=[[0,0,0,0,0]]", "--expect", 'probs=[[1,2,3,4,"a"]]'), 1, "not numbers"),
     ],
 )
 def test_the_ways_a_run_ends(artifact: Path, words: tuple[str, ...], code: int, text: str) -> None:
     done = mlc("run", artifact, *words)
     assert done.returncode == code, done.stderr
     assert text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_json_of_what_is_not_finite_is_json_and_can_be_fed(artifact: Path) -> None:
+    def strictly(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    feed = 'x=[["NaN", 2, 3, "Infinity", "-Infinity"]]'
+    done = mlc("run", artifact, "--function", "predict", "--feed", feed, "--json")
+    data = json.loads(done.stdout, parse_constant=strictly)["probs"]["data"]
+    x = np.array([["NaN", 2, 3, np.inf, -np.inf]]).astype(np.float32)
+    np.testing.assert_array_equal(np.array(data, np.float32), expected(x))
+
+
+def test_a_damaged_npz_is_an_error_in_one_line(artifact: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", x=np.array([1, "a"], object))
+    np.savez(tmp_path / "x.npz", x=np.ones((64, 5), np.float32))
+    whole = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "changed.npz").write_bytes(whole[:400] + bytes(100) + whole[500:])
+    (tmp_path / "cut.npz").write_bytes(whole[:500])
+    for name in ("objects", "changed", "cut"):
+        done = mlc("run", artifact, "--function", "predict", "--feed", f"x=@{tmp_path / name}.npz")
+        assert done.returncode == 1 and done.stderr.startswith("error: cannot read"), done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_in_one_line(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.npz").symlink_to("/dev/full")
+    words = ("--function", "elements", "--feed", "x=[[1, 2, 3]]", "-o", tmp_path / "out.npz")
+    done = mlc("run", artifact, *words)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mlc", "inspect", str(artifact)]
+        printed = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (printed.returncode, printed.stderr) == (1, "error: No space left on device\n")
 
 
 # ---------------------------------------------------------------- inspect, doctor, data

@@ -69,6 +69,7 @@ def test_a_program_becomes_a_library(tmp_path: Path, emit: str, output: str) -> 
         ("import mlc\nmlc.export('2', lambda x: x)", (), 1, "cannot name a function"),
         (PROGRAM, ("-o", "m.exe"), 2, "ends with .mlc"),
         (PROGRAM, ("-o", "no/m.mlc"), 2, "does not exist"),
+        (PROGRAM, ("-o", "/proc/self/m.mlc"), 2, "cannot be written to"),
         (PROGRAM, ("--target", "vax"), 2, "vax"),
     ],
 )
@@ -78,6 +79,7 @@ def test_the_ways_a_compilation_ends(
     (tmp_path / "model.py").write_text(program)
     done = mlc("compile", "model.py", *words, cwd=tmp_path)
     assert done.returncode == code and text in done.stderr
+    assert "mlc/cli" not in done.stderr
     assert not list(tmp_path.glob("*.mlc"))
 
 
