@@ -6,7 +6,7 @@ import heapq
 
 from mlc.ir.graph import FUSION, Graph, Node
 
-from .fuse import is_view
+from .grouping import is_view
 
 
 def order_fusions(graph: Graph, updates: dict[Node, Node]) -> tuple[Node, ...]:

@@ -16,7 +16,7 @@ from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, 
 from mlc.ir.target import Target
 from mlc.ir.types import TensorType
 
-from .fuse import is_view
+from .grouping import is_view
 from .hazards import Access, Hazards
 from .memory import Interval, assign_offsets
 from .order import order_fusions, stored_by
