@@ -311,4 +311,3 @@ def _bytes(t: TensorType) -> int:
 def _known(ref: BufferRef | None) -> BufferRef:
     assert ref is not None
     return ref
-

@@ -6,15 +6,23 @@ import os
 
 import numpy as np
 import pytest
+from mlc.passes.schedule import reduce, tasks, turned
 
+from mlc.compiler import Options, compile_function, compile_graph
 from mlc.ir.graph import OPS, evaluate_graph, parse_graph, resources_of, verify_graph
+from mlc.ir.target import Target
 from mlc.ir.types import DType
+from tests.codegen.native import TARGETS
 from tests.fuzz.programs import Coverage, allowed, program
+from tests.fuzz.walk import Walk
 from tests.tolerance import FORMATS, assert_close, expected
 
 PROGRAMS = int(os.environ.get("MLC_FUZZ_PROGRAMS", "500"))
-COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "100"))
-BLOCK = 50
+COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "500"))
+WALKED = int(os.environ.get("MLC_FUZZ_WALKED", "50"))
+BLOCK = 25
+SMALL = 64  # of a task: enough tasks for several workers in programs of this size
+ORDERS = ((0, 1), (1, 0), (2, 0, 1))
 
 
 def blocks(count: int) -> list[range]:
@@ -44,13 +52,33 @@ def test_rounding_at_each_node_stays_in_bounds(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", blocks(COMPILED), ids=str)
 def test_compiled(seeds: range) -> None:
-    """Fusions are made by the compiler, and so not given to it."""
-    from mlc.compiler import compile_graph
-
+    """Fusions are made by the compiler, and so not given to it. Targets take turns."""
     for seed in seeds:
         graph, arrays = program(seed, without=("fusion",))
-        got = [np.asarray(x) for x in compile_graph(graph)(arrays)]
+        options = Options(TARGETS[seed % len(TARGETS)], verify=True)
+        got = [np.asarray(x) for x in compile_graph(graph, options)(arrays)]
         assert_close(graph, arrays, got, f"program {seed}")
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("seeds", blocks(WALKED), ids=str)
+def test_any_order_of_workers_and_donation_give_the_same_bits(
+    seeds: range, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (tasks, reduce, turned):
+        monkeypatch.setattr(module, "TASK_COST", SMALL)
+    for seed in seeds:
+        graph, arrays = program(seed, without=("fusion",))
+        alone: list[bytes] | None = None
+        for donated in (frozenset[int](), frozenset(range(len(arrays)))):
+            walk = Walk(compile_function(graph, Options(target), donated=donated))
+            if alone is None:
+                found = walk.run(arrays, (0,))
+                assert_close(graph, arrays, found, f"program {seed}")
+                alone = [x.tobytes() for x in found]
+            for order in ORDERS:
+                got = [x.tobytes() for x in walk.run(arrays, order)]
+                assert got == alone, f"program {seed} for workers {order}, donated {sorted(donated)}"
 
 
 def test_wrong_results_are_seen() -> None:
