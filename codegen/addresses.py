@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from mlc.codegen.lines import Lines
 from mlc.codegen.names import memory_element
-
 from mlc.ir.kernel import Index, IndexVariable, Memory
 
 Term = tuple[tuple[IndexVariable, ...], int]

@@ -17,7 +17,6 @@ from mlc.codegen import values
 from mlc.codegen.addresses import Addresses
 from mlc.codegen.lines import Lines, Scope
 from mlc.codegen.names import constant, memory_element, typed, vector
-
 from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Statement, Value
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.target import Target

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from mlc.codegen.lines import Lines
 from mlc.codegen.names import constant, element, mangled, typed, vector
-
 from mlc.errors import InternalError
 from mlc.ir.kernel import VectorType
 from mlc.ir.types import BOOL, F16, F32, F64, DType

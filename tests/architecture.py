@@ -10,10 +10,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mlc.codegen import emit_llvm
-
 import mlc
 import mlc.numpy as mnp
+from mlc.codegen import emit_llvm
 from mlc.compiler import Options, compile_function, kernels_text, named_target
 
 PAGE = Path(__file__).resolve().parent.parent / "ARCHITECTURE.md"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlc.passes.kernels.rewrite import Rewriter
-
 from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Value, walk
+from mlc.passes.kernels.rewrite import Rewriter
 
 Key = tuple[object, ...]
 Result = Value | IndexVariable

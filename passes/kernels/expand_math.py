@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mlc.ir.kernel import Instruction, Kernel, Value, Writer
+from mlc.ir.types import F32, F64
 from mlc.passes.kernels.math.arithmetic import Lanes
 from mlc.passes.kernels.math.error_function import erf
 from mlc.passes.kernels.math.exponential import exponential, exponential_minus_one, logistic, tanh
@@ -12,9 +14,6 @@ from mlc.passes.kernels.math.power import power
 from mlc.passes.kernels.math.remainder import remainder
 from mlc.passes.kernels.math.trigonometric import cosine, sine, tan
 from mlc.passes.kernels.rewrite import has_op, rewrite
-
-from mlc.ir.kernel import Instruction, Kernel, Value, Writer
-from mlc.ir.types import F32, F64
 
 
 def expand_math(kernel: Kernel) -> Kernel:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from mlc.ir.kernel import Kernel
+from mlc.ir.target import Target
 from mlc.passes.kernels.common import share_common
 from mlc.passes.kernels.dead import remove_dead
 from mlc.passes.kernels.expand_math import expand_math
 from mlc.passes.kernels.hoist import hoist_invariants
 from mlc.passes.kernels.unroll import unroll
 from mlc.passes.kernels.widen import widen
-
-from mlc.ir.kernel import Kernel
-from mlc.ir.target import Target
 
 
 def lower_kernel(kernel: Kernel, target: Target) -> Kernel:

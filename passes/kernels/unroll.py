@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlc.passes.kernels.rewrite import Rewriter
-
 from mlc.errors import InternalError
 from mlc.ir.kernel import Index, Kernel, Loop, Value, walk
+from mlc.passes.kernels.rewrite import Rewriter
 
 
 def unroll(kernel: Kernel) -> Kernel:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mlc.passes.kernels.rewrite import rewrite
-
 from mlc.ir.kernel import Instruction, Kernel, Loop, Statement, Value, Writer, walk
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, I32, U16, U32, DType
+from mlc.passes.kernels.rewrite import rewrite
 
 _NARROW = (F16, BF16)
 

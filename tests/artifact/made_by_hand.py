@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from mlc.codegen import emit_llvm
-from mlc.passes.kernels import lower_kernel
 
 from mlc.artifact.functions import Function, Variant
 from mlc.artifact.signature import signature_of
+from mlc.codegen import emit_llvm
 from mlc.ir.dims import dim
 from mlc.ir.kernel import Kernel, KernelBuilder, print_kernel
 from mlc.ir.plan import BufferRef, Launch, Plan, PlanConstant, PlanInput, PlanOutput
 from mlc.ir.target import TARGETS, Target
 from mlc.ir.types import F32, I64, TensorType
+from mlc.passes.kernels import lower_kernel
 
 COLUMNS = 5
 BATCH = dim("batch", 1, 64)

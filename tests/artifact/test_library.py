@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from mlc.runtime import _rt
 
 from mlc import runtime
 from mlc.artifact.link import available_linkers, find_linker, link_shared
 from mlc.artifact.loading import load
 from mlc.errors import TargetError, UnsupportedError
+from mlc.runtime import _rt
 from tests.artifact.conftest import emit
 from tests.artifact.made_by_hand import COLUMNS
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlc.runtime import _rt
 
 import mlc
 from mlc.artifact import manifest as manifests
 from mlc.artifact import package
 from mlc.artifact.loading import load
 from mlc.errors import ArgumentError, ArtifactError, MlcError, TargetError
+from mlc.runtime import _rt
 from tests.artifact.conftest import emit
 from tests.artifact.made_by_hand import B, W, expected
 

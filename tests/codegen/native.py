@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mlc.codegen import compile_object, emit_llvm, load_object
-from mlc.passes.kernels import lower_kernel
 
+from mlc.codegen import compile_object, emit_llvm, load_object
 from mlc.ir.kernel import IndexVariable, Kernel
 from mlc.ir.target import X86_64_V3, X86_64_V4, Target, host_target
+from mlc.passes.kernels import lower_kernel
 
 Array = npt.NDArray[Any]
 TARGETS = [X86_64_V3] if host_target() == X86_64_V3 else [X86_64_V3, X86_64_V4]

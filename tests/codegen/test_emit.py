@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mlc.codegen import assembly, compile_object, emit_llvm, load_object
-from mlc.passes.kernels import lower_kernel
 
+from mlc.codegen import assembly, compile_object, emit_llvm, load_object
 from mlc.errors import InternalError
 from mlc.ir.kernel import Kernel, KernelBuilder, interpret_kernel
 from mlc.ir.target import Target
 from mlc.ir.types import F32, I64
+from mlc.passes.kernels import lower_kernel
 
 from .native import TARGETS, Native, run
 

@@ -7,8 +7,8 @@ import itertools
 import ml_dtypes
 import numpy as np
 import pytest
-from mlc.codegen import compile_object
 
+from mlc.codegen import compile_object
 from mlc.ir.kernel import Kernel, KernelBuilder, Value, interpret_kernel
 from mlc.ir.kernel.ops import DIRECTIONS, ELEMENTWISE, REDUCTIONS, TRANSCENDENTAL
 from mlc.ir.target import Target

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlc.passes.runner import Pass, run_passes
 
 import mlc
 import mlc.numpy as mnp
@@ -14,6 +13,7 @@ from mlc.compiler import Options, compile_function, link
 from mlc.errors import ArgumentError, InternalError
 from mlc.ir.graph.parser import parse_graph
 from mlc.ir.kernel import parse_kernel
+from mlc.passes.runner import Pass, run_passes
 from mlc.stages import STAGES
 
 X = np.linspace(-2, 2, 33, dtype=np.float32)

@@ -6,12 +6,12 @@ import os
 
 import numpy as np
 import pytest
-from mlc.passes.schedule import reduce, tasks, turned
 
 from mlc.compiler import Options, compile_function, compile_graph
 from mlc.ir.graph import OPS, evaluate_graph, parse_graph, resources_of, verify_graph
 from mlc.ir.target import Target
 from mlc.ir.types import DType
+from mlc.passes.schedule import reduce, tasks, turned
 from tests.codegen.native import TARGETS
 from tests.fuzz.programs import Coverage, allowed, program
 from tests.fuzz.walk import Walk

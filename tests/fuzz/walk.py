@@ -1,4 +1,4 @@
-"""Walks a Plan as an unlucky team would: between two barriers each worker does all its steps before the next one starts.
+"""Walks a Plan as an unlucky team would: between two barriers each worker does all its steps before the next begins.
 
 In every order of workers the results must be the same bits. Memory is filled with junk first, inputs are aligned to
 their elements alone, and bytes behind every buffer are checked, so that a missing barrier, a read of what nobody wrote
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mlc.codegen import compile_object, load_object
 
+from mlc.codegen import compile_object, load_object
 from mlc.compiler import CompiledFunction, llvm_of
 from mlc.ir.dims import Dim, evaluate_size
 from mlc.ir.plan import BufferRef, Launch, Step

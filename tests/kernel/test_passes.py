@@ -6,6 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+from mlc.errors import InternalError
+from mlc.ir.kernel import Kernel, interpret_kernel, parse_kernel, print_kernel, verify_kernel
+from mlc.ir.kernel.ops import TRANSCENDENTAL
+from mlc.ir.target import X86_64_V4
 from mlc.passes.kernels import (
     expand_math,
     hoist_invariants,
@@ -15,11 +20,6 @@ from mlc.passes.kernels import (
     unroll,
     widen,
 )
-
-from mlc.errors import InternalError
-from mlc.ir.kernel import Kernel, interpret_kernel, parse_kernel, print_kernel, verify_kernel
-from mlc.ir.kernel.ops import TRANSCENDENTAL
-from mlc.ir.target import X86_64_V4
 
 Pass = Callable[[Kernel], Kernel]
 

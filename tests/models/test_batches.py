@@ -1,19 +1,20 @@
-"""The forward pass of the digit network, compiled once for every batch from 1 to 64, as JIT code and from an artifact."""
+"""The forward pass of the digit network, compiled once for every batch from 1 to 64, by JIT and from an artifact."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from mlc.runtime import num_threads, set_num_threads
 
 import mlc
 from mlc.artifact.building import Options, build
 from mlc.artifact.exporting import recording
 from mlc.artifact.manifest import Source
+from mlc.runtime import num_threads, set_num_threads
 
 Array = npt.NDArray[Any]
 RNG = np.random.default_rng(0)
@@ -23,7 +24,7 @@ LAYERS = [
         (RNG.normal(size=(n, m)) * np.sqrt(2 / n)).astype(np.float32),
         (RNG.normal(size=m) * 0.1).astype(np.float32),
     )
-    for n, m in zip(SIZES[:-1], SIZES[1:], strict=True)
+    for n, m in itertools.pairwise(SIZES)
 ]
 IMAGES = RNG.random((64, 784), dtype=np.float32)
 SPEC = mlc.ShapeDtype((mlc.dim("batch", 1, 64), 784), "f32")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from mlc.passes.decompose import decompose
-from mlc.passes.simplify import simplify
 
 from mlc.ir.graph import DOT_GENERAL, Graph, Table, dot_general, results_of
 from mlc.ir.graph.random import RNG_BIT_GENERATOR
 from mlc.ir.types import F32, U32, U64, DType, TensorType
+from mlc.passes.decompose import decompose
+from mlc.passes.simplify import simplify
 
 from .check import check_golden, check_same_meaning
 

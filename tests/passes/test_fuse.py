@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from mlc.passes.decompose import decompose
-from mlc.passes.fuse import fuse
-
 from mlc.ir.graph import FUSION, Graph
 from mlc.ir.graph.parser import parse_graph
 from mlc.ir.graph.verify import verify_graph
+from mlc.passes.decompose import decompose
+from mlc.passes.fuse import fuse
 
 from .check import check_golden, check_same_meaning, dedent
 

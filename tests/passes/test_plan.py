@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from mlc.passes.hazards import Access, Hazards
 
 import mlc
 import mlc.numpy as mnp
 from mlc.ir.plan import BufferRef, Copy, Plan
+from mlc.passes.hazards import Access, Hazards
 
 X = np.linspace(-2, 2, 24, dtype=np.float32).reshape(4, 6)
 

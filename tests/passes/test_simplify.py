@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mlc.passes.simplify import simplify
 
 from .check import check_golden, check_unchanged

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlc.runtime import Executable
 
 from mlc.array import Array
 from mlc.ir.dims import evaluate_size
 from mlc.ir.plan import Plan, encode
 from mlc.ir.types import TensorType
+from mlc.runtime import Executable
 
 from .plans import CONSTANT, KERNELS
 

@@ -11,12 +11,12 @@ import weakref
 import ml_dtypes
 import numpy as np
 import pytest
-from mlc.runtime import ArrayBase
-from mlc.runtime._array import cached_bytes, trim
 
 from mlc.array import Array, asarray
 from mlc.errors import ArgumentError, DTypeError
 from mlc.ir.types import BF16, BOOL, DTYPES, F32, F64, I64, DType
+from mlc.runtime import ArrayBase
+from mlc.runtime._array import cached_bytes, trim
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)

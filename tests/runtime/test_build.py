@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from mlc.runtime import header, runtime_object, sources
 from mlc.runtime._rt import ffi, lib
 

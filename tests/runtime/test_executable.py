@@ -9,13 +9,13 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
-from mlc.runtime import Executable
 
 from mlc.array import Array, asarray
 from mlc.errors import ArgumentError, DeletedError, DTypeError, MlcError, ParseError, ShapeError
 from mlc.ir.dims import Symbol, dim
 from mlc.ir.plan import Copy, Plan, PlanInput, PlanOutput, byte_size, encode
 from mlc.ir.types import BF16, DTYPES, F32, DType, TensorType
+from mlc.runtime import Executable
 
 from .conftest import Load
 from .plans import BOUND, N, counter, overrun, place, stress, stress_expected, vector

@@ -8,13 +8,13 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from mlc.runtime._rt import ffi, lib
 
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import dim
 from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, decode, encode, verify_plan
 from mlc.ir.plan.encode import HEADER
 from mlc.ir.types import DTYPES, F32, TensorType
+from mlc.runtime._rt import ffi, lib
 
 from .plans import counter, place, stress, vector
 

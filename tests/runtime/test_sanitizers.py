@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mlc.runtime import header, sources
 
 from mlc.ir.plan import encode
+from mlc.runtime import header, sources
 
 from .plans import counter, overrun, stress
 

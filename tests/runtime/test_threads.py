@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from mlc.runtime import num_threads, set_num_threads
-from mlc.runtime._rt import lib
 
 from mlc.array import asarray
 from mlc.errors import ArgumentError
+from mlc.runtime import num_threads, set_num_threads
+from mlc.runtime._rt import lib
 
 from .conftest import Load
 from .plans import stress, stress_expected

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from mlc.codegen import LoadedObject, compile_object, emit_llvm, load_object
-from mlc.passes.kernels import lower_kernel
-from mlc.passes.schedule import KernelCall, ScheduledRegion, schedule_region
 
+from mlc.codegen import LoadedObject, compile_object, emit_llvm, load_object
 from mlc.ir.dims import evaluate_size
 from mlc.ir.graph import Graph, Node, Table
 from mlc.ir.graph.evaluate import bind_sizes, evaluate_graph
 from mlc.ir.kernel import IndexVariable, interpret_kernel
 from mlc.ir.target import X86_64_V3, X86_64_V4, Target, host_target
 from mlc.ir.types import BOOL, DType, TensorType
+from mlc.passes.kernels import lower_kernel
+from mlc.passes.schedule import KernelCall, ScheduledRegion, schedule_region
 
 Array = npt.NDArray[np.generic]
 TARGETS = (X86_64_V4, X86_64_V3)

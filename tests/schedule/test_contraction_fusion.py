@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlc.passes.schedule import schedule_region
 
 from mlc.errors import InternalError
 from mlc.ir.dims import dim
@@ -15,6 +14,7 @@ from mlc.ir.graph import ADD, CONVERT, TANH, Graph, Node, Table, dot_general, ev
 from mlc.ir.kernel import interpret_kernel
 from mlc.ir.target import X86_64_V3, X86_64_V4
 from mlc.ir.types import F16, F32, F64, TensorType
+from mlc.passes.schedule import schedule_region
 
 from .contraction_bodies import (
     Epilogue,

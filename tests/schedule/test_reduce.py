@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mlc.passes.schedule import schedule_region
 
 from mlc.ir.dims import dim
 from mlc.ir.graph import (
@@ -39,6 +38,7 @@ from mlc.ir.graph import (
 )
 from mlc.ir.target import X86_64_V4
 from mlc.ir.types import BF16, DTYPES, F16, F32, F64, I32, I64, U8, DType, TensorType
+from mlc.passes.schedule import schedule_region
 
 from .running import body_of_types, check_in_place, check_region, random_array
 

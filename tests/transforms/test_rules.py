@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlc.passes.decompose import open_calls
 
 import mlc.nn as nn
 import mlc.numpy as mnp
 from mlc.ir.graph import COMPOSITE, Node
+from mlc.passes.decompose import open_calls
 from mlc.tracing import Tracer, as_node, current_trace, trace
 from mlc.transforms import grad, jvp, vjp
 
@@ -57,9 +57,8 @@ def test_relu_of_far_numbers() -> None:
 
 def test_relu_keeps_no_operand_for_the_way_back() -> None:
     """One stored value a layer: the mask is read from the result, in the store of the contraction that needs it."""
-    from mlc.passes.runner import run_passes
-
     from mlc.ir.graph import FUSION
+    from mlc.passes.runner import run_passes
     from mlc.tracing import ShapeDtype
 
     def loss(ws: Any, x: Any) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from mlc.ir.kernel import Value, Writer
 from mlc.passes.kernels.math.arithmetic import Lanes
 from mlc.passes.kernels.math.exponential import exponential
-
-from mlc.ir.kernel import Value, Writer
 
 # Minimax coefficients of N. Juffa for single precision: erf(x)/x - 1 in x^2, and log(1 - erf(x))/x + 1 in x.
 _NEAR_F32 = (1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4)

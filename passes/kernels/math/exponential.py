@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mlc.passes.kernels.math.arithmetic import Lanes, Pair
-
 from mlc.ir.kernel import Value, Writer
+from mlc.passes.kernels.math.arithmetic import Lanes, Pair
 
 # (e^r - 1 - r) / r^2 on |r| <= ln(2)/2
 _F32 = (0.500000001428622342, 0.166666666825343561, 0.041666456809677876, 0.00833331002422529243,

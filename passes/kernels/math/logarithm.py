@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mlc.passes.kernels.math.arithmetic import Lanes
-
 from mlc.ir.kernel import Value, Writer
+from mlc.passes.kernels.math.arithmetic import Lanes
 
 # (log(1+f) - f + f^2/2) / f^3
 _F32 = (0.33333331180030048, -0.24999996957950882, 0.200007157488921017, -0.166678023195012541, 0.142490576456974804,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from mlc.ir.kernel import Value, Writer
+from mlc.ir.types import F32, F64
 from mlc.passes.kernels.math.arithmetic import Lanes
 from mlc.passes.kernels.math.exponential import exponential, exponential_of_pair
 from mlc.passes.kernels.math.logarithm import log, split_mantissa
-
-from mlc.ir.kernel import Value, Writer
-from mlc.ir.types import F32, F64
 
 # (2 atanh(s)/s - 2 - 2/3 s^2 - 2/5 s^4) / s^6 in s^2
 _ATANH = (0.285714285714285959, 0.222222222221407138, 0.181818182260580360, 0.153846063927409916,

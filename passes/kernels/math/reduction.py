@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from mlc.passes.kernels.math.arithmetic import Lanes
-
 from mlc.ir.kernel import Value
 from mlc.ir.types import F32, F64, I64, U64
+from mlc.passes.kernels.math.arithmetic import Lanes
 
 _TWO_OVER_PI = 0.63661977236758134308
 _HALF_PI_F32 = tuple(map(float.fromhex, ("0x1.921fb6p+0", "-0x1.777a5cp-25", "-0x1.ee59dap-50")))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from mlc.passes.kernels.math.arithmetic import Lanes
-
 from mlc.ir.kernel import Value, Writer
 from mlc.ir.types import I64
+from mlc.passes.kernels.math.arithmetic import Lanes
 
 
 def remainder(w: Writer, x: Value, y: Value) -> Value:

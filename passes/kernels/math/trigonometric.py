@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from mlc.ir.kernel import Value, Writer
 from mlc.passes.kernels.math.arithmetic import Lanes, Pair
 from mlc.passes.kernels.math.reduction import reduce_half_pi
-
-from mlc.ir.kernel import Value, Writer
 
 # (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4, in r^2
 _SIN_F32 = (-0.166666666636228319, 0.00833333178521769540, -0.000198400388725567477, 2.72437814094612291e-6)
