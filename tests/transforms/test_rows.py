@@ -60,7 +60,7 @@ BINARY: dict[str, tuple[Formula, Callable[..., Array], Callable[..., Array]]] = 
     "subtract": (g.SUBTRACT, normal, normal),
     "multiply": (g.MULTIPLY, normal, normal),
     "divide": (g.DIVIDE, normal, away_from_zero),
-    "remainder": (g.REMAINDER, lambda *s: np.floor(normal(*s)) * 2 + 0.9, lambda *s: np.full(s, -1.7)),
+    "remainder": (g.REMAINDER, lambda *s: np.floor(normal(*s)) * 2 + 0.7, lambda *s: np.full(s, -1.7)),
     "maximum": (g.MAXIMUM, normal, normal),
     "minimum": (g.MINIMUM, normal, normal),
     "power": (g.POWER, positive, normal),
