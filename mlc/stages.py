@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .array import Array
 from .compiler import CompiledFunction, Options, assembly_of, compile_function, kernels_text, link
 from .errors import ArgumentError
 from .ir.dims import evaluate_size
@@ -60,6 +61,7 @@ class Compiled:
         self.function = function
         self.in_tree = traced.in_tree
         self.out_tree = traced.out_tree
+        self.in_types = traced.in_types
         self.executable = link(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,10 +75,8 @@ class Compiled:
 
     def call_flat(self, leaves: Sequence[Any]) -> Any:
         """Call with the leaves of the arguments, in order."""
-        types = self.traced.in_types
-        return tree.unflatten(
-            self.out_tree, self.executable([as_leaf(x, t) for x, t in zip(leaves, types, strict=True)])
-        )
+        flat = [x if type(x) is Array else as_leaf(x, t) for x, t in zip(leaves, self.in_types, strict=True)]
+        return tree.unflatten(self.out_tree, self.executable(flat))
 
     def as_text(self, stage: str = "plan") -> str:
         """The text of ``stage``: graph, optimized, kernels, plan, llvm or asm. Raises ArgumentError for another."""

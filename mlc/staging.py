@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .array import Array
 from .errors import ArgumentError
 from .ir.graph.node import has_active_table
-from .tracing import ShapeDtype, Traced, Tracer, as_node, trace
+from .ir.types import BF16, DTYPES
+from .tracing import Traced, Tracer, as_node, trace
 from .tracing.tracer import current_trace
 from .tree import TreeDef
 
@@ -211,12 +213,19 @@ def _static_key(static: Any) -> object:
 
 
 def _signature_of(x: Any) -> object:
-    """What of a leaf decides which code is compiled: type and shape; of numbers the Python type."""
+    """What of a leaf decides which code is compiled: element type and shape; of numbers the Python type.
+
+    NumPy arrays and mlc.Arrays of one type share code.
+    """
+    kind = type(x)
+    if kind is Array:
+        return x.dtype_name, x.shape
     if isinstance(x, np.ndarray | np.generic):
-        return x.dtype, x.shape
+        return _NAMES.get(x.dtype, x.dtype), x.shape
     if isinstance(x, bool | int | float):
-        return type(x)
+        return kind
     shape = getattr(x, "shape", None)
-    if shape is None:
-        return type(x)
-    return (x.dtype, tuple(shape), isinstance(x, ShapeDtype))
+    return kind if shape is None else (kind, x.dtype, tuple(shape))
+
+
+_NAMES: dict[np.dtype[Any], str] = {t.numpy: t.name for t in DTYPES.values() if t is not BF16}

@@ -57,6 +57,7 @@ class _Star:
 _STAR = _Star()
 LEAF = TreeDef(None)
 _registry: dict[type, tuple[Flatten, Unflatten]] = {}
+_leaf_kinds: set[type] = set()  # types that were found to be no containers
 
 
 def register_node(kind: type, flatten: Flatten, unflatten: Unflatten) -> None:
@@ -75,6 +76,7 @@ def register_node(kind: type, flatten: Flatten, unflatten: Unflatten) -> None:
     if kind in _registry:
         raise ValueError(f"{kind.__name__} is registered already")
     _registry[kind] = (flatten, unflatten)
+    _leaf_kinds.discard(kind)
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
@@ -181,6 +183,9 @@ def _keys(structure: TreeDef) -> list[str]:
 
 def _flatten(tree: Any, found: list[Any], depth: int) -> TreeDef:
     kind = type(tree)
+    if kind in _leaf_kinds:
+        found.append(tree)
+        return LEAF
     if kind is dict:
         keys = _sorted_keys(tree)
         children = [tree[key] for key in keys]
@@ -200,14 +205,30 @@ def _flatten(tree: Any, found: list[Any], depth: int) -> TreeDef:
         aux = tuple(f.name for f in dataclasses.fields(tree))
         children = [getattr(tree, name) for name in aux]
     else:
+        _leaf_kinds.add(kind)
         found.append(tree)
         return LEAF
     if depth >= MAX_DEPTH:
         raise ArgumentError(f"tree: nested deeper than {MAX_DEPTH}", hint="does a container hold itself?")
-    return TreeDef(kind, aux, tuple([_flatten(child, found, depth + 1) for child in children]))
+    return _structure(kind, aux, tuple([_flatten(child, found, depth + 1) for child in children]))
 
 
 _NONE = TreeDef(type(None))
+_MOST_KEPT = 4096
+_kept: dict[Hashable, TreeDef] = {}
+
+
+def _structure(kind: type, aux: Hashable, children: tuple[TreeDef, ...]) -> TreeDef:
+    """A TreeDef; those of lists, tuples and dicts by strings are made once, since every call flattens its arguments."""
+    if aux is not None and not (kind is dict and all(type(key) is str for key in aux)):  # type: ignore[attr-defined]
+        return TreeDef(kind, aux, children)
+    identity = (kind, aux, *[id(child) for child in children])
+    known = _kept.get(identity)
+    if known is None:
+        known = TreeDef(kind, aux, children)
+        if len(_kept) < _MOST_KEPT:  # what is kept keeps its children, so that their ids stay theirs
+            _kept[identity] = known
+    return known
 
 
 def _sorted_keys(tree: dict[Any, Any]) -> tuple[Any, ...]:

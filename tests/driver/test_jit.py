@@ -34,6 +34,19 @@ def test_a_function_is_traced_once_for_each_signature() -> None:
     assert len(traces) == 4  # f32[3], f32[4], f64[3], and a Python int
 
 
+def test_numpy_arrays_and_mlc_arrays_of_one_type_share_code() -> None:
+    traces = []
+
+    @mlc.jit
+    def f(x):
+        traces.append(x.shape)
+        return x + 1
+
+    for x in (X, mnp.asarray(X), f(X), X[::-1], np.float32(3), mnp.asarray(np.float32(3))):
+        np.testing.assert_array_equal(np.asarray(f(x)), np.asarray(x) + 1)
+    assert len(traces) == 2
+
+
 def test_numbers_are_traced_and_never_static() -> None:
     traces = []
 
