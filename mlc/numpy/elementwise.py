@@ -511,9 +511,16 @@ def _python_remainder(x: Node, y: Node) -> Node:
 
 
 def _floor_divide_floats(x: Node, y: Node) -> Node:
-    """As NumPy: the exact quotient of ``x - x % y``, rounded; by zero the plain quotient."""
-    quotient = DIVIDE(SUBTRACT(x, _python_remainder(x, y)), y)
-    return SELECT(_differs(y, 0), ROUND_NEAREST_EVEN(quotient), DIVIDE(x, y))
+    """The quotient of ``x`` less its remainder toward zero, one lower where that has the other sign than ``y``.
+
+    ``x`` less Python's remainder will not do: that is infinite for -1 // inf, which is -1. By zero it is the plain
+    quotient, as NumPy's.
+    """
+    rest = REMAINDER(x, y)
+    quotient = ROUND_NEAREST_EVEN(DIVIDE(SUBTRACT(x, rest), y))
+    down = AND(_differs(rest, 0), COMPARE(_negative(rest), _negative(y), direction="NE"))
+    quotient = SELECT(down, SUBTRACT(quotient, full_like(quotient, 1)), quotient)
+    return SELECT(_differs(y, 0), quotient, DIVIDE(x, y))
 
 
 def _integer_power(x: Node, exponent: int) -> Node:

@@ -61,6 +61,9 @@ def test_floor_divide_of_floats() -> None:
     np.testing.assert_array_equal(run(mnp.floor_divide, x, y), x // y)
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(run(mnp.floor_divide, x, np.float32(0)), x / np.float32(0))
+    inf = np.array([np.inf, -np.inf], np.float32)
+    for a in np.array([-1, 1, 0, -0.0], np.float32):  # -1 // inf is -1: just below zero, rounded down
+        np.testing.assert_array_equal(run(mnp.floor_divide, a, inf), a // inf)
 
 
 @pytest.mark.parametrize(
