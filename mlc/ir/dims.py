@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import total_ordering
+from numbers import Integral
+from typing import Any
+
+from mlc.errors import UnsupportedError
 
 
 @total_ordering
@@ -30,7 +34,8 @@ Monomial = tuple[Symbol, ...]  # sorted, with repetition: batch*batch is (batch,
 class Dim:
     """A size that depends on symbols: a sum of integer multiples of products of symbols.
 
-    Arithmetic with ints and Dims gives a Dim, or an int where the symbols cancel.
+    Arithmetic with ints and Dims gives a Dim, or an int where the symbols cancel. Comparisons hold or not by the bounds.
+    Raises UnsupportedError for comparisons that the bounds leave open, and for arithmetic that is no size.
 
     Example:
         >>> n = dim("batch", 1, 64)
@@ -50,7 +55,21 @@ class Dim:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dim) and self.terms == other.terms
 
+    def __lt__(self, other: Size) -> bool:
+        return _decided(self, "<", other, self - other)
+
+    def __ge__(self, other: Size) -> bool:
+        return not _decided(self, ">=", other, self - other)
+
+    def __gt__(self, other: Size) -> bool:
+        return _decided(self, ">", other, other - self)
+
+    def __le__(self, other: Size) -> bool:
+        return not _decided(self, "<=", other, other - self)
+
     def __add__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return _refused(self, "+", other)
         terms = dict(self.terms)
         for monomial, coefficient in _terms(other):
             terms[monomial] = terms.get(monomial, 0) + coefficient
@@ -59,6 +78,8 @@ class Dim:
     __radd__ = __add__
 
     def __mul__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return _refused(self, "*", other)
         terms: dict[Monomial, int] = {}
         for left, c in self.terms:
             for right, d in _terms(other):
@@ -72,10 +93,19 @@ class Dim:
         return self * -1
 
     def __sub__(self, other: Size) -> Size:
-        return self + -other
+        return self + -other if _is_size(other) else _refused(self, "-", other)
 
     def __rsub__(self, other: Size) -> Size:
-        return -self + other
+        return -self + other if _is_size(other) else _refused(self, "-", other)
+
+    def __floordiv__(self, other: Size) -> Size:
+        quotient = self.divided_by(other) if _is_size(other) and other != 0 else None
+        return _refused(self, "//", other) if quotient is None else quotient
+
+    def __truediv__(self, other: object) -> Any:
+        return _refused(self, "/", other)
+
+    __rtruediv__ = __truediv__
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -127,6 +157,32 @@ class Dim:
 
 
 Size = int | Dim
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | Dim | Integral)
+
+
+def _refused(size: Dim, operator: str, other: object) -> Any:
+    """The answer to arithmetic that gives no size: an error for numbers, the other operand's own answer for arrays."""
+    if isinstance(other, int | float | Dim):
+        raise UnsupportedError(
+            f"{operator}: the size {size} is symbolic; with {other} that gives no whole number for every size",
+            hint="mlc.numpy.asarray(size) is its value at run time, to compute with",
+        )
+    return NotImplemented
+
+
+def _decided(size: Dim, operator: str, other: object, difference: Size) -> bool:
+    """Whether the difference is below 0, by its bounds."""
+    low, high = bounds(difference)
+    if low < 0 <= high:
+        raise UnsupportedError(
+            f"{operator}: the size {size} is in {size.bounds[0]} to {size.bounds[1]}; "
+            f"whether it is {operator} {other} is known at the call only",
+            hint="mlc.numpy.where(mlc.numpy.asarray(size) > n, x, y) chooses at run time; or compile for a fixed size",
+        )
+    return high < 0
 
 
 def _print_term(monomial: Monomial, coefficient: int) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import ArgumentError, DTypeError, Notice
-from mlc.ir.graph import CONSTANT, CONVERT, constant
+from mlc.ir.dims import Dim
+from mlc.ir.graph import CONSTANT, CONVERT, constant, size_value
 from mlc.ir.graph.node import Literal, Node
 from mlc.ir.types import BOOL, F32, F64, I64, DType, TensorType, dtype_of, scalar
 
@@ -28,13 +29,15 @@ _noticed: set[tuple[str, int]] = set()
 def as_node(x: object, dtype: DType | None = None, name: str = "operand") -> Node:
     """The node of ``x`` in the active table, converted to ``dtype`` where one is given.
 
-    Numbers are i64, f32 or bool unless ``dtype`` says otherwise. Raises TracerError for a tracer of another trace,
-    ArgumentError (with ``name``) for what is no array.
+    A symbolic size is its value at run time; numbers and sizes are i64, f32 or bool unless ``dtype`` says otherwise.
+    Raises TracerError for a tracer of another trace, ArgumentError (with ``name``) for what is no array.
     """
     if isinstance(x, Tracer):
         node = _node_here(x)
     elif isinstance(x, int | float) and not isinstance(x, np.generic):
         return _number(x, dtype, name)
+    elif isinstance(x, Dim):
+        node = size_value(x)
     else:
         node = _host_constant(x, name)
     if dtype is not None and node.dtype != dtype:
@@ -51,7 +54,7 @@ def as_tracer(x: object, dtype: DType | None = None, name: str = "operand") -> T
 
 
 def describe(x: object, name: str = "operand") -> tuple[TensorType, bool]:
-    """The type of ``x`` and whether it is weak: Python numbers are, and tracers made from them alone.
+    """The type of ``x`` and whether it is weak: Python numbers and sizes are, and tracers made from them alone.
 
     Raises ArgumentError (with ``name``) for what is no array or number, DTypeError for elements mlc does not have.
     """
@@ -61,7 +64,7 @@ def describe(x: object, name: str = "operand") -> tuple[TensorType, bool]:
         return scalar(BOOL), False
     if isinstance(x, np.generic | np.ndarray):
         return TensorType(x.shape, _dtype_of_numpy(x.dtype, name)), False
-    if isinstance(x, int):
+    if isinstance(x, int | Dim):
         return scalar(I64), True
     if isinstance(x, float):
         return scalar(F32), True
@@ -142,7 +145,7 @@ def _host_constant(x: Any, name: str) -> Node:
         raise ArgumentError(f"{name} is {x}: a description, which has no data")
     trace = current_trace()
     known = trace.constants.get(id(x))
-    if known is not None and known[0] is x:
+    if known is not None and known[0] is x and not (isinstance(x, np.ndarray) and _has_changed(x, known[1])):
         return known[1]
     if type.dtype is F64 and is_f64_data(x):
         notice_f64(f"{name}, NumPy data {type},", 2)
@@ -151,6 +154,12 @@ def _host_constant(x: Any, name: str) -> Node:
     node = CONSTANT(value=Literal(data, type.dtype))
     trace.constants[id(x)] = (x, node)
     return node
+
+
+def _has_changed(x: np.ndarray[Any, Any], constant: Node) -> bool:
+    """Whether the program has written to ``x`` since ``constant`` was made of it."""
+    before = constant["value"].array.reshape(-1).view(np.uint8)
+    return not np.array_equal(np.ascontiguousarray(x).reshape(-1).view(np.uint8), before)
 
 
 def _dtype_of_numpy(dtype: np.dtype[Any], name: str) -> DType:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlc import tree
 from mlc.errors import ArgumentError, MlcError
+from mlc.ir.dims import Dim
 from mlc.ir.graph.node import Graph, Node, Table, has_active_table, reachable
 from mlc.ir.types import F64, TensorType
 from mlc.tree import TreeDef
@@ -164,6 +165,11 @@ def _argument_names(
 
 def _describe_argument(x: object, leaf: str, name: str) -> tuple[TensorType, bool]:
     try:
+        if isinstance(x, Dim) and not has_active_table():
+            raise ArgumentError(
+                f"{name}: argument {leaf} is the symbolic size {x}, which has no value here",
+                hint=f"sizes are part of shapes: mlc.ShapeDtype(({x}, ...), 'f32')",
+            )
         type, weak = describe(x, f"{name}: argument {leaf}")
     except MlcError as error:
         error.location = error.location or str(user_location())

@@ -1,0 +1,64 @@
+"""Symbolic sizes as users write them: in arithmetic, in comparisons, and as results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlc
+import mlc.numpy as mnp
+from mlc.errors import ArgumentError, UnsupportedError
+
+BATCH = mlc.dim("batch", 1, 64)
+SPEC = mlc.ShapeDtype((BATCH, 3), "f32")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sum() / x.shape[0],
+        lambda x: x * x.shape[0],
+        lambda x: x.shape[0] * x,
+        lambda x: x + (2 * x.shape[0] - 1),
+        lambda x: x.sum() / x.size,
+        lambda x: x - x.shape[0] // 1,
+        lambda x: x.shape[0] / x,
+    ],
+)
+def test_a_size_is_a_number_beside_arrays(function: Callable[[Any], Any]) -> None:
+    compiled = mlc.jit(function).lower(SPEC).compile()
+    for n in (1, 7, 64):
+        x = np.random.default_rng(n).uniform(1, 2, (n, 3)).astype(np.float32)
+        got = compiled(x)
+        assert got.dtype == mnp.float32
+        np.testing.assert_allclose(np.asarray(got), function(x.astype(np.float64)), rtol=1e-5)
+
+
+def test_a_size_can_be_returned() -> None:
+    compiled = mlc.jit(lambda x: (x.shape[0], mnp.asarray(x.shape[0]) / 2)).lower(SPEC).compile()
+    size, half = compiled(np.ones((5, 3), np.float32))
+    assert (int(size), size.dtype, float(half)) == (5, mnp.int64, 2.5)
+
+
+def test_comparisons_that_the_bounds_decide_hold_or_not() -> None:
+    assert BATCH > 0 and BATCH >= 1 and BATCH <= 64 and BATCH < 65
+    assert not (BATCH < 1 or BATCH > 64 or BATCH + 1 < BATCH)
+    with pytest.raises(UnsupportedError, match="batch is in 1 to 64; whether it is > 5 is known at the call only"):
+        assert BATCH > 5
+
+
+@pytest.mark.parametrize("compute", [lambda n: 0.5 * n, lambda n: n / 2, lambda n: 1 / n, lambda n: n // 2])
+def test_arithmetic_that_gives_no_size_is_refused(compute: Callable[[Any], Any]) -> None:
+    with pytest.raises(UnsupportedError, match=r"the size batch is symbolic"):
+        compute(BATCH)
+    assert (BATCH * 4) // 2 == BATCH * 2
+
+
+def test_a_size_alone_is_no_argument() -> None:
+    with pytest.raises(ArgumentError, match="argument n is the symbolic size batch"):
+        mlc.jit(lambda x, n: x * n).lower(SPEC, BATCH)
+    with pytest.raises(ArgumentError, match="is the symbolic size batch"):
+        mnp.add(1.0, BATCH)
