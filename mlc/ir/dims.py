@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import total_ordering
 from numbers import Integral
-from typing import Any
+from typing import cast
 
 from mlc.errors import UnsupportedError
 
@@ -102,7 +102,7 @@ class Dim:
         quotient = self.divided_by(other) if _is_size(other) and other != 0 else None
         return _refused(self, "//", other) if quotient is None else quotient
 
-    def __truediv__(self, other: object) -> Any:
+    def __truediv__(self, other: object) -> Size:
         return _refused(self, "/", other)
 
     __rtruediv__ = __truediv__
@@ -163,14 +163,14 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int | Dim | Integral)
 
 
-def _refused(size: Dim, operator: str, other: object) -> Any:
+def _refused(size: Dim, operator: str, other: object) -> Size:
     """The answer to arithmetic that gives no size: an error for numbers, the other operand's own answer for arrays."""
     if isinstance(other, int | float | Dim):
         raise UnsupportedError(
             f"{operator}: the size {size} is symbolic; with {other} that gives no whole number for every size",
             hint="mlc.numpy.asarray(size) is its value at run time, to compute with",
         )
-    return NotImplemented
+    return cast(Size, NotImplemented)
 
 
 def _decided(size: Dim, operator: str, other: object, difference: Size) -> bool:
