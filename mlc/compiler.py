@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import TargetError
+from .errors import ArgumentError, TargetError
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
 from .ir.plan import Plan, encode
@@ -54,9 +54,9 @@ class Options:
         return Options(
             target=named_target(name) if name else host_target(),
             verify=env.get("MLC_VERIFY", "") not in ("", "0"),
-            skip=frozenset(filter(None, env.get("MLC_SKIP", "").split(","))),
+            skip=_skipped(env.get("MLC_SKIP", "")),
             dump=Path(dump) if dump else None,
-            llvm_opt=int(env.get("MLC_LLVM_OPT", "0") or 0),
+            llvm_opt=_level(env.get("MLC_LLVM_OPT") or "0"),
         )
 
 
@@ -67,6 +67,22 @@ def named_target(name: str) -> Target:
     if name not in TARGETS:
         raise TargetError(f"target {name!r} is not known", hint=f"it is one of native, {', '.join(TARGETS)}")
     return TARGETS[name]
+
+
+def _skipped(names: str) -> frozenset[str]:
+    """The passes of MLC_SKIP. ArgumentError for one that is not there or that what follows needs."""
+    skip = frozenset(filter(None, names.split(",")))
+    free = [p.name for p in CPU_PIPELINE if not p.required]
+    for name in sorted(skip.difference(free)):
+        raise ArgumentError(f"MLC_SKIP: no pass {name!r} can be left out", hint=f"these can: {', '.join(free)}")
+    return skip
+
+
+def _level(text: str) -> int:
+    """MLC_LLVM_OPT. ArgumentError for what is no level of LLVM's."""
+    if text not in ("0", "1", "2", "3"):
+        raise ArgumentError(f"MLC_LLVM_OPT={text} is no level of LLVM's pipeline", hint="it is 0, 1, 2 or 3")
+    return int(text)
 
 
 @dataclass(frozen=True)

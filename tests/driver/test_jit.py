@@ -10,9 +10,9 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.compiler import Options, compile_function, link
-from mlc.errors import ArgumentError, InternalError
+from mlc.errors import ArgumentError, InternalError, MlcError, ParseError
 from mlc.ir.graph.parser import parse_graph
-from mlc.ir.kernel import parse_kernel
+from mlc.ir.kernel import parse_kernel, parse_kernels
 from mlc.passes.runner import Pass, run_passes
 from mlc.stages import STAGES
 
@@ -172,6 +172,40 @@ def test_stages_are_dumped_by_number(tmp_path: Path) -> None:
     assert names[0] == "00-traced.graph"
     assert [n.split("-", 1)[1] for n in names[-4:]] == ["lowered.kernels", "plan.txt", "llvm.ll", "asm.s"]
     parse_graph((folder / names[0]).read_text())
+
+
+def test_the_text_of_several_kernels_is_read_back(tmp_path: Path) -> None:
+    def f(x):
+        y = mnp.exp(x @ x)
+        return y / mnp.sum(y, axis=1, keepdims=True)
+
+    compiled = mlc.jit(f).lower(mlc.ShapeDtype((8, 8))).compile()
+    text = compiled.as_text("kernels")
+    kernels = parse_kernels(text)
+    assert len(kernels) > 1 and [str(k) for k in kernels] == [str(k) for k in compiled.function.kernels]
+    assert parse_kernels("") == ()
+    line = text.count("\n") + 3
+    with pytest.raises(ParseError, match=f"line {line}: kernel"):
+        parse_kernels(f"{text}\n\nkernel oops {{\n")
+    with pytest.raises(ParseError, match="after the kernel"):
+        parse_kernel(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MLC_SKIP", "simplify,fold", "no pass 'fold' can be left out.*\n.*simplify"),
+        ("MLC_SKIP", "fuse", "no pass 'fuse' can be left out"),
+        ("MLC_LLVM_OPT", "fast", "MLC_LLVM_OPT=fast is no level"),
+        ("MLC_TARGET", "vax", "target 'vax' is not known"),
+    ],
+)
+def test_a_flag_that_means_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(MlcError, match=words):
+        mlc.jit(lambda x: x + 1).lower(X).compile()
 
 
 def test_equal_kernels_are_compiled_once() -> None:

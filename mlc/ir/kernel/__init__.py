@@ -4,7 +4,7 @@ from .builder import KernelBuilder
 from .data import Attribute, Instruction, Kernel, Loop, Memory, Statement, Value, VectorType, largest_id, walk
 from .index import Index, IndexLike, IndexVariable
 from .interpret import interpret_kernel
-from .parse import parse_kernel
+from .parse import parse_kernel, parse_kernels
 from .printer import print_kernel
 from .verify import verify_kernel
 from .writer import LoopScope, Writer
@@ -12,5 +12,5 @@ from .writer import LoopScope, Writer
 __all__ = [
     "Attribute", "Index", "IndexLike", "IndexVariable", "Instruction", "Kernel", "KernelBuilder", "Loop", "LoopScope",
     "Memory", "Statement", "Value", "VectorType", "Writer", "interpret_kernel",
-    "largest_id", "parse_kernel", "print_kernel", "verify_kernel", "walk",
+    "largest_id", "parse_kernel", "parse_kernels", "print_kernel", "verify_kernel", "walk",
 ]  # fmt: skip

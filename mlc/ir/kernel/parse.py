@@ -27,13 +27,22 @@ def parse_kernel(text: str) -> Kernel:
     Raises ParseError, located at the line of the text, for what does not parse or verify.
     """
     parser = _Parser(text)
-    kernel = parser.kernel()
-    try:
-        verify_kernel(kernel)
-    except KernelError as error:
-        line = parser.lines.get(id(error.where)) if error.where is not None else None
-        raise ParseError(error.message, location=None if line is None else parser.locate(line)) from None
+    kernel = parser.checked_kernel()
+    if not parser.at_end():
+        raise parser.error(f"unexpected {parser.peek()!r} after the kernel", ahead=1)
     return kernel
+
+
+def parse_kernels(text: str) -> tuple[Kernel, ...]:
+    """The kernels of a text that holds several, as ``as_text("kernels")``, ``MLC_DUMP`` and ``mlc inspect`` print them.
+
+    Raises ParseError, located at the line of the text, for what does not parse or verify.
+    """
+    parser = _Parser(text)
+    kernels = []
+    while not parser.at_end():
+        kernels.append(parser.checked_kernel())
+    return tuple(kernels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,23 @@ class _Parser:
             position = match.end()
         return tokens
 
+    def at_end(self) -> bool:
+        return self.position == len(self.tokens)
+
     # Structure
+
+    def checked_kernel(self) -> Kernel:
+        """The next kernel, verified; its names are its own."""
+        for names in (self.values, self.variables, self.memories):
+            names.clear()
+        self.ids = 0
+        kernel = self.kernel()
+        try:
+            verify_kernel(kernel)
+        except KernelError as error:
+            line = self.lines.get(id(error.where)) if error.where is not None else None
+            raise ParseError(error.message, location=None if line is None else self.locate(line)) from None
+        return kernel
 
     def kernel(self) -> Kernel:
         self.expect("kernel")
@@ -95,8 +120,6 @@ class _Parser:
         self.expect("{")
         body, _ = self.block()
         self.expect("}")
-        if self.position < len(self.tokens):
-            raise self.error(f"unexpected {self.peek()!r} after the kernel", ahead=1)
         extents, grains = tuple(e for _, e, _ in nest), tuple(g for _, _, g in nest)
         return Kernel(name, sizes, tuple(buffers), tuple(scratches), indices, extents, grains, body)
 
