@@ -15,7 +15,7 @@ from mlc.artifact.archive import archive
 from mlc.artifact.exporting import Export
 from mlc.artifact.functions import Function, Report, Variant, compile_exports
 from mlc.artifact.header import header
-from mlc.artifact.link import link_shared
+from mlc.artifact.link import find_linker, link_shared
 from mlc.artifact.manifest import Source, make_manifest
 from mlc.artifact.names import library_prefix
 from mlc.artifact.weights import Weight, collect, write_block, write_safetensors
@@ -34,6 +34,18 @@ class Options:
     kind: str = "mlc"
     targets: tuple[str, ...] = TARGETS
     linker: str | None = None
+
+
+def check(options: Options) -> None:
+    """Raise before a program runs what would stop ``build`` after it.
+
+    TargetError for a linker that is not there, ArgumentError and TargetError for flags that mean nothing.
+    """
+    from mlc.compiler import Options as Flags
+
+    if options.kind != "a":
+        find_linker(options.linker)
+    Flags.from_environment()
 
 
 def build(

@@ -24,10 +24,9 @@ def link_shared(objects: Sequence[Path], output: Path, linker: str | None = None
     `linker` is one of LINKERS, default the first that is there. TargetError where none is, UnsupportedError with the
     linker's own words where it fails.
     """
-    name = linker or find_linker()
+    name = find_linker(linker)
     command = LINKERS[name]()
-    if command is None:
-        raise TargetError(f"the linker {name!r} is not on this machine", hint=_HINT)
+    assert command is not None
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".link-") as folder:
         linked = Path(folder) / output.name
         soname = ["-soname", output.name]
@@ -35,7 +34,7 @@ def link_shared(objects: Sequence[Path], output: Path, linker: str | None = None
             libc = [p for p in _LIBC if Path(p).exists()][:1]
             words = [*command, "-shared", *_FLAGS, *soname, "-o", str(linked), *map(str, objects), *libc]
         else:
-            flags = [f"-Wl,{','.join((*_FLAGS, *soname))}"]
+            flags = [word for flag in (*_FLAGS, *soname) for word in ("-Xlinker", flag)]  # -Wl, would split at commas
             words = [*command, "-shared", "-pthread", *flags, "-o", str(linked), *map(str, objects)]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode != 0:
@@ -44,8 +43,12 @@ def link_shared(objects: Sequence[Path], output: Path, linker: str | None = None
     return name
 
 
-def find_linker() -> str:
-    """The first of LINKERS that is on this machine; TargetError where none is."""
+def find_linker(wanted: str | None = None) -> str:
+    """``wanted``, or the first of LINKERS that is on this machine; TargetError where it is not, or none is."""
+    if wanted is not None:
+        if LINKERS[wanted]() is None:
+            raise TargetError(f"the linker {wanted!r} is not on this machine", hint=_HINT)
+        return wanted
     for name, command in LINKERS.items():
         if command() is not None:
             return name

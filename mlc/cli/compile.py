@@ -39,17 +39,19 @@ def command(
     path = output or Path(program.stem + ENDINGS[kind])
     check_writable(path)
 
-    from mlc.artifact.building import Options, build
+    from mlc.artifact.building import Options, build, check
     from mlc.artifact.exporting import recording
     from mlc.artifact.manifest import Source, hash_bytes
 
+    options = Options(kind, targets or TARGETS, linker)
+    check(options)
     source = Source(program.name, hash_bytes(program.read_bytes()))
     with recording() as exports:
         status, _ = guarded(lambda: execute(program, arguments), output_to_stderr=as_json)
     if status:
         return status
     with progress(quiet=as_json) as report:
-        written = build(exports, path, Options(kind, targets or TARGETS, linker), source, report)
+        written = build(exports, path, options, source, report)
     files = [{"path": str(p), "bytes": p.stat().st_size} for p in written]
     if as_json:
         print_json({"files": files, "functions": [e.name for e in exports], "targets": list(targets or TARGETS)})

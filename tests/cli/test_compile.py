@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,13 +52,15 @@ def test_a_program_becomes_an_artifact(tmp_path: Path) -> None:
     assert {c["dtype"] for c in artifact.manifest["constants"]} == {"f32"}
 
 
-@pytest.mark.parametrize(("emit", "output"), [("so", "libm.so"), ("a", "libm.a")])
+@pytest.mark.parametrize(("emit", "output"), [("so", "libm.so"), ("so", "m,two words.so"), ("a", "libm.a")])
 def test_a_program_becomes_a_library(tmp_path: Path, emit: str, output: str) -> None:
     (tmp_path / "model.py").write_text(PROGRAM)
     done = mlc("compile", "model.py", "-o", output, "--emit", emit, "--target", "x86-64-v3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    header = (tmp_path / "libm.h").read_text()
-    assert "int m_forward(struct mlc_context *context, int64_t batch, const float *x, const float *scale_by, " in header
+    header = (tmp_path / output).with_suffix(".h").read_text()
+    prefix = "m_two_words" if "two" in output else "m"
+    parameters = "struct mlc_context *context, int64_t batch, const float *x, const float *scale_by, "
+    assert f"int {prefix}_forward({parameters}" in header
     assert (tmp_path / output).stat().st_size > 1000
 
 
@@ -81,6 +84,22 @@ def test_the_ways_a_compilation_ends(
     assert done.returncode == code and text in done.stderr
     assert "mlc/cli" not in done.stderr
     assert not list(tmp_path.glob("*.mlc"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "text"),
+    [({"PATH": ""}, (), "no linker"), ({"PATH": ""}, ("--linker", "ld"), "the linker 'ld' is not on this machine"),
+     ({"MLC_TARGET": "vax"}, ("--emit", "a"), "target 'vax' is not known")],
+)  # fmt: skip
+def test_what_a_machine_lacks_is_told_before_a_training(
+    tmp_path: Path, variables: dict[str, str], words: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "model.py").write_text(PROGRAM)
+    blocked = "import sys; sys.modules['ziglang'] = None; from mlc.cli import main; main()"
+    command = [sys.executable, "-c", blocked, "compile", "model.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **variables})
+    assert done.returncode == 5 and text in done.stderr, done.stderr
+    assert "training" not in done.stdout
 
 
 def test_an_error_in_an_exported_function_names_the_users_line(tmp_path: Path) -> None:
