@@ -23,6 +23,9 @@ PRIVATE = tuple(
     f"mlc.{name}"
     for name in ("ir", "passes", "codegen", "runtime", "compiler", "tracing", "transforms", "artifact", "cli", "array")
 )
+FRONT = tuple(f"mlc.{name}" for name in ("tracing", "numpy", "nn", "optim", "transforms"))
+BEHIND_FRONT = ("mlc.passes", "mlc.codegen", "mlc.runtime", "mlc.artifact", "mlc.cli")
+PYTHON_IN_C = {"runtime/binding/array.c"}
 BOTH = "mlc.compiler"  # the one module that calls passes and codegen
 
 
@@ -58,6 +61,8 @@ def violations(source: str, module: str) -> list[str]:
             inside = within(module, package) and within(name, "mlc") and name != "mlc"
             if inside and not any(within(name, a) for a in allowed):
                 found.append(f"{module}:{line}: {package} must not import {name}")
+        if any(within(module, f) for f in FRONT) and any(within(name, b) for b in BEHIND_FRONT):
+            found.append(f"{module}:{line}: the front end must not import {name}")
         if within(module, "models") and any(within(name, p) for p in PRIVATE):
             found.append(f"{module}:{line}: models use the public API only, not {name}")
     both = [any(within(name, p) for _, name in names) for p in ("mlc.passes", "mlc.codegen")]
@@ -94,6 +99,7 @@ def test_sources_are_found() -> None:
         ("mlc.codegen.emit", "import mlc.passes"),
         ("mlc.codegen.emit", "from ..passes import fuse"),
         ("mlc.runtime.binding", "import mlc.numpy"),
+        ("mlc.nn.losses", "from ..codegen import emit_llvm"),
         ("mlc.jit", "import mlc.passes\nimport mlc.codegen"),
         ("mlc.jit", "from passes import fuse"),
         ("mlc.jit", "import importlib\nimportlib.import_module('codegen.emit')"),
@@ -115,6 +121,12 @@ def test_violations_are_seen(module: str, source: str) -> None:
 )
 def test_allowed_imports_pass(module: str, source: str) -> None:
     assert not violations(source, module)
+
+
+def test_c_knows_no_python_but_for_one_file() -> None:
+    files = [p for ending in ("*.c", "*.h") for p in (ROOT / "runtime").rglob(ending)]
+    knowing = {str(p.relative_to(ROOT)) for p in files if "Python.h" in p.read_text()}
+    assert len(files) > 10 and knowing == PYTHON_IN_C
 
 
 def test_only_the_driver_reads_flags() -> None:

@@ -34,7 +34,7 @@ Monomial = tuple[Symbol, ...]  # sorted, with repetition: batch*batch is (batch,
 class Dim:
     """A size that depends on symbols: a sum of integer multiples of products of symbols.
 
-    Arithmetic with ints and Dims gives a Dim, or an int where the symbols cancel. Comparisons hold or not by the bounds.
+    Arithmetic with ints and Dims gives a Dim, or an int where the symbols cancel. The bounds decide comparisons.
     Raises UnsupportedError for comparisons that the bounds leave open, and for arithmetic that is no size.
 
     Example:
