@@ -21,14 +21,18 @@ def command(
     artifact: Path, plan: str | None, kernels: str | None, header: bool, target: str | None, as_json: bool
 ) -> None:
     """Show the functions, targets, kernels, sizes, weights and the compiler of ARTIFACT; every checksum is compared."""
+    if sum((plan is not None, kernels is not None, header, as_json)) > 1:
+        raise click.UsageError("one of --plan, --kernels, --header and --json at a time")
+    if target is not None and plan is None and kernels is None:
+        raise click.UsageError("--target goes with --plan or --kernels")
     from mlc.artifact.package import Package
 
     package = Package(artifact)
     manifest = package.manifest
     if header:
         click.echo(bytes(package.member(manifest["header"])).decode(), nl=False)
-    elif plan or kernels:
-        click.echo(_text(package, plan or kernels or "", "plan" if plan else "kernels", target))
+    elif plan is not None or kernels is not None:
+        click.echo(_text(package, plan or kernels or "", "plan" if plan is not None else "kernels", target))
     else:
         for name in manifest["members"]:
             package.member(name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 from mlc.cli.output import check_writable, print_json
 from mlc.errors import ArgumentError, ArtifactError
+
+if TYPE_CHECKING:
+    from mlc.artifact.loading import ArtifactFunction
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +57,7 @@ def run_artifact(
     if output is not None:
         check_writable(output)
     artifact = load(path, target=target)
-    function = artifact[function_name] if function_name else _only(artifact.functions)
+    function = _chosen(artifact.functions, function_name)
     if threads is not None:
         from mlc.runtime import set_num_threads
 
@@ -78,7 +82,12 @@ def run_artifact(
     return 4 if any(failures) else 0
 
 
-def _only(functions: Any) -> Any:
+def _chosen(functions: Mapping[str, ArtifactFunction], name: str | None) -> ArtifactFunction:
+    """The function `name`, or the only one."""
+    if name is not None:
+        if name not in functions:
+            raise click.UsageError(f"no function {name!r}; there are {', '.join(functions)}")
+        return functions[name]
     if len(functions) != 1:
         raise click.UsageError(f"--function is missing; the artifact has {', '.join(functions)}")
     return next(iter(functions.values()))

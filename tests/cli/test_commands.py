@@ -127,7 +127,7 @@ def test_json_in_and_out(artifact: Path) -> None:
     ("words", "code", "text"),
     [
         ((), 2, "--function is missing; the artifact has predict, elements"),
-        (("--function", "train"), 1, "no function 'train'"),
+        (("--function", "train"), 2, "no function 'train'"),
         (("--function", "predict"), 2, "the input 'x' is missing"),
         (("--function", "predict", "--feed", "y=1"), 2, "no input 'y'; the inputs are x"),
         (("--function", "predict", "--feed", "x"), 2, "NAME=@FILE or NAME=JSON"),
@@ -202,7 +202,10 @@ def test_inspect_shows_what_is_inside(artifact: Path) -> None:
     assert "affine" in mlc("inspect", artifact, "--plan", "predict").stdout
     assert "fma" in mlc("inspect", artifact, "--kernels", "predict", "--target", "x86-64-v3").stdout
     assert "int m_predict(struct mlc_context *context" in mlc("inspect", artifact, "--header").stdout
-    assert mlc("inspect", artifact, "--plan", "train").returncode == 2
+    for words in (("--plan", "train"), ("--plan", ""), ("--plan", "predict", "--json"), ("--header", "--json"),
+                  ("--target", "x86-64-v3")):  # fmt: skip
+        done = mlc("inspect", artifact, *words)
+        assert done.returncode == 2 and not done.stdout, words
 
 
 def test_inspect_refuses_a_damaged_file(artifact: Path, tmp_path: Path) -> None:
