@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,20 @@ class Array(ArrayBase, Value):
         values = np.array2string(_printable(self), separator=", ", prefix="Array(")
         return f"Array({values}, dtype={self.dtype})"
 
+    def __format__(self, spec: str) -> str:
+        """An array without axes formats as its number: ``f"{loss:.3f}"``."""
+        if not spec:
+            return str(self)
+        if self.shape:
+            raise TypeError(f"format {spec!r} of {self.type}: only arrays without axes are numbers")
+        return format(self.item(), spec)
+
+    def __setitem__(self, key: object, value: object) -> NoReturn:
+        raise ArgumentError(
+            f"setitem: {self.type} cannot be assigned to: arrays do not change",
+            hint="mlc.numpy.where(mask, new, old) or mlc.numpy.concatenate make the changed array",
+        )
+
     def item(self) -> bool | int | float:
         """The only element as a Python number; ArgumentError for an array of another size."""
         if self.size != 1:
@@ -144,7 +158,8 @@ def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Arr
     are not seen; ``copy=False`` borrows contiguous memory instead and raises ValueError where it cannot. An Array of
     the wanted dtype is returned as it is unless ``copy=True``.
 
-    Raises DTypeError for elements that mlc has no type for.
+    Floats become integers as in ``astype``: truncated and saturated. Raises DTypeError for elements that mlc has no
+    type for.
     """
     wanted = None if dtype is None else _dtype(dtype)
     if isinstance(data, Array) and not copy and wanted in (None, data.dtype):
@@ -182,6 +197,10 @@ def _host_array(data: object, wanted: DType | None) -> npt.NDArray[Any]:
     if wanted is None:
         _dtype(host.dtype)
         return host
+    if wanted.is_integer and host.dtype.kind == "f":
+        from mlc.ir.graph.elementwise import saturating_cast
+
+        return saturating_cast(host, wanted)
     try:
         return host.astype(wanted.numpy, copy=False)
     except (TypeError, ValueError):

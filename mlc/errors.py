@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class MlcError(Exception):
     """A mistake in the user's program or input.
@@ -96,3 +99,13 @@ class InternalError(Exception):
 
 class Notice(UserWarning):
     """Something that mlc does as asked and that costs: f64 data kept as f64, a donated buffer that had to be copied."""
+
+
+def notice(text: str) -> None:
+    """Warn with ``text`` as a Notice at the nearest line outside of mlc, so that filters and reports name that line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "mlc":
+        frame = frame.f_back
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = frame.f_globals.get("__name__")
+    warnings.warn_explicit(text, Notice, frame.f_code.co_filename, frame.f_lineno, module, registry)

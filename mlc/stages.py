@@ -10,7 +10,7 @@ import numpy as np
 from . import tree
 from .array import Array
 from .compiler import CompiledFunction, Options, assembly_of, compile_function, kernels_text, link
-from .errors import ArgumentError
+from .errors import ArgumentError, DTypeError
 from .ir.dims import evaluate_size
 from .ir.graph import Graph
 from .ir.graph.elementwise import total_flops
@@ -102,8 +102,10 @@ class Compiled:
 def as_leaf(x: Any, expected: TensorType) -> Any:
     """``x`` as the runtime takes it: an mlc.Array or a C-contiguous NumPy array; numbers become 0-d arrays."""
     if isinstance(x, bool | int | float):
-        return np.asarray(x, dtype=expected.dtype.numpy)
+        try:
+            return np.asarray(x, dtype=expected.dtype.numpy)
+        except OverflowError:
+            raise DTypeError(f"argument {x} does not fit in {expected.dtype}", hint="pass it as a float") from None
     if isinstance(x, np.ndarray):
         return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
     return np.asarray(x) if isinstance(x, np.generic) else x
-

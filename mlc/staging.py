@@ -12,11 +12,12 @@ import numpy as np
 
 from . import tree
 from .array import Array
-from .errors import ArgumentError
+from .errors import ArgumentError, MlcError
 from .ir.graph.node import has_active_table
 from .ir.types import BF16, DTYPES
 from .tracing import Traced, Tracer, as_node, trace
-from .tracing.tracer import current_trace
+from .tracing.location import user_location
+from .tracing.tracer import current_trace, leaked
 from .tree import TreeDef
 
 Names = str | Sequence[str]
@@ -60,6 +61,8 @@ class JitFunction:
     ) -> None:
         from .errors import UnsupportedError
 
+        if not callable(function):
+            raise ArgumentError(f"jit: {function!r:.60} is not a function")
         functools.update_wrapper(self, function)
         if device not in (None, "cpu", "cpu:0"):
             raise UnsupportedError(f"jit: device {device!r} is not supported yet", hint="use device='cpu'")
@@ -90,11 +93,16 @@ class JitFunction:
             compiled = self._cache.get(key)
         except TypeError as error:
             raise ArgumentError(
-                f"{self._name}: a static argument is not hashable: {error}", hint="pass it as an array, or as a tuple"
+                f"{self._name}: a static argument is not hashable: {error}",
+                location=str(user_location()),
+                hint="pass it as an array, or as a tuple",
             ) from error
         if compiled is None:
             compiled = self._cache[key] = self._lower(args, kwargs, static).compile()
-        return compiled.call_flat(leaves)
+        try:
+            return compiled.call_flat(leaves)
+        except MlcError as error:
+            raise _at_the_call(error, leaves) from None
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Trace for these arguments (arrays, numbers or ShapeDtypes, which may be symbolic): a ``stages.Lowered``."""
@@ -181,6 +189,15 @@ def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _eager_function(function: Callable[..., Any], static: tuple[str, ...]) -> JitFunction:
     return JitFunction(function, static, (), None)
+
+
+def _at_the_call(error: MlcError, leaves: Sequence[Any]) -> MlcError:
+    """The error of a call with the user's line; a traced value among the arguments has left its trace."""
+    found = [x for x in leaves if isinstance(x, Tracer)]
+    if found:
+        return leaked(found[0])
+    error.location = error.location or str(user_location())
+    return error
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

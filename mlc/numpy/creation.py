@@ -12,6 +12,7 @@ from mlc.errors import ArgumentError
 from mlc.ir.dims import Dim, Size
 from mlc.ir.graph import ADD, COMPARE, CONVERT, IOTA, MULTIPLY, SELECT, fill
 from mlc.ir.graph import full_like as fill_like
+from mlc.ir.graph.elementwise import saturating_cast
 from mlc.ir.graph.node import Node, has_active_table
 from mlc.ir.types import F32, I64, TensorType
 from mlc.tracing.lift import as_node, describe, is_array
@@ -161,13 +162,16 @@ def _host_data(x: object, dtype: object) -> Any:
     """NumPy data of lists and numbers (with mlc's default types); arrays as they are."""
     if isinstance(x, np.ndarray | np.generic) or is_array(x):
         return x
-    data = np.asarray(
-        [np.asarray(part) if is_array(part) else part for part in x] if isinstance(x, list | tuple) else x
-    )
+    try:
+        data = np.asarray(
+            [np.asarray(part) if is_array(part) else part for part in x] if isinstance(x, list | tuple) else x
+        )
+    except ValueError as error:  # rows of different lengths
+        raise ArgumentError(f"asarray: {type(x).__name__} {x!r:.60} is no array of numbers: {error}") from None
     if data.dtype == object or data.dtype.kind not in "fiub":
         raise ArgumentError(f"asarray: {type(x).__name__} {x!r:.60} is no array of numbers")
     if dtype is not None:
-        return data.astype(element_type(dtype).numpy)
+        return saturating_cast(data, element_type(dtype))
     plain = not any(isinstance(leaf, np.generic | np.ndarray) for leaf in tree.leaves(x))
     return data.astype(np.float32) if plain and data.dtype == np.float64 else data
 

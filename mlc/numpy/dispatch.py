@@ -73,7 +73,10 @@ def _splitter(function: Callable[..., Any], operand_names: tuple[str, ...]) -> C
     def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not kwargs and len(args) == len(operand_names):
             return args, kwargs
-        bound = signature.bind(*args, **kwargs).arguments
+        try:
+            bound = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
         operands = []
         for name in operand_names:
             default = signature.parameters[name].default

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
-from mlc.errors import ArgumentError, DTypeError, Notice
+from mlc.errors import ArgumentError, DTypeError, notice
 from mlc.ir.dims import Dim
 from mlc.ir.graph import CONSTANT, CONVERT, constant, size_value
 from mlc.ir.graph.node import Literal, Node
@@ -96,11 +95,7 @@ def notice_f64(what: str, depth: int = 1) -> None:
     if (here.file, here.line) in _noticed:
         return
     _noticed.add((here.file, here.line))
-    warnings.warn(
-        f"{here}\n{what} is f64 and stays f64, which is slower than f32; hint: .astype('float32') before the call",
-        Notice,
-        stacklevel=2,
-    )
+    notice(f"{here}\n{what} is f64 and stays f64, which is slower than f32; hint: .astype('float32') before the call")
 
 
 def _node_here(x: Tracer) -> Node:

@@ -846,7 +846,11 @@ static int warn_of_copies(const struct call *call, PyObject *outputs)
         char text[512];
         snprintf(text, sizeof text, "%.120s: input %.120s is donated, but is copied: %s", call->plan->name,
                  call->plan->inputs[i].name, why);
-        if (PyErr_WarnEx(PyExc_UserWarning, text, 1) < 0)
+        PyObject *module = PyImport_ImportModule("mlc.errors");
+        PyObject *done = module ? PyObject_CallMethod(module, "notice", "s", text) : NULL;
+        Py_XDECREF(module);
+        Py_XDECREF(done);
+        if (!done)
             return -1;
     }
     return 0;
