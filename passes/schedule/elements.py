@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from mlc.errors import InternalError
 from mlc.ir.graph import CONCATENATE, CONSTANT, IOTA, PAD, Node
 from mlc.ir.kernel import Index, IndexLike, IndexVariable, KernelBuilder, Memory, Value, VectorType
@@ -212,7 +214,8 @@ class Point:
             return first
         lanes = b.iota(dtype, self.lanes)
         if step.constant != 1:
-            lanes = b.op("multiply", lanes, b.constant(step.constant, dtype, self.lanes))
+            wrapped = int(np.int64(step.constant).astype(dtype.numpy))  # as all arithmetic of integers does
+            lanes = b.op("multiply", lanes, b.constant(wrapped, dtype, self.lanes))
         return b.op("add", b.splat(first, self.lanes), lanes)
 
     # Memory

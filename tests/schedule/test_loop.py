@@ -202,6 +202,16 @@ def test_array_constants_become_tables() -> None:
     check_region("loop", body, [random_array((3, 2, 20), F32)])
 
 
+@pytest.mark.parametrize("dtype", [U8, I32, F32], ids=str)
+@pytest.mark.parametrize("shape", [(33,), (70, 5)], ids=str)
+def test_a_reversed_iota_counts_down(dtype: DType, shape: tuple[int, ...]) -> None:
+    def write(x: Node) -> Node:
+        return ADD(x, REVERSE(IOTA(shape=shape, dtype=dtype, dimension=0), dimensions=tuple(range(len(shape)))))
+
+    body = body_of_types(write, TensorType(shape, dtype))
+    check_region("loop", body, [random_array(shape, dtype)])
+
+
 def test_one_hot_compares_an_iota_with_labels() -> None:
     def one_hot(labels: Node) -> Node:
         classes = IOTA(shape=(9, 10), dtype=I64, dimension=1)

@@ -15,6 +15,12 @@ from .check import Array, Formula, check
 
 SHAPES = [(), (0,), (1,), (5,), (2, 3), (3, 0, 2), (2, 1, 3)]
 random = np.random.default_rng(7)
+FIRST = random.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    random.bit_generator.state = FIRST
 
 
 def normal(*shape: int) -> Array:
