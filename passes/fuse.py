@@ -118,7 +118,7 @@ def body_of_group(
         parameters = list(inside.values())
         for node in inside_nodes:
             with table.at(graph.locations(node)):
-                inside[node] = table.make(node.op, tuple(inside[o] for o in node.operands), node.type, node.attributes)
+                inside[node] = table.copy(node, [inside[o] for o in node.operands])
     return Graph(name_of(group), parameters, [inside[r] for r in results], table)
 
 

@@ -26,10 +26,16 @@ def order_fusions(graph: Graph, updates: dict[Node, Node]) -> tuple[Node, ...]:
     for fusion in fusions:
         for operand in fusion.operands:
             readers.setdefault(stored_by(operand), []).append(fusion)
+    followers: dict[Node, set[Node]] = {}
+    for fusion, before in after.items():
+        for b in before:
+            followers.setdefault(b, set()).add(fusion)
     for update, parameter in updates.items():
-        others = [r for r in readers.get(parameter, ()) if r is not update]
-        if not any(_reaches(r, update, after) for r in others):
-            after[update].update(others)
+        others = {r for r in readers.get(parameter, ()) if r is not update}
+        if not _reach(update, others, followers):
+            after[update] |= others
+            for other in others:
+                followers.setdefault(other, set()).add(update)
     return _sort(fusions, after)
 
 
@@ -40,16 +46,16 @@ def stored_by(node: Node) -> Node:
     return node
 
 
-def _reaches(start: Node, goal: Node, after: dict[Node, set[Node]]) -> bool:
-    """Whether ``start`` runs after ``goal``."""
+def _reach(start: Node, goals: set[Node], followers: dict[Node, set[Node]]) -> bool:
+    """Whether a goal runs after ``start``; few fusions follow an update."""
     work, seen = [start], {start}
     while work:
-        for before in after[work.pop()]:
-            if before is goal:
+        for follower in followers.get(work.pop(), ()):
+            if follower in goals:
                 return True
-            if before not in seen and before.uid >= 0:
-                seen.add(before)
-                work.append(before)
+            if follower not in seen:
+                seen.add(follower)
+                work.append(follower)
     return False
 
 

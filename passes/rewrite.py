@@ -18,31 +18,37 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
     A replacement is at the locations of what it replaces, so that costs and errors still name the user's line.
     """
     before: Graph | None = None
+    stable: set[Node] = set()  # no rule applies; a rule sees a node and its operands, and both never change
     while before is not graph:
-        before, graph = graph, _once(graph, rules)
+        before, graph = graph, _once(graph, rules, stable)
     return graph
 
 
-def _once(graph: Graph, rules: Sequence[Rule]) -> Graph:
+def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node]) -> Graph:
     table = graph.table
     new: dict[Node, Node] = {}
     with table.active():
         for node in graph.nodes:
-            if not node.operands and node.op.name == "parameter":
+            operands = [new[o] for o in node.operands]
+            same = all([a is b for a, b in zip(node.operands, operands, strict=True)])
+            if (same and node in stable) or node.op.name == "parameter":
                 new[node] = node
                 continue
             with table.at(graph.locations(node)):
-                new[node] = _apply(table.rebuild(node, [new[o] for o in node.operands]), rules)
+                new[node] = _apply(node if same else table.rebuild(node, operands), rules, stable)
     return graph.with_results([new[r] for r in graph.results])
 
 
-def _apply(node: Node, rules: Sequence[Rule]) -> Node:
+def _apply(node: Node, rules: Sequence[Rule], stable: set[Node]) -> Node:
     for _ in range(LIMIT):
+        if node in stable:
+            return node
         for rule in rules:
             replacement = rule(node)
             if replacement is not None and replacement is not node:
                 node = replacement
                 break
         else:
+            stable.add(node)
             return node
     return node

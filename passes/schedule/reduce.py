@@ -240,7 +240,7 @@ def _kernel_of_parts(nest: _Nest, parts: int) -> KernelCall:
                 total = REDUCE(t, first, dimensions=(0,), body=body_of(fold.reducer, fold.dtype))
                 new[node] = total if fold.dtype == node.dtype else CONVERT(total, dtype=node.dtype)
             else:
-                new[node] = table.make(node.op, tuple(new[o] for o in node.operands), node.type, node.attributes)
+                new[node] = table.copy(node, [new[o] for o in node.operands])
     parameters = (*partial, *(new[p] for p in body.parameters))
     fold_body = Graph(body.name, parameters, tuple(new[r] for r in body.results), table)
     of_parts = _analyse(fold_body, nest.target)

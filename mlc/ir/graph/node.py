@@ -103,13 +103,15 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "device", "layout", "op", "operands", "remat", "sharding", "type", "uid",
+        "__weakref__", "attributes", "attributes_key", "device", "layout", "op", "operands", "remat", "sharding",
+        "type", "uid",
     )  # fmt: skip
 
     op: Op
     operands: tuple[Node, ...]
     type: ValueType
     attributes: Mapping[str, Any]
+    attributes_key: object
     device: str | None
     sharding: object | None
     layout: object | None
@@ -183,22 +185,29 @@ class Table:
         sharding: object | None = None,
         layout: object | None = None,
         remat: int = 0,
+        attributes_key: object = None,
     ) -> Node:
-        """The one node with this identity; the current locations are added to those it has."""
-        key = (
-            op.name, tuple(o.uid for o in operands), type,
-            tuple((k, attribute_key(v)) for k, v in sorted(attributes.items())),
-            device, sharding, layout, remat,
-        )  # fmt: skip
+        """The one node with this identity; the current locations are added to those it has.
+
+        ``attributes_key`` is that of another node with the same attributes, so that it is not made again.
+        """
+        if attributes_key is None:
+            attributes_key = tuple([(k, attribute_key(attributes[k])) for k in sorted(attributes)])
+        key = (op.name, tuple([o.uid for o in operands]), type, attributes_key, device, sharding, layout, remat)
         node = self._nodes.get(key)
         if node is None:
             node = Node.__new__(Node)
             put = object.__setattr__
-            for name, value in (
-                ("op", op), ("operands", operands), ("type", type), ("attributes", attributes), ("device", device),
-                ("sharding", sharding), ("layout", layout), ("remat", remat), ("uid", self._next),
-            ):  # fmt: skip
-                put(node, name, value)
+            put(node, "op", op)
+            put(node, "operands", operands)
+            put(node, "type", type)
+            put(node, "attributes", attributes)
+            put(node, "attributes_key", attributes_key)
+            put(node, "device", device)
+            put(node, "sharding", sharding)
+            put(node, "layout", layout)
+            put(node, "remat", remat)
+            put(node, "uid", self._next)
             self._next += 1
             self._nodes[key] = node
             self.locations[node] = self.current
@@ -214,11 +223,19 @@ class Table:
 
     def rebuild(self, node: Node, operands: Sequence[Node], **attributes: object) -> Node:
         """``node`` with other operands (of the same types) and attributes; ``node`` itself where nothing changed."""
-        if not attributes and all(a is b for a, b in zip(node.operands, operands, strict=True)):
-            return node
+        if not attributes:
+            same = all([a is b for a, b in zip(node.operands, operands, strict=True)])
+            return node if same else self.copy(node, operands)
         return self.make(
             node.op, tuple(operands), node.type, {**node.attributes, **attributes},
             device=node.device, sharding=node.sharding, layout=node.layout, remat=node.remat,
+        )  # fmt: skip
+
+    def copy(self, node: Node, operands: Sequence[Node]) -> Node:
+        """``node``, which may be of another table, with operands of this one (of the same types)."""
+        return self.make(
+            node.op, tuple(operands), node.type, node.attributes, device=node.device, sharding=node.sharding,
+            layout=node.layout, remat=node.remat, attributes_key=node.attributes_key,
         )  # fmt: skip
 
     def add_locations(self, node: Node, locations: Locations) -> None:
@@ -356,9 +373,11 @@ def _digest(graph: Graph) -> str:
         if node in number:
             continue
         number[node] = len(number)
-        attributes = tuple(
-            (k, v.digest if isinstance(v, Literal) else attribute_key(v)) for k, v in sorted(node.attributes.items())
-        )
+        attributes: object = node.attributes_key
+        if any(isinstance(v, Literal) for v in node.attributes.values()):
+            attributes = tuple(
+                (k, v.digest if isinstance(v, Literal) else attribute_key(v)) for k, v in sorted(node.attributes.items())
+            )
         identity = (node.op.name, [number[o] for o in node.operands], str(node.type), attributes, node.device,
                     node.sharding, node.layout, node.remat)  # fmt: skip
         digest.update(repr(identity).encode())

@@ -94,8 +94,5 @@ def inline(graph: Graph, operands: Sequence[Node]) -> tuple[Node, ...]:
             continue
         own = graph.locations(node)
         with table.at(here + tuple(x for x in own if x not in here)):
-            new[node] = table.make(
-                node.op, tuple(new[o] for o in node.operands), node.type, node.attributes,
-                device=node.device, sharding=node.sharding, layout=node.layout, remat=node.remat,
-            )  # fmt: skip
+            new[node] = table.copy(node, [new[o] for o in node.operands])
     return tuple(new[r] for r in graph.results)
