@@ -30,7 +30,7 @@ def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node]) -> Graph:
     with table.active():
         for node in graph.nodes:
             operands = [new[o] for o in node.operands]
-            same = all([a is b for a, b in zip(node.operands, operands, strict=True)])
+            same = all(a is b for a, b in zip(node.operands, operands, strict=True))
             if (same and node in stable) or node.op.name == "parameter":
                 new[node] = node
                 continue

@@ -224,7 +224,7 @@ class Table:
     def rebuild(self, node: Node, operands: Sequence[Node], **attributes: object) -> Node:
         """``node`` with other operands (of the same types) and attributes; ``node`` itself where nothing changed."""
         if not attributes:
-            same = all([a is b for a, b in zip(node.operands, operands, strict=True)])
+            same = all(a is b for a, b in zip(node.operands, operands, strict=True))
             return node if same else self.copy(node, operands)
         return self.make(
             node.op, tuple(operands), node.type, {**node.attributes, **attributes},
