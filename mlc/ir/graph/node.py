@@ -376,7 +376,8 @@ def _digest(graph: Graph) -> str:
         attributes: object = node.attributes_key
         if any(isinstance(v, Literal) for v in node.attributes.values()):
             attributes = tuple(
-                (k, v.digest if isinstance(v, Literal) else attribute_key(v)) for k, v in sorted(node.attributes.items())
+                (k, v.digest if isinstance(v, Literal) else attribute_key(v))
+                for k, v in sorted(node.attributes.items())
             )
         identity = (node.op.name, [number[o] for o in node.operands], str(node.type), attributes, node.device,
                     node.sharding, node.layout, node.remat)  # fmt: skip
