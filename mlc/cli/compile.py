@@ -43,7 +43,8 @@ def command(
     from mlc.artifact.exporting import recording
     from mlc.artifact.manifest import Source, hash_bytes
 
-    options = Options(kind, targets or TARGETS, linker)
+    chosen = tuple(dict.fromkeys(targets)) or TARGETS
+    options = Options(kind, chosen, linker)
     check(options)
     source = Source(program.name, hash_bytes(program.read_bytes()))
     with recording() as exports:
@@ -54,7 +55,7 @@ def command(
         written = build(exports, path, options, source, report)
     files = [{"path": str(p), "bytes": p.stat().st_size} for p in written]
     if as_json:
-        print_json({"files": files, "functions": [e.name for e in exports], "targets": list(targets or TARGETS)})
+        print_json({"files": files, "functions": [e.name for e in exports], "targets": list(chosen)})
     else:
         names = ", ".join(e.name for e in exports)
         click.echo(f"{names}: " + ", ".join(f"{p} ({human_bytes(p.stat().st_size)})" for p in written))
