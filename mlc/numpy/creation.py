@@ -28,11 +28,25 @@ Sizes = Size | Sequence[Size]
 
 @operation()
 def zeros(shape: Sizes, dtype: object = F32) -> Tracer:
+    """Zeros of a ``shape`` (one size or several). Raises ArgumentError for a negative size.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.zeros((2, 2)).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+    """
     return wrap(fill(0, ShapeDtype(shape, dtype).type))
 
 
 @operation()
 def ones(shape: Sizes, dtype: object = F32) -> Tracer:
+    """Ones of a ``shape`` (one size or several). Raises ArgumentError for a negative size.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.ones(3, "i64").tolist()
+        [1, 1, 1]
+    """
     return wrap(fill(1, ShapeDtype(shape, dtype).type))
 
 
@@ -47,17 +61,37 @@ def _full(fill_value: object, shape: Sizes, dtype: object = None) -> Tracer:
 
 
 def full(shape: Sizes, fill_value: object, dtype: object = None) -> Tracer:
-    """``fill_value`` (a number or an array that broadcasts) in every element, of its own type or ``dtype``."""
+    """``fill_value`` (a number or an array that broadcasts) in every element, of its own type or ``dtype``.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.full((2, 2), 7).tolist()
+        [[7, 7], [7, 7]]
+    """
     return _full(fill_value, tuple(shape) if isinstance(shape, Sequence) else shape, dtype)
 
 
 @operation("x")
 def zeros_like(x: object, /, dtype: object = None) -> Tracer:
+    """Zeros in the shape of ``x`` and, unless ``dtype`` is given, in its type.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.zeros_like(mnp.asarray([1, 2])).tolist()
+        [0, 0]
+    """
     return _like(x, 0, dtype)
 
 
 @operation("x")
 def ones_like(x: object, /, dtype: object = None) -> Tracer:
+    """Ones in the shape of ``x`` and, unless ``dtype`` is given, in its type.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.ones_like(mnp.asarray([3.0, 4.0])).tolist()
+        [1.0, 1.0]
+    """
     return _like(x, 1, dtype)
 
 
@@ -66,7 +100,13 @@ empty_like = zeros_like
 
 @operation("x", "fill_value")
 def full_like(x: object, fill_value: object, /, dtype: object = None) -> Tracer:
-    """``fill_value`` in the shape of ``x`` and, unless ``dtype`` is given, in its type."""
+    """``fill_value`` in the shape of ``x`` and, unless ``dtype`` is given, in its type.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.full_like(mnp.asarray([1.0, 2.0]), 7).tolist()
+        [7.0, 7.0]
+    """
     type = _like_type(x, dtype)
     return wrap(broadcast_node(as_node(fill_value, type.dtype), type.shape))
 
@@ -76,6 +116,11 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) ->
     """``start``, ``start + step``, ... below ``stop`` (from 0 where one number is given), i64 or f32.
 
     The numbers are static; ``arange(n)`` takes a symbolic size, too. Raises ArgumentError for a step of 0.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.arange(2, 9, 3).tolist()
+        [2, 5, 8]
     """
     start, stop = (0, start) if stop is None else (start, stop)
     given = [v for v in (start, stop, step) if not isinstance(v, Dim)]
@@ -101,7 +146,13 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) ->
 
 @operation()
 def linspace(start: float, stop: float, num: int, dtype: object = F32, *, endpoint: bool = True) -> Tracer:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one with ``endpoint``."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one with ``endpoint``.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.linspace(0, 1, 3).tolist()
+        [0.0, 0.5, 1.0]
+    """
     target = element_type(dtype)
     gaps = num - 1 if endpoint else num
     step = (stop - start) / gaps if gaps > 0 else 0.0
@@ -113,20 +164,38 @@ def linspace(start: float, stop: float, num: int, dtype: object = F32, *, endpoi
 
 @operation()
 def eye(n_rows: Size, n_cols: Size | None = None, k: int = 0, dtype: object = F32) -> Tracer:
-    """Ones where column - row is ``k``, zeros elsewhere."""
+    """Ones where column - row is ``k``, zeros elsewhere.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.eye(2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     shape = (n_rows, n_rows if n_cols is None else n_cols)
     return wrap(CONVERT(_diagonal(shape, "EQ", k), dtype=element_type(dtype)))
 
 
 @operation("x")
 def tril(x: object, /, k: int = 0) -> Tracer:
-    """The last two axes' elements with column - row <= ``k``; zero elsewhere."""
+    """The last two axes' elements with column - row <= ``k``; zero elsewhere.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.tril(mnp.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 0], [3, 4]]
+    """
     return _triangle(x, "LE", k)
 
 
 @operation("x")
 def triu(x: object, /, k: int = 0) -> Tracer:
-    """The last two axes' elements with column - row >= ``k``; zero elsewhere."""
+    """The last two axes' elements with column - row >= ``k``; zero elsewhere.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.triu(mnp.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 2], [0, 4]]
+    """
     return _triangle(x, "GE", k)
 
 
@@ -135,6 +204,11 @@ def asarray(x: object, /, dtype: object = None, *, copy: bool | None = None) -> 
 
     Python floats become f32 and ints i64; NumPy arrays keep their type. ``copy=False`` borrows NumPy memory outside
     of a trace. Raises ArgumentError for what is no array.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.asarray([1, 2.5])
+        Array([1. , 2.5], dtype=f32)
     """
     if not has_active_table():
         if isinstance(x, Tracer):

@@ -20,6 +20,11 @@ def einsum(subscripts: str, /, *operands: object) -> Tracer:
 
     Raises ArgumentError for subscripts that do not parse or fit, ShapeError where sizes differ, UnsupportedError for
     ``...`` and for a letter twice in one operand.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.einsum("ij,j->i", mnp.asarray([[1, 2], [3, 4]]), mnp.asarray([1, 1])).tolist()
+        [3, 7]
     """
     return _einsum(operands, subscripts)
 

@@ -26,6 +26,11 @@ def getitem(x: object, key: object, /) -> Tracer:
     """``x[key]``; the key is an int, a slice, ``...``, None or a tuple of them.
 
     Raises ShapeError for an index outside of its axis or too many indices, UnsupportedError for arrays as indices.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.getitem(mnp.arange(5), slice(None, None, 2)).tolist()
+        [0, 2, 4]
     """
     items = key if isinstance(key, tuple) else (key,)
     try:

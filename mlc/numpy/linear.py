@@ -23,6 +23,11 @@ def matmul(x1: object, x2: object, /) -> Tracer:
     """``x1 @ x2``: [..., m, k] @ [..., k, n] -> [..., m, n]; [k] is a row on the left, a column on the right.
 
     Leading axes broadcast. Raises ShapeError, with what may have been meant, where k differs or a rank is 0.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.matmul(mnp.asarray([[1, 2], [3, 4]]), mnp.asarray([1, 1])).tolist()
+        [3, 7]
     """
     lhs, rhs = _promoted("matmul", x1, x2)
     for side, node in (("lhs", lhs), ("rhs", rhs)):
@@ -40,7 +45,13 @@ def matmul(x1: object, x2: object, /) -> Tracer:
 
 @operation("x1", "x2")
 def vecdot(x1: object, x2: object, /, axis: int = -1) -> Tracer:
-    """The sum of products along ``axis`` of both (counted from the end); the other axes broadcast."""
+    """The sum of products along ``axis`` of both (counted from the end); the other axes broadcast.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.vecdot(mnp.asarray([1, 2]), mnp.asarray([3, 4])).tolist()
+        11
+    """
     lhs, rhs = _promoted("vecdot", x1, x2)
     if axis >= 0 or -axis > min(len(lhs.shape), len(rhs.shape)):
         raise ShapeError(f"vecdot: lhs is {lhs.type}, rhs is {rhs.type}; axis {axis} is no axis of both from the end")
@@ -56,7 +67,13 @@ def vecdot(x1: object, x2: object, /, axis: int = -1) -> Tracer:
 
 @operation("x1", "x2")
 def tensordot(x1: object, x2: object, /, axes: int | Sequence[Sequence[int]] = 2) -> Tracer:
-    """The sum of products over the last ``axes`` of ``x1`` and first of ``x2``, or over the pairs of axes named."""
+    """The sum of products over the last ``axes`` of ``x1`` and first of ``x2``, or over the pairs of axes named.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.tensordot(mnp.ones((2, 3)), mnp.ones((3, 4)), axes=1).shape
+        (2, 4)
+    """
     lhs, rhs = _promoted("tensordot", x1, x2)
     if isinstance(axes, int):
         if not 0 <= axes <= min(len(lhs.shape), len(rhs.shape)):
@@ -69,7 +86,13 @@ def tensordot(x1: object, x2: object, /, axes: int | Sequence[Sequence[int]] = 2
 
 @operation("x1", "x2")
 def outer(x1: object, x2: object, /) -> Tracer:
-    """[m] and [n] -> [m, n], all products."""
+    """[m] and [n] -> [m, n], all products.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.outer(mnp.asarray([1, 2]), mnp.asarray([3, 4])).tolist()
+        [[3, 4], [6, 8]]
+    """
     lhs, rhs = _promoted("outer", x1, x2)
     if len(lhs.shape) != 1 or len(rhs.shape) != 1:
         raise ShapeError(f"outer: lhs is {lhs.type}, rhs is {rhs.type}; both have rank 1")

@@ -22,7 +22,13 @@ from .promotion import broadcast_node, common, wrap
 
 @operation("x")
 def reshape(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
-    """The same elements in row-major order in another shape; one size may be -1, which is computed."""
+    """The same elements in row-major order in another shape; one size may be -1, which is computed.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.reshape(mnp.arange(6), (2, -1)).tolist()
+        [[0, 1, 2], [3, 4, 5]]
+    """
     node = as_node(x, None, "reshape: operand")
     return wrap(
         reshape_node(node, _full_shape(node.tensor, (shape,) if isinstance(shape, int | Dim) else tuple(shape)))
@@ -31,14 +37,26 @@ def reshape(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
 
 @operation("x")
 def ravel(x: object, /) -> Tracer:
-    """All elements in one axis."""
+    """All elements in one axis.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.ravel(mnp.asarray([[1, 2], [3, 4]])).tolist()
+        [1, 2, 3, 4]
+    """
     node = as_node(x, None, "ravel: operand")
     return wrap(reshape_node(node, (node.tensor.size,)))
 
 
 @operation("x")
 def permute_dims(x: object, /, axes: Sequence[int] | None = None) -> Tracer:
-    """The axes in the order ``axes``; reversed where None."""
+    """The axes in the order ``axes``; reversed where None.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.permute_dims(mnp.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 3], [2, 4]]
+    """
     node = as_node(x, None, "permute_dims: operand")
     rank = len(node.shape)
     order = tuple(reversed(range(rank))) if axes is None else some_axes("permute_dims", axes, node.tensor)
@@ -52,7 +70,13 @@ transpose = permute_dims
 
 @operation("x")
 def matrix_transpose(x: object, /) -> Tracer:
-    """The last two axes swapped. Raises ShapeError for fewer than two."""
+    """The last two axes swapped. Raises ShapeError for fewer than two.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.matrix_transpose(mnp.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 3], [2, 4]]
+    """
     node = as_node(x, None, "matrix_transpose: operand")
     rank = len(node.shape)
     if rank < 2:
@@ -63,7 +87,13 @@ def matrix_transpose(x: object, /) -> Tracer:
 
 @operation("x")
 def moveaxis(x: object, /, source: int | Sequence[int], destination: int | Sequence[int]) -> Tracer:
-    """The axes ``source`` moved to the places ``destination``; the others keep their order."""
+    """The axes ``source`` moved to the places ``destination``; the others keep their order.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.moveaxis(mnp.zeros((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)
+    """
     node = as_node(x, None, "moveaxis: operand")
     origin, target = (some_axes("moveaxis", a, node.tensor) for a in (source, destination))
     if len(origin) != len(target):
@@ -75,6 +105,13 @@ def moveaxis(x: object, /, source: int | Sequence[int], destination: int | Seque
 
 @operation("x")
 def swapaxes(x: object, /, axis1: int, axis2: int) -> Tracer:
+    """Axes ``axis1`` and ``axis2`` exchanged. Raises ShapeError for one outside of the rank.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.swapaxes(mnp.zeros((2, 3, 4)), 0, -1).shape
+        (4, 3, 2)
+    """
     node = as_node(x, None, "swapaxes: operand")
     a, b = one_axis("swapaxes", axis1, node.tensor), one_axis("swapaxes", axis2, node.tensor)
     order = list(range(len(node.shape)))
@@ -84,7 +121,13 @@ def swapaxes(x: object, /, axis1: int, axis2: int) -> Tracer:
 
 @operation("x")
 def expand_dims(x: object, /, axis: int | Sequence[int] = 0) -> Tracer:
-    """A new axis of size 1 at each place ``axis`` of the result."""
+    """A new axis of size 1 at each place ``axis`` of the result.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.expand_dims(mnp.zeros((2, 3)), (0, -1)).shape
+        (1, 2, 3, 1)
+    """
     node = as_node(x, None, "expand_dims: operand")
     count = 1 if isinstance(axis, int) else len(axis)
     rank = len(node.shape) + count
@@ -95,7 +138,13 @@ def expand_dims(x: object, /, axis: int | Sequence[int] = 0) -> Tracer:
 
 @operation("x")
 def squeeze(x: object, /, axis: Axes = None) -> Tracer:
-    """Without the axes ``axis``, which have size 1; without all of size 1 where None."""
+    """Without the axes ``axis``, which have size 1; without all of size 1 where None.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.squeeze(mnp.asarray([[1, 2]])).tolist()
+        [1, 2]
+    """
     node = as_node(x, None, "squeeze: operand")
     if axis is None:
         places = tuple(i for i, n in enumerate(node.shape) if n == 1)
@@ -109,7 +158,13 @@ def squeeze(x: object, /, axis: Axes = None) -> Tracer:
 
 @operation("x")
 def broadcast_to(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
-    """``x`` with axes added in front and axes of size 1 repeated. Raises ShapeError where that is not ``shape``."""
+    """``x`` with axes added in front and axes of size 1 repeated. Raises ShapeError where that is not ``shape``.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.broadcast_to(mnp.asarray([1, 2]), (2, 2)).tolist()
+        [[1, 2], [1, 2]]
+    """
     node = as_node(x, None, "broadcast_to: operand")
     target = ShapeDtype(shape, node.dtype).type
     if target.rank < len(node.shape):
@@ -123,7 +178,13 @@ def broadcast_to(x: object, /, shape: Size | Sequence[Size]) -> Tracer:
 
 @operation("arrays")
 def concat(arrays: Sequence[object], /, axis: int | None = 0) -> Tracer:
-    """The arrays joined along ``axis`` (flattened first where None); they differ in that axis only."""
+    """The arrays joined along ``axis`` (flattened first where None); they differ in that axis only.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.concat([mnp.asarray([1, 2]), mnp.asarray([3])]).tolist()
+        [1, 2, 3]
+    """
     if not arrays:
         raise ArgumentError("concat: needs at least one array")
     nodes = _same_dtype("concat", arrays)
@@ -140,7 +201,13 @@ concatenate = concat
 
 @operation("arrays")
 def stack(arrays: Sequence[object], /, axis: int = 0) -> Tracer:
-    """The arrays, of one shape, joined along a new axis."""
+    """The arrays, of one shape, joined along a new axis.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.stack([mnp.asarray([1, 2]), mnp.asarray([3, 4])]).tolist()
+        [[1, 2], [3, 4]]
+    """
     if not arrays:
         raise ArgumentError("stack: needs at least one array")
     nodes = _same_dtype("stack", arrays)
@@ -154,7 +221,13 @@ def stack(arrays: Sequence[object], /, axis: int = 0) -> Tracer:
 
 @operation("x")
 def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tracer]:
-    """Equal parts (a number) or the parts between indices, along ``axis``. Raises ShapeError where uneven."""
+    """Equal parts (a number) or the parts between indices, along ``axis``. Raises ShapeError where uneven.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> [part.tolist() for part in mnp.split(mnp.arange(5), [2, 3])]
+        [[0, 1], [2], [3, 4]]
+    """
     node = as_node(x, None, "split: operand")
     place = one_axis("split", axis, node.tensor)
     n = node.shape[place]
@@ -171,14 +244,26 @@ def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0)
 
 @operation("x")
 def flip(x: object, /, axis: Axes = None) -> Tracer:
-    """The elements along ``axis`` (all where None) in reverse order."""
+    """The elements along ``axis`` (all where None) in reverse order.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.flip(mnp.asarray([1, 2, 3])).tolist()
+        [3, 2, 1]
+    """
     node = as_node(x, None, "flip: operand")
     return wrap(REVERSE(node, dimensions=tuple(sorted(some_axes("flip", axis, node.tensor)))))
 
 
 @operation("x")
 def roll(x: object, /, shift: int, axis: int) -> Tracer:
-    """The elements along ``axis`` moved by ``shift`` places; what leaves at the end enters at the front."""
+    """The elements along ``axis`` moved by ``shift`` places; what leaves at the end enters at the front.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.roll(mnp.arange(4), 1, axis=0).tolist()
+        [3, 0, 1, 2]
+    """
     node = as_node(x, None, "roll: operand")
     place = one_axis("roll", axis, node.tensor)
     n = node.shape[place]
@@ -192,7 +277,13 @@ def roll(x: object, /, shift: int, axis: int) -> Tracer:
 
 @operation("x")
 def tile(x: object, /, repetitions: int | Sequence[int]) -> Tracer:
-    """``x`` repeated whole, ``repetitions[i]`` times along axis i."""
+    """``x`` repeated whole, ``repetitions[i]`` times along axis i.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.tile(mnp.asarray([1, 2]), 2).tolist()
+        [1, 2, 1, 2]
+    """
     node = as_node(x, None, "tile: operand")
     times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
     rank = max(len(times), len(node.shape))
@@ -205,7 +296,13 @@ def tile(x: object, /, repetitions: int | Sequence[int]) -> Tracer:
 
 @operation("x")
 def repeat(x: object, /, repeats: int, axis: int) -> Tracer:
-    """Each element along ``axis`` repeated ``repeats`` times in place."""
+    """Each element along ``axis`` repeated ``repeats`` times in place.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.repeat(mnp.asarray([1, 2]), 2, axis=0).tolist()
+        [1, 1, 2, 2]
+    """
     node = as_node(x, None, "repeat: operand")
     place = one_axis("repeat", axis, node.tensor)
     shape = (*node.shape[: place + 1], repeats, *node.shape[place + 1 :])
@@ -225,7 +322,13 @@ def _pad(x: object, constant_values: object, pad_width: tuple[tuple[int, int], .
 
 
 def pad(x: object, pad_width: int | Sequence[Sequence[int]], /, constant_values: object = 0) -> Tracer:
-    """``x`` with ``constant_values`` around: ``pad_width`` is one number or a pair (before, after) an axis."""
+    """``x`` with ``constant_values`` around: ``pad_width`` is one number or a pair (before, after) an axis.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.pad(mnp.asarray([1, 2]), 1).tolist()
+        [0, 1, 2, 0]
+    """
     if isinstance(pad_width, int):
         pairs: tuple[tuple[int, int], ...] = ((pad_width, pad_width),) * len(getattr(x, "shape", ()))
     else:

@@ -41,19 +41,37 @@ from .promotion import wrap
 
 @operation("x")
 def sum(x: object, /, axis: Axes = None, *, dtype: object = None, keepdims: bool = False) -> Tracer:
-    """Integers and bools are summed as i64 (u64 for unsigned) unless ``dtype`` is given."""
+    """Integers and bools are summed as i64 (u64 for unsigned) unless ``dtype`` is given.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.sum(mnp.asarray([[1, 2], [3, 4]]), axis=0).tolist()
+        [4, 6]
+    """
     return _fold("sum", ADD, x, axis, dtype, keepdims)
 
 
 @operation("x")
 def prod(x: object, /, axis: Axes = None, *, dtype: object = None, keepdims: bool = False) -> Tracer:
-    """The product; types as for ``sum``."""
+    """The product; types as for ``sum``.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.prod(mnp.asarray([2, 3, 4])).tolist()
+        24
+    """
     return _fold("prod", MULTIPLY, x, axis, dtype, keepdims)
 
 
 @operation("x")
 def mean(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """The sum divided by the number of elements, which is read at run time where it is symbolic; integers as f32."""
+    """The sum divided by the number of elements, which is read at run time where it is symbolic; integers as f32.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.mean(mnp.asarray([1, 2])).tolist()
+        1.5
+    """
     node = _as_float("mean", x)
     axes = some_axes("mean", axis, node.tensor)
     return wrap(_keep(_converted(_mean(_widen(node), axes), node.dtype), node, axes, keepdims))
@@ -61,7 +79,13 @@ def mean(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
 
 @operation("x")
 def var(x: object, /, axis: Axes = None, *, correction: float = 0, keepdims: bool = False) -> Tracer:
-    """The mean square distance from the mean; ``correction`` is subtracted from the number it is divided by."""
+    """The mean square distance from the mean; ``correction`` is subtracted from the number it is divided by.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.var(mnp.asarray([1.0, 3.0])).tolist()
+        1.0
+    """
     node = _as_float("var", x)
     axes = some_axes("var", axis, node.tensor)
     return wrap(_keep(_converted(_variance(node, axes, correction), node.dtype), node, axes, keepdims))
@@ -69,7 +93,13 @@ def var(x: object, /, axis: Axes = None, *, correction: float = 0, keepdims: boo
 
 @operation("x")
 def std(x: object, /, axis: Axes = None, *, correction: float = 0, keepdims: bool = False) -> Tracer:
-    """The square root of the variance."""
+    """The square root of the variance.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.std(mnp.asarray([1.0, 3.0])).tolist()
+        1.0
+    """
     node = _as_float("std", x)
     axes = some_axes("std", axis, node.tensor)
     return wrap(_keep(_converted(SQRT(_variance(node, axes, correction)), node.dtype), node, axes, keepdims))
@@ -77,37 +107,73 @@ def std(x: object, /, axis: Axes = None, *, correction: float = 0, keepdims: boo
 
 @operation("x")
 def max(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """The largest; NaN where there is one. Raises ShapeError for no elements."""
+    """The largest; NaN where there is one. Raises ShapeError for no elements.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.max(mnp.asarray([1, 3, 2])).tolist()
+        3
+    """
     return _extreme("max", MAXIMUM, x, axis, keepdims)
 
 
 @operation("x")
 def min(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """The smallest; NaN where there is one. Raises ShapeError for no elements."""
+    """The smallest; NaN where there is one. Raises ShapeError for no elements.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.min(mnp.asarray([3, 1, 2])).tolist()
+        1
+    """
     return _extreme("min", MINIMUM, x, axis, keepdims)
 
 
 @operation("x")
 def any(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """Whether one element is not zero; NaN is not."""
+    """Whether one element is not zero; NaN is not.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.any(mnp.asarray([0, 1])).tolist()
+        True
+    """
     return _logic("any", OR, x, axis, keepdims)
 
 
 @operation("x")
 def all(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """Whether no element is zero."""
+    """Whether no element is zero.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.all(mnp.asarray([0, 1])).tolist()
+        False
+    """
     return _logic("all", AND, x, axis, keepdims)
 
 
 @operation("x")
 def argmax(x: object, /, axis: int | None = None, *, keepdims: bool = False) -> Tracer:
-    """The index (i64) of the first largest element along ``axis`` (None: of the flattened array); NaN is largest."""
+    """The index (i64) of the first largest element along ``axis`` (None: of the flattened array); NaN is largest.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.argmax(mnp.asarray([1, 3, 3])).tolist()
+        1
+    """
     return _argument("argmax", MAXIMUM, x, axis, keepdims)
 
 
 @operation("x")
 def argmin(x: object, /, axis: int | None = None, *, keepdims: bool = False) -> Tracer:
-    """The index (i64) of the first smallest element along ``axis`` (None: of the flattened array); NaN is smallest."""
+    """The index (i64) of the first smallest element along ``axis`` (None: of the flattened array); NaN is smallest.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.argmin(mnp.asarray([3, 1, 1])).tolist()
+        1
+    """
     return _argument("argmin", MINIMUM, x, axis, keepdims)
 
 
