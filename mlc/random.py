@@ -84,7 +84,13 @@ def split(key: object, num: Shape = 2) -> Tracer:
 
 @operation("key", "data")
 def fold_in(key: object, data: object) -> Tracer:
-    """The key that ``data``, an integer (its low 32 bits), makes of ``key``: one for each step, layer or worker."""
+    """The key that ``data``, an integer (its low 32 bits), makes of ``key``: one for each step, layer or worker.
+
+    Example:
+        >>> import mlc
+        >>> mlc.random.fold_in(mlc.random.key(42), 7).shape
+        (2,)
+    """
     pair, count = _key_node("fold_in", key), as_node(data, None, "fold_in: data")
     if not count.dtype.is_integer or count.shape:
         raise DTypeError(f"fold_in: data is {count.type}; it is an integer of rank 0")
@@ -95,7 +101,13 @@ def fold_in(key: object, data: object) -> Tracer:
 
 @operation("key")
 def bits(key: object, shape: Shape = (), dtype: object = U32) -> Tracer:
-    """Random bits as unsigned integers of any width."""
+    """Random bits as unsigned integers of any width.
+
+    Example:
+        >>> import mlc
+        >>> mlc.random.bits(mlc.random.key(42), (2,)).dtype
+        u32
+    """
     return wrap(_bits("bits", key, shape, element_type(dtype)))
 
 
@@ -116,22 +128,46 @@ def uniform(key: object, shape: Shape = (), dtype: object = F32, minval: Any = 0
 
 
 def normal(key: object, shape: Shape = (), dtype: object = F32) -> Any:
-    """Normally distributed with mean 0 and variance 1: the inverse error function of a uniform, as JAX."""
+    """Normally distributed with mean 0 and variance 1: the inverse error function of a uniform, as JAX.
+
+    Example:
+        >>> import mlc
+        >>> mlc.random.normal(mlc.random.key(42), (2, 3)).shape
+        (2, 3)
+    """
     return _normal(key, _shape(shape), dtype)
 
 
 def truncated_normal(key: object, lower: float, upper: float, shape: Shape = (), dtype: object = F32) -> Any:
-    """Normally distributed between the static bounds ``lower`` and ``upper``."""
+    """Normally distributed between the static bounds ``lower`` and ``upper``.
+
+    Example:
+        >>> import mlc
+        >>> float(abs(mlc.random.truncated_normal(mlc.random.key(42), -2.0, 2.0, (100,))).max()) < 2.0
+        True
+    """
     return _truncated_normal(key, _shape(shape), dtype, float(lower), float(upper))
 
 
 def bernoulli(key: object, p: Any = 0.5, shape: Shape | None = None) -> Any:
-    """True with probability ``p``, in its shape or ``shape``, which it broadcasts to."""
+    """True with probability ``p``, in its shape or ``shape``, which it broadcasts to.
+
+    Example:
+        >>> import mlc
+        >>> mlc.random.bernoulli(mlc.random.key(42), 0.5, (3,)).dtype
+        bool
+    """
     return _bernoulli(key, p, None if shape is None else _shape(shape))
 
 
 def randint(key: object, shape: Shape, minval: Any, maxval: Any, dtype: object = I64) -> Any:
-    """Integers in ``[minval, maxval)``; ``minval`` where there are none. Raises DTypeError for no integer ``dtype``."""
+    """Integers in ``[minval, maxval)``; ``minval`` where there are none. Raises DTypeError for no integer ``dtype``.
+
+    Example:
+        >>> import mlc
+        >>> mlc.random.randint(mlc.random.key(42), (3,), 5, 6).tolist()
+        [5, 5, 5]
+    """
     return _randint(key, minval, maxval, _shape(shape), dtype)
 
 

@@ -35,7 +35,13 @@ def softmax(x: object, /, axis: int = -1) -> Tracer:
 
 @operation("x")
 def log_softmax(x: object, /, axis: int = -1) -> Tracer:
-    """The logarithm of ``softmax(x, axis)``."""
+    """The logarithm of ``softmax(x, axis)``.
+
+    Example:
+        >>> import mlc
+        >>> mlc.nn.log_softmax(mlc.numpy.asarray([0.0])).tolist()
+        [0.0]
+    """
     (node,), _ = promote("log_softmax", x, to_float=True)
     place = one_axis("log_softmax", axis, node.tensor)
     return wrap(composite("log_softmax", log_softmax_formula, node, axis=place)[0])
@@ -43,7 +49,13 @@ def log_softmax(x: object, /, axis: int = -1) -> Tracer:
 
 @operation("x")
 def logsumexp(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
-    """``log(sum(exp(x)))`` over ``axis`` (all where None), without overflow; -inf for rows of -inf."""
+    """``log(sum(exp(x)))`` over ``axis`` (all where None), without overflow; -inf for rows of -inf.
+
+    Example:
+        >>> import mlc
+        >>> mlc.nn.logsumexp(mlc.numpy.asarray([1000.0])).tolist()
+        1000.0
+    """
     (node,), _ = promote("logsumexp", x, to_float=True)
     axes = some_axes("logsumexp", axis, node.tensor)
     wide = _wide(wrap(node))
@@ -58,6 +70,11 @@ def one_hot(labels: object, /, num_classes: Size, dtype: object = F32, axis: int
     """1 where the class is the label, 0 elsewhere: a new axis of ``num_classes``; all 0 for a label that is no class.
 
     Raises DTypeError for labels that are no integers.
+
+    Example:
+        >>> import mlc
+        >>> mlc.nn.one_hot(mlc.numpy.asarray([1, 0]), 2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
     """
     node = as_node(labels, None, "one_hot: labels")
     if not node.dtype.is_integer:

@@ -18,14 +18,32 @@ class AdamState(NamedTuple):
 
 
 def adam(learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
-    """``p - rate * m / (sqrt(s) + eps)`` with running means m, s of g and g^2 corrected for their start at 0."""
+    """``p - rate * m / (sqrt(s) + eps)`` with running means m, s of g and g^2 corrected for their start at 0.
+
+    Example:
+        >>> import mlc
+        >>> opt = mlc.optim.adam(0.1)
+        >>> params = mlc.numpy.asarray([1.0])
+        >>> params, state = opt.update(params, params, opt.init(params))
+        >>> round(float(params[0]), 4), int(state.step)
+        (0.9, 1)
+    """
     return _adam(learning_rate, b1, b2, eps, 0.0)
 
 
 def adamw(
     learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 1e-4
 ) -> Optimizer:
-    """Adam with decoupled weight decay: ``p - rate * (m / (sqrt(s) + eps) + weight_decay * p)``."""
+    """Adam with decoupled weight decay: ``p - rate * (m / (sqrt(s) + eps) + weight_decay * p)``.
+
+    Example:
+        >>> import mlc
+        >>> opt = mlc.optim.adamw(0.1, weight_decay=0.5)
+        >>> params = mlc.numpy.asarray([1.0])
+        >>> params, state = opt.update(params, params, opt.init(params))
+        >>> round(float(params[0]), 4), int(state.step)
+        (0.85, 1)
+    """
     return _adam(learning_rate, b1, b2, eps, weight_decay)
 
 

@@ -17,7 +17,16 @@ class MomentumState(NamedTuple):
 
 
 def sgd(learning_rate: float | Schedule) -> Optimizer:
-    """``p - rate * g``. ``learning_rate`` is a number or a function of the step count."""
+    """``p - rate * g``. ``learning_rate`` is a number or a function of the step count.
+
+    Example:
+        >>> import mlc
+        >>> opt = mlc.optim.sgd(0.5)
+        >>> params = mlc.numpy.asarray([1.0])
+        >>> params, state = opt.update(params, params, opt.init(params))
+        >>> round(float(params[0]), 4), int(state.step)
+        (0.5, 1)
+    """
 
     def init(params: Any) -> SgdState:
         return SgdState(first_step())
@@ -31,7 +40,16 @@ def sgd(learning_rate: float | Schedule) -> Optimizer:
 
 
 def momentum(learning_rate: float | Schedule, decay: float = 0.9, *, nesterov: bool = False) -> Optimizer:
-    """``v = decay * v + g``; ``p - rate * v``, with ``nesterov`` ``p - rate * (g + decay * v)`` (Sutskever, 2013)."""
+    """``v = decay * v + g``; ``p - rate * v``, with ``nesterov`` ``p - rate * (g + decay * v)`` (Sutskever, 2013).
+
+    Example:
+        >>> import mlc
+        >>> opt = mlc.optim.momentum(0.5, nesterov=True)
+        >>> params = mlc.numpy.asarray([1.0])
+        >>> params, state = opt.update(params, params, opt.init(params))
+        >>> round(float(params[0]), 4), int(state.step)
+        (0.05, 1)
+    """
 
     def init(params: Any) -> MomentumState:
         return MomentumState(first_step(), zeros_for(params))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import operator
 import warnings
 from collections.abc import Callable
@@ -20,7 +21,10 @@ RNG = np.random.default_rng(4)
 X = RNG.standard_normal((3, 4)).astype(np.float32)
 MODULES = [
     "mlc.tree", "mlc.random", "mlc.tracing.trace", "mlc.tracing.spec", "mlc.tracing.location", "mlc.numpy.promotion",
-    "mlc.nn.activations", "mlc.nn.rows", "mlc.nn.losses", "mlc.optim.optimizer",
+    "mlc.nn.activations", "mlc.nn.rows", "mlc.nn.losses", "mlc.optim.optimizer", "mlc.optim.descent",
+    "mlc.optim.adaptive", "mlc.numpy.elementwise", "mlc.numpy.manipulation", "mlc.numpy.reductions",
+    "mlc.numpy.creation", "mlc.numpy.linear", "mlc.numpy.einsum", "mlc.numpy.indexing", "mlc.staging", "mlc.array",
+    "mlc.artifact.exporting", "mlc.ir.dims", "mlc.errors",
 ]  # fmt: skip
 
 CASES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -119,3 +123,16 @@ def test_a_training_step_learns() -> None:
 def test_examples_in_the_documentation_run(name: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried and not failed
+
+
+@pytest.mark.parametrize("module", ["mlc", "mlc.numpy", "mlc.nn", "mlc.optim", "mlc.random"])
+def test_every_public_function_has_an_example(module: str) -> None:
+    home = importlib.import_module(module)
+    names = getattr(home, "__all__", None) or [n for n, f in vars(home).items() if _is_own_function(f, module)]
+    functions = {n: getattr(home, n) for n in names if inspect.isfunction(getattr(home, n))}
+    functions.pop("erf_inv", None)  # of tracers: no public function
+    assert functions and not [n for n, f in functions.items() if ">>>" not in (inspect.getdoc(f) or "")]
+
+
+def _is_own_function(x: object, module: str) -> bool:
+    return inspect.isfunction(x) and x.__module__ == module and not x.__name__.startswith("_")
