@@ -100,12 +100,14 @@ class Compiled:
 
 
 def as_leaf(x: Any, expected: TensorType) -> Any:
-    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous NumPy array; numbers become 0-d arrays."""
+    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous NumPy array in this machine's byte order; numbers become 0-d arrays."""
     if isinstance(x, bool | int | float):
         try:
             return np.asarray(x, dtype=expected.dtype.numpy)
         except OverflowError:
             raise DTypeError(f"argument {x} does not fit in {expected.dtype}", hint="pass it as a float") from None
     if isinstance(x, np.ndarray):
+        if not x.dtype.isnative:
+            x = x.astype(x.dtype.newbyteorder("="))
         return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
     return np.asarray(x) if isinstance(x, np.generic) else x
