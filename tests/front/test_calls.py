@@ -79,3 +79,9 @@ def test_data_that_is_no_array_is_refused() -> None:
         mnp.sum(mnp.ones((2, 2)), axis=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"sum\(\) got an unexpected keyword argument 'axes'"):
         mnp.sum(mnp.ones(2), axes=0)  # type: ignore[call-arg]
+
+
+def test_numpy_memory_of_the_other_byte_order_is_converted() -> None:
+    other = np.arange(6, dtype=np.dtype(np.float32).newbyteorder()).reshape(2, 3)
+    double = mlc.jit(lambda x: x * 2)
+    assert double(other).tolist() == double(other.astype(np.float32)).tolist() == [[0, 2, 4], [6, 8, 10]]
