@@ -50,12 +50,12 @@ def variant_tables(symbol: str, plan: bytes, kernels: Sequence[str]) -> str:
 
 
 def variant_symbol(prefix: str, function: str, target: str) -> str:
-    """What the names of a variant begin with.
+    """What the names of a variant begin with; the dot keeps them apart from functions, whatever those are called.
 
     >>> variant_symbol("m", "predict", "x86-64-v4")
-    'm_predict_x86_64_v4'
+    'm_predict.x86_64_v4'
     """
-    return f"{prefix}_{function}_{target.replace('-', '_')}"
+    return f"{prefix}_{function}.{target.replace('-', '_')}"
 
 
 def library_module(
@@ -66,12 +66,12 @@ def library_module(
 ) -> str:
     """The module with the library's descriptor, its accessor `PREFIX_library` and the entries `PREFIX_FUNCTION`.
 
-    `constants` are (name, bytes); `offsets` are theirs in the block `PREFIX_weights`, or None where weights travel
+    `constants` are (name, bytes); `offsets` are theirs in the block `PREFIX.weights`, or None where weights travel
     beside the library.
     """
     parts = [f'target triple = "{BASELINE.triple}"', _TYPES]
     if offsets:
-        parts.append(f"@{prefix}_weights = external hidden constant i8, align 64")
+        parts.append(f"@{prefix}.weights = external hidden constant i8, align 64")
     parts += [_function_data(prefix, d) for d in functions]
     parts.append(_constants(prefix, constants, offsets))
     parts.append(_library(prefix, functions, len(constants)))
@@ -80,16 +80,16 @@ def library_module(
 
 
 def weights_module(prefix: str, block: str) -> str:
-    """A module that only includes the file `block` as `PREFIX_weights`; its bytes never become text."""
+    """A module that only includes the file `block` as `PREFIX.weights`; its bytes never become text."""
     lines = [
-        f'.section .rodata.{prefix}_weights,"a",@progbits',
+        f'.section .rodata.{prefix}.weights,"a",@progbits',
         ".balign 64",
-        f".globl {prefix}_weights",
-        f".hidden {prefix}_weights",
-        f".type {prefix}_weights,@object",
-        f"{prefix}_weights:",
+        f".globl {prefix}.weights",
+        f".hidden {prefix}.weights",
+        f".type {prefix}.weights,@object",
+        f"{prefix}.weights:",
         f'.incbin "{block}"',
-        f".size {prefix}_weights, . - {prefix}_weights",
+        f".size {prefix}.weights, . - {prefix}.weights",
     ]
     assembly = [f"module asm {_quoted(line.encode())}" for line in lines]
     return "\n".join([f'target triple = "{BASELINE.triple}"', *assembly]) + "\n"
@@ -119,7 +119,7 @@ def _constants(prefix: str, constants: Sequence[tuple[str, int]], offsets: Seque
     for i, (name, size) in enumerate(constants):
         text = name.encode() + b"\0"
         lines.append(f"@{prefix}.constant{i} = internal constant [{len(text)} x i8] {_string(text)}")
-        data = f"getelementptr (i8, ptr @{prefix}_weights, i64 {offsets[i]})" if offsets else "null"
+        data = f"getelementptr (i8, ptr @{prefix}.weights, i64 {offsets[i]})" if offsets else "null"
         rows.append(f"%mlc_constant {{ ptr @{prefix}.constant{i}, ptr {data}, i64 {size} }}")
     lines.append(f"@{prefix}.constants = internal global [{len(rows)} x %mlc_constant] [{', '.join(rows)}]")
     return "\n".join(lines)

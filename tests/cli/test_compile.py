@@ -112,3 +112,18 @@ def test_an_error_in_an_exported_function_names_the_users_line(tmp_path: Path) -
     done = mlc("compile", "model.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "model.py:4" in done.stderr and "mlc/numpy" not in done.stderr
+
+
+@pytest.mark.parametrize("output", ["m.so", "m.mlc"])
+def test_a_function_may_have_any_name(tmp_path: Path, output: str) -> None:
+    """Also one that the library's own parts go by."""
+    names = ("weights", "constants", "functions", "context", "f", "f_x86_64_v3_plan", "f_x86_64_v3")
+    lines = ["import mlc, numpy as np", "w = np.ones(3, np.float32)"]
+    lines += [f"mlc.export('{n}', lambda context, int: context * w + int, int=mlc.ShapeDtype((3,), 'f32'), "
+              "context=mlc.ShapeDtype((3,), 'f32'))" for n in names]  # fmt: skip
+    (tmp_path / "model.py").write_text("\n".join(lines))
+    done = mlc("compile", "model.py", "-o", output, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if output == "m.mlc":
+        artifact, ones = package.load(tmp_path / output), np.ones(3, np.float32)
+        assert all(np.asarray(artifact[n](context=ones, int=ones)).tolist() == [2, 2, 2] for n in names)
