@@ -100,7 +100,7 @@ class Compiled:
 
 
 def as_leaf(x: Any, expected: TensorType) -> Any:
-    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous NumPy array in native byte order; numbers become 0-d."""
+    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous native NumPy array; numbers become 0-d arrays."""
     if isinstance(x, bool | int | float):
         try:
             return np.asarray(x, dtype=expected.dtype.numpy)
