@@ -48,6 +48,11 @@ def check(options: Options) -> None:
     Flags.from_environment()
 
 
+def count_steps(exports: Sequence[Export], options: Options) -> int:
+    """How many steps ``build`` reports: each function is compiled and generated for each target, then all is linked."""
+    return 2 * len(exports) * len(options.targets) + 1
+
+
 def build(
     exports: Sequence[Export], output: Path, options: Options, source: Source, report: Report = lambda step: None
 ) -> list[Path]:
@@ -76,8 +81,7 @@ def write(
         )
     text = header(prefix, [f.signature for f in functions], [(w.name, str(w.type)) for w in weights], embedded)
     with tempfile.TemporaryDirectory(prefix="mlc-build-") as scratch:
-        report("generating code")
-        objects = _objects(prefix, functions, weights, tables, embedded, Path(scratch))
+        objects = _objects(prefix, functions, weights, tables, embedded, Path(scratch), report)
         report("linking")
         if options.kind == "a":
             members = [*objects.items(), ("mlc_runtime.o", runtime.runtime_object().read_bytes())]
@@ -103,6 +107,7 @@ def _objects(
     tables: Sequence[Sequence[int]],
     embedded: bool,
     scratch: Path,
+    report: Report,
 ) -> dict[str, bytes]:
     """Name -> object: one a variant, one with the descriptors, one with the weights where they are embedded."""
     objects = {}
@@ -110,6 +115,7 @@ def _objects(
     for function, table in zip(functions, tables, strict=True):
         name, sizes = function.signature.name, []
         for variant in function.variants:
+            report(f"generating {name} for {variant.target.name}")
             symbol = descriptors.variant_symbol(prefix, name, variant.target.name)
             plan = encode(variant.plan)
             objects[f"{symbol}.o"] = _variant_object(symbol, variant, plan)

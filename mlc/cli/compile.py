@@ -39,7 +39,7 @@ def command(
     path = output or Path(program.stem + ENDINGS[kind])
     check_writable(path)
 
-    from mlc.artifact.building import Options, build, check
+    from mlc.artifact.building import Options, build, check, count_steps
     from mlc.artifact.exporting import recording
     from mlc.artifact.manifest import Source, hash_bytes
 
@@ -51,7 +51,7 @@ def command(
         status, _ = guarded(lambda: execute(program, arguments), output_to_stderr=as_json)
     if status:
         return status
-    with progress(quiet=as_json) as report:
+    with progress(count_steps(exports, options), quiet=as_json) as report:
         written = build(exports, path, options, source, report)
     files = [{"path": str(p), "bytes": p.stat().st_size} for p in written]
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -60,12 +61,20 @@ def human_bytes(n: int) -> str:
 
 
 @contextlib.contextmanager
-def progress(quiet: bool = False) -> Iterator[Report]:
-    """A spinner with the current step on standard error where that is a terminal; nothing elsewhere."""
+def progress(steps: int, quiet: bool = False) -> Iterator[Report]:
+    """A bar over ``steps`` steps on standard error where that is a terminal; nothing elsewhere.
+
+    Each report names the step that begins.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda step: None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status("starting") as status:
-        yield status.update
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=steps)
+        begun = itertools.count()
+        yield lambda step: bar.update(task, completed=next(begun), description=step)
+        bar.update(task, completed=steps)

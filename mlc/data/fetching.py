@@ -137,11 +137,14 @@ def _check(folder: Path) -> None:
 
 @contextmanager
 def _status(words: str) -> Iterator[None]:
-    """A spinner while something is fetched, where a person is watching."""
+    """A bar without an end while something is fetched, where a person is watching: its size is not known before."""
     if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status(f"fetching {words}"):
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(f"fetching {words}", total=None)
         yield

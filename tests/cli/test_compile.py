@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +129,19 @@ def test_a_function_may_have_any_name(tmp_path: Path, output: str) -> None:
     if output == "m.mlc":
         artifact, ones = package.load(tmp_path / output), np.ones(3, np.float32)
         assert all(np.asarray(artifact[n](context=ones, int=ones)).tolist() == [2, 2, 2] for n in names)
+
+
+def test_a_terminal_sees_a_bar_over_all_steps_and_a_pipe_sees_none(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "mlc", "compile", "model.py", "-o", "m.mlc"]
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal closes with the program
+        while block := os.read(ours, 4096):
+            seen += block
+    os.close(ours)
+    assert done.wait() == 0
+    assert b"9/9" in seen and b"linking" in seen and b"-1/" not in seen  # 2 functions x 2 targets, twice, and the link
+    assert mlc("compile", "model.py", "-o", "m.mlc", cwd=tmp_path).stderr == ""
