@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError, TargetError
+from .errors import ArgumentError, MlcError, TargetError
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
 from .ir.plan import Plan, encode
@@ -230,7 +230,10 @@ class _Dump:
         if folder is not None:
             safe = re.sub(r"\W+", "_", name)
             self.folder = folder / f"{next(_dumps):03d}-{safe}"
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise MlcError(f"MLC_DUMP: cannot make {self.folder}: {error.strerror}") from error
 
     def write(self, name: str, text: Any) -> None:
         if self.folder is not None:

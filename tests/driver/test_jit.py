@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +164,6 @@ def test_every_stage_prints_and_the_texts_parse_back() -> None:
 
 
 def test_stages_are_dumped_by_number(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     graph = mlc.jit(lambda x: x * 2 + 1).lower(X).graph
     compile_function(graph, replace(Options.from_environment(), dump=tmp_path))
     (folder,) = tmp_path.iterdir()
@@ -206,6 +205,13 @@ def test_a_flag_that_means_nothing_is_refused(
     monkeypatch.setenv(name, value)
     with pytest.raises(MlcError, match=words):
         mlc.jit(lambda x: x + 1).lower(X).compile()
+
+
+def test_a_dump_folder_that_cannot_be_made_is_an_error_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    graph = mlc.jit(lambda x: x * 2).lower(X).graph
+    with pytest.raises(mlc.MlcError, match="MLC_DUMP"):
+        compile_function(graph, replace(Options.from_environment(), dump=tmp_path / "file"))
 
 
 def test_equal_kernels_are_compiled_once() -> None:
