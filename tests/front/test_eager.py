@@ -22,7 +22,8 @@ X = RNG.standard_normal((3, 4)).astype(np.float32)
 MODULES = [
     "mlc.tree", "mlc.random", "mlc.tracing.trace", "mlc.tracing.spec", "mlc.tracing.location", "mlc.numpy.promotion",
     "mlc.nn.activations", "mlc.nn.rows", "mlc.nn.losses", "mlc.optim.optimizer", "mlc.optim.descent",
-    "mlc.optim.adaptive", "mlc.numpy.elementwise", "mlc.numpy.manipulation", "mlc.numpy.reductions",
+    "mlc.optim.adaptive", "mlc.numpy.arithmetic", "mlc.numpy.comparison", "mlc.numpy.real", "mlc.numpy.manipulation",
+    "mlc.numpy.reductions",
     "mlc.numpy.creation", "mlc.numpy.linear", "mlc.numpy.einsum", "mlc.numpy.indexing", "mlc.staging", "mlc.array",
     "mlc.artifact.exporting", "mlc.ir.dims", "mlc.errors",
 ]  # fmt: skip
