@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from mlc.codegen import values
 from mlc.codegen.addresses import Addresses
 from mlc.codegen.lines import Lines, Scope
-from mlc.codegen.names import constant, memory_element, typed, vector
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Statement, Value
+from mlc.codegen.memory import Accesses
+from mlc.codegen.names import constant, memory_element, typed
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, Value
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.target import Target
-from mlc.ir.types import BOOL
 
 _SIGNATURE = "ptr noalias readonly %buffers, ptr noalias readonly %sizes, i64 %begin, i64 %end, ptr noalias %scratch"
 
@@ -81,8 +81,7 @@ class _Function:
         self.addresses = Addresses(self.out)
         self.operands: dict[int, str] = {}
         self.frames: list[_Frame] = []
-        self.fences = False
-        self.aliases = _alias_metadata(kernel, metadata)
+        self.accesses = Accesses(self.out, self.addresses, self.operands, _alias_metadata(kernel, metadata))
         self.hide_tails = target.vector_bits == 512 and _stores_narrow(kernel)
 
     def text(self, name: str) -> str:
@@ -118,7 +117,7 @@ class _Function:
             self.addresses.define(k.indices[0], flat)
         self.block(k.body)
         self.close([], [], [])
-        if self.fences:  # non-temporal stores become visible before the caller goes on
+        if self.accesses.fences:  # non-temporal stores become visible before the caller goes on
             out.declarations["sfence"] = "declare void @llvm.x86.sse.sfence()"
             out.add("call void @llvm.x86.sse.sfence()")
 
@@ -193,10 +192,10 @@ class _Function:
     # Instructions
 
     def instruction(self, n: Instruction) -> None:
-        if n.op == "store":
-            self.store(n)
+        if n.writes_memory:
+            self.accesses.write(n)
         elif isinstance(n.result, Value):
-            self.operands[n.result.id] = self.load(n) if n.op == "load" else self.value(n)
+            self.operands[n.result.id] = self.accesses.read(n) if n.reads_memory else self.value(n)
         elif n.result is not None:
             self.addresses.define(n.result, self.index_result(n))
 
@@ -260,63 +259,6 @@ class _Function:
         if n.op == "mod":
             return modulus
         return out.let(f"sdiv i64 {out.let(f'sub i64 {x}, {modulus}')}, {y}")
-
-    # Memory
-
-    def load(self, n: Instruction) -> str:
-        assert n.memory is not None
-        m, t = n.memory, n.value.type
-        pointer = self.addresses.element(m, n.indices)
-        name = vector(memory_element(m.dtype), t.lanes)
-        if n.operands:
-            loaded = self.masked_load(pointer, m, t.lanes, self.operands[n.operands[0].id])
-        else:
-            loaded = self.out.let(f"load {name}, ptr {pointer}, align {m.dtype.itemsize}{self.aliases[m.id]}")
-        if m.dtype != BOOL:
-            return loaded
-        return self.out.let(f"icmp ne {name} {loaded}, {'zeroinitializer' if t.lanes > 1 else '0'}")
-
-    def masked_load(self, pointer: str, m: Memory, lanes: int, mask: str) -> str:
-        wide, bools = f"<{lanes} x {memory_element(m.dtype)}>", f"<{lanes} x i1>"
-        if lanes == 1:
-            mask = self.out.let(f"insertelement <1 x i1> poison, i1 {mask}, i64 0")
-        intrinsic = f"llvm.masked.load.{_suffix(m, lanes)}.p0"
-        self.out.declarations[intrinsic] = f"declare {wide} @{intrinsic}(ptr, {bools}, {wide})"
-        operands = f"ptr align {m.dtype.itemsize} {pointer}, {bools} {mask}, {wide} zeroinitializer"
-        loaded = self.out.let(f"call {wide} @{intrinsic}({operands}){self.aliases[m.id]}")
-        return loaded if lanes > 1 else self.out.let(f"extractelement {wide} {loaded}, i64 0")
-
-    def store(self, n: Instruction) -> None:
-        assert n.memory is not None
-        m, value = n.memory, n.operands[0]
-        operand, lanes = self.operands[value.id], value.lanes
-        name = vector(memory_element(m.dtype), lanes)
-        if m.dtype == BOOL:
-            operand = self.out.let(f"zext {typed(value.type)} {operand} to {name}")
-        pointer = self.addresses.element(m, n.indices)
-        if len(n.operands) == 2:
-            self.masked_store(operand, pointer, m, lanes, self.operands[n.operands[1].id])
-            return
-        align, mark = m.dtype.itemsize, ""
-        if n.attribute == "nontemporal":
-            align, mark, self.fences = m.dtype.itemsize * lanes, ", !nontemporal !0", True
-        self.out.add(f"store {name} {operand}, ptr {pointer}, align {align}{self.aliases[m.id]}{mark}")
-
-    def masked_store(self, operand: str, pointer: str, m: Memory, lanes: int, mask: str) -> None:
-        element = memory_element(m.dtype)
-        wide, bools = f"<{lanes} x {element}>", f"<{lanes} x i1>"
-        if lanes == 1:
-            mask = self.out.let(f"insertelement <1 x i1> poison, i1 {mask}, i64 0")
-            operand = self.out.let(f"insertelement {wide} poison, {element} {operand}, i64 0")
-        intrinsic = f"llvm.masked.store.{_suffix(m, lanes)}.p0"
-        self.out.declarations[intrinsic] = f"declare void @{intrinsic}({wide}, ptr, {bools})"
-        operands = f"{wide} {operand}, ptr align {m.dtype.itemsize} {pointer}, {bools} {mask}"
-        self.out.add(f"call void @{intrinsic}({operands}){self.aliases[m.id]}")
-
-
-def _suffix(m: Memory, lanes: int) -> str:
-    name = {"float": "f32", "double": "f64"}.get(memory_element(m.dtype), memory_element(m.dtype))
-    return f"v{lanes}{name}"
 
 
 def _stores_narrow(kernel: Kernel) -> bool:

@@ -29,7 +29,7 @@ class _Sharer(Rewriter):
 
     def instruction(self, n: Instruction) -> None:
         n = self.substitute(n)
-        if n.op == "store":
+        if n.writes_memory:
             self.keep(n)
             self.forget([n])
             return
@@ -49,7 +49,7 @@ class _Sharer(Rewriter):
 
     def loop(self, loop: Loop) -> None:
         """What a loop's body computes is unknown after it, and what it stores may change before its first load."""
-        stores = [s for s in walk(loop.body) if isinstance(s, Instruction) and s.op == "store"]
+        stores = [s for s in walk(loop.body) if isinstance(s, Instruction) and s.writes_memory]
         self.forget(stores)
         outside = self.known
         self.known = _Known(dict(outside.values), dict(outside.loads))

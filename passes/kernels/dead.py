@@ -20,14 +20,14 @@ def _live(body: tuple[Statement, ...], used: set[int | IndexVariable]) -> tuple[
             loop = _live_loop(s, used)
             if loop is not None:
                 kept.append(loop)
-        elif s.op == "store" or _name(s.result) in used:
+        elif s.writes_memory or _name(s.result) in used:
             _use(s, used)
             kept.append(s)
     return tuple(reversed(kept))
 
 
 def _live_loop(loop: Loop, used: set[int | IndexVariable]) -> Loop | None:
-    stores = any(isinstance(s, Instruction) and s.op == "store" for s in walk(loop.body))
+    stores = any(isinstance(s, Instruction) and s.writes_memory for s in walk(loop.body))
     if not stores and not any(r.id in used for r in loop.results):
         return None
     wanted = _carried(loop, used)

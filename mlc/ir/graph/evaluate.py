@@ -166,6 +166,3 @@ def _words(array: Array) -> str:
 def _is_symbol(size: Size) -> bool:
     """Whether a size is one symbol and nothing else."""
     return isinstance(size, Dim) and len(size.terms) == 1 and len(size.terms[0][0]) == 1 and size.terms[0][1] == 1
-
-
-

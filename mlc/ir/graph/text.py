@@ -1,11 +1,11 @@
 """Graph to text: one node a line, numbered in order, constants exact; ``parse_graph`` reads it back.
 
-    graph @main(%x: f32[batch,784]) -> (f32[batch]) where batch in 1..64 {
-      %0 = tanh %x : f32[batch,784]
-      %1 = constant -inf : f32[]
-      %2 = reduce %0, init %1, maximum over [1] : f32[batch]
-      return %2
-    }
+graph @main(%x: f32[batch,784]) -> (f32[batch]) where batch in 1..64 {
+  %0 = tanh %x : f32[batch,784]
+  %1 = constant -inf : f32[]
+  %2 = reduce %0, init %1, maximum over [1] : f32[batch]
+  return %2
+}
 """
 
 from __future__ import annotations

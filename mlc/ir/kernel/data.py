@@ -71,11 +71,12 @@ Attribute = None | str | int | tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One operation. ``operands`` are values, ``indices`` index expressions (an address for load and store).
+    """One operation. ``operands`` are values, ``indices`` index expressions (an address where there is a ``memory``).
 
     ``attribute`` is the direction of a compare, the operation of a reduce, the bits of a constant (one int for all
     lanes or a tuple), the lanes of shuffle, extract and insert, or "nontemporal" on a store.
-    A load has its mask as only operand; a store has its value, then its mask.
+    What reads memory has the operands (offsets, mask), what writes it (value, offsets, mask): offsets for gather and
+    scatter only, and a mask only where not all lanes are on.
     """
 
     op: str
@@ -89,6 +90,30 @@ class Instruction:
     def value(self) -> Value:
         assert isinstance(self.result, Value), self.op
         return self.result
+
+    @property
+    def reads_memory(self) -> bool:
+        return self.op in ("load", "gather")
+
+    @property
+    def writes_memory(self) -> bool:
+        return self.op in ("store", "scatter")
+
+    @property
+    def accessed(self) -> VectorType:
+        """The type of what is read or written."""
+        return self.operands[0].type if self.writes_memory else self.value.type
+
+    @property
+    def offsets(self) -> Value | None:
+        """Of a gather or scatter, one a lane."""
+        return self.operands[self.writes_memory] if self.op in ("gather", "scatter") else None
+
+    @property
+    def mask(self) -> Value | None:
+        """Of what reads or writes memory."""
+        others = self.writes_memory + (self.op in ("gather", "scatter"))
+        return self.operands[others] if len(self.operands) > others else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,10 @@ class _Interpreter:
         for s in body:
             if isinstance(s, Loop):
                 self.loop(s)
-            elif s.op == "store":
+            elif s.writes_memory:
                 self.store(s)
             elif isinstance(s.result, Value):
-                result = self.load(s) if s.op == "load" else self.value(s)
+                result = self.load(s) if s.reads_memory else self.value(s)
                 assert result.dtype == s.result.dtype.numpy and result.shape == (s.result.lanes,), s
                 self.values[s.result.id] = result
             elif s.result is not None:
@@ -127,31 +127,35 @@ class _Interpreter:
 
     def load(self, n: Instruction) -> Array:
         m, lanes = _memory(n), n.value.lanes
-        mask = self.values[n.operands[0].id] if n.operands else np.ones(lanes, np.bool_)
+        mask = self.mask(n)
         result = np.zeros(lanes, m.dtype.numpy)
         result[mask] = self.flat[m.id][self.offsets(n, m, mask)]
         return result
 
     def store(self, n: Instruction) -> None:
-        m, value = _memory(n), self.values[n.operands[0].id]
-        mask = self.values[n.operands[1].id] if len(n.operands) > 1 else np.ones(len(value), np.bool_)
-        self.flat[m.id][self.offsets(n, m, mask)] = value[mask]
+        m, value, mask = _memory(n), self.values[n.operands[0].id], self.mask(n)
+        self.flat[m.id][self.offsets(n, m, mask)] = value[mask]  # NumPy assigns in order: the last lane stays
+
+    def mask(self, n: Instruction) -> Array:
+        return np.ones(n.accessed.lanes, np.bool_) if n.mask is None else self.values[n.mask.id]
 
     def offsets(self, n: Instruction, m: Memory, mask: Array) -> Array:
         """Flat offsets of the lanes that are on, each checked against the shape and the array."""
         shape, at = self.shapes[m.id], [self.index(i) for i in n.indices]
-        lanes = np.flatnonzero(mask)
+        along = np.arange(len(mask)) if n.offsets is None else self.values[n.offsets.id].astype(np.int64)
+        lanes = along[mask]
         if not len(lanes):
             return lanes
-        last = [*at[:-1], at[-1] + int(lanes[-1])] if at else []
-        first = [*at[:-1], at[-1] + int(lanes[0])] if at else []
+        last = [*at[:-1], at[-1] + int(lanes.max())] if at else []
+        first = [*at[:-1], at[-1] + int(lanes.min())] if at else []
         for axis, (low, high, size) in enumerate(zip(first, last, shape, strict=True)):
             where = f"{self.kernel.name}: {n.op} {m.name}{at} of shape {list(shape)}"
             _need(low >= 0 and high < size, f"{where}: axis {axis} is out of bounds at {high if low >= 0 else low}")
-        offset = sum(i * s for i, s in zip(at, self.strides[m.id], strict=True))
-        inside = offset + int(lanes[0]) >= 0 and offset + int(lanes[-1]) < len(self.flat[m.id])
+        strides = self.strides[m.id]
+        flat = sum(i * s for i, s in zip(at, strides, strict=True)) + lanes * (strides[-1] if strides else 1)
+        inside = flat.min() >= 0 and flat.max() < len(self.flat[m.id])
         _need(inside, f"{self.kernel.name}: {n.op} {m.name}{at} lies outside of its {len(self.flat[m.id])} elements")
-        return offset + lanes
+        return flat
 
     def index(self, index: Index) -> int:
         return index.evaluate(self.variables)

@@ -45,7 +45,8 @@ _OPERANDS = {
     "compare": 2, "select": 3, "convert": 1, "bitcast": 1, "reduce": 1,
     "splat": 1, "shuffle": 2, "extract": 1, "insert": 2,
 }  # fmt: skip
-OPS = frozenset((*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, "index_of", "load", "store"))
+ACCESSES = ("load", "store", "gather", "scatter")
+OPS = frozenset((*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, *ACCESSES, "index_of"))
 
 
 def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, asked: VectorType | None) -> VectorType:

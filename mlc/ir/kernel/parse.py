@@ -11,7 +11,7 @@ from mlc.ir.types import DTYPES, DType
 from .data import Attribute, Instruction, Kernel, Loop, Memory, Statement, Value, VectorType
 from .index import Index, IndexVariable
 from .literal import parse_bits
-from .ops import INDEX_OPS, OPS
+from .ops import ACCESSES, INDEX_OPS, OPS
 from .verify import KernelError, verify_kernel
 
 _TOKEN = re.compile(
@@ -218,7 +218,7 @@ class _Parser:
             raise self.error(f"{op!r} is no operation")
         if len(names) > 1:
             raise self.error(f"{op} has one result")
-        if op in ("load", "store"):
+        if op in ACCESSES:
             memory = self.memory()
             indices, operands = self.bracketed(), self.operands()
             result = self.define(names[0], self.ascribed()) if names else None

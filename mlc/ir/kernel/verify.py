@@ -7,7 +7,7 @@ from mlc.ir.types import BOOL
 
 from .data import Instruction, Kernel, Loop, Statement, Value, VectorType
 from .index import Index, IndexVariable
-from .ops import INDEX_OPS, OPS, SOURCES, result_type
+from .ops import ACCESSES, INDEX_OPS, OPS, SOURCES, result_type
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -85,7 +85,7 @@ class _Verifier:
             self.use(v, n)
         for i in n.indices:
             self.index(i, n)
-        if n.op in ("load", "store"):
+        if n.op in ACCESSES:
             self.access(n)
         elif n.op in INDEX_OPS:
             self.need(len(n.indices) == 2 and not n.operands, f"{n.op}: takes two indices", n)
@@ -121,20 +121,27 @@ class _Verifier:
         m = n.memory
         if m is None or self.memories.get(m.id) != m:
             raise KernelError(f"{n.op}: its memory is not the kernel's\n  in {self.text(n)}", n)
-        least = 0 if n.op == "load" else 1
+        reads = n.reads_memory
+        least = (not reads) + (n.op in ("gather", "scatter"))
         self.need(least <= len(n.operands) <= least + 1, f"{n.op}: wrong number of operands", n)
-        self.need((n.op == "load") == isinstance(n.result, Value), f"{n.op}: wrong result", n)
-        accessed = n.value.type if n.op == "load" else n.operands[0].type
+        self.need(reads == isinstance(n.result, Value), f"{n.op}: wrong result", n)
+        accessed, offsets = n.accessed, n.offsets
         self.need(accessed.dtype == m.dtype, f"{n.op}: {accessed} of memory of {m.dtype}", n)
-        self.need(m.access != ("write" if n.op == "load" else "read"), f"{n.op}: {m.name} is {m.access}-only", n)
+        self.need(m.access != ("write" if reads else "read"), f"{n.op}: {m.name} is {m.access}-only", n)
         self.need(len(n.indices) == len(m.shape), f"{n.op}: {len(n.indices)} indices for rank {len(m.shape)}", n)
-        contiguous = accessed.lanes == 1 or (bool(m.strides) and m.strides[-1].constant == 1)
-        self.need(contiguous, f"{n.op}: {accessed.lanes} lanes of {m.name}, whose last stride is not 1", n)
+        if offsets is None:
+            contiguous = accessed.lanes == 1 or (bool(m.strides) and m.strides[-1].constant == 1)
+            self.need(contiguous, f"{n.op}: {accessed.lanes} lanes of {m.name}, whose last stride is not 1", n)
+        else:
+            fits = offsets.dtype.is_integer and offsets.lanes == accessed.lanes
+            self.need(fits, f"{n.op}: offsets {offsets.type} for {accessed}", n)
+            self.need(bool(m.shape), f"{n.op}: {m.name} has no axis to move along", n)
         streamed = n.attribute == "nontemporal"
         self.need(n.attribute is None or (n.op == "store" and streamed), f"{n.op}: no such kind {n.attribute}", n)
-        self.need(not streamed or len(n.operands) == 1, "store: a nontemporal store has no mask", n)
-        for mask in n.operands[least:]:
-            self.need(mask.type == VectorType(BOOL, accessed.lanes), f"{n.op}: mask {mask.type} for {accessed}", n)
+        self.need(not streamed or n.mask is None, "store: a nontemporal store has no mask", n)
+        if n.mask is not None:
+            fits = n.mask.type == VectorType(BOOL, accessed.lanes)
+            self.need(fits, f"{n.op}: mask {n.mask.type} for {accessed}", n)
 
     def index(self, index: Index, where: Statement | None) -> None:
         for v in index.variables:

@@ -108,6 +108,31 @@ class Writer:
         attribute = "nontemporal" if nontemporal else None
         self.emit(Instruction("store", None, operands, address(memory, index, value.type, mask), attribute, memory))
 
+    def gather(self, memory: Memory, index: Sequence[IndexLike], offsets: Value, mask: Value | None = None) -> Value:
+        """Lane l is the element at ``index``, moved along the last axis by lane l of ``offsets`` (integers).
+
+        Lanes off in ``mask`` are 0 and not touched.
+        """
+        need(memory.access != "write", f"gather: {memory.name} is write-only")
+        result = Value(self.fresh_id(), VectorType(memory.dtype, offsets.lanes))
+        at = address(memory, index, result.type, mask, offsets)
+        operands = (offsets,) if mask is None else (offsets, mask)
+        self.emit(Instruction("gather", result, operands, at, None, memory))
+        return result
+
+    def scatter(
+        self, memory: Memory, index: Sequence[IndexLike], offsets: Value, value: Value, mask: Value | None = None
+    ) -> None:
+        """Writes lane l of ``value`` to ``index``, moved along the last axis by lane l of ``offsets`` (integers).
+
+        Lanes off in ``mask`` are not written; of several lanes for one element, the last one stays.
+        """
+        need(memory.access != "read", f"scatter: {memory.name} is read-only")
+        need(value.dtype == memory.dtype, f"scatter: {value.type} into {memory.name} of {memory.dtype}")
+        at = address(memory, index, value.type, mask, offsets)
+        operands = (value, offsets) if mask is None else (value, offsets, mask)
+        self.emit(Instruction("scatter", None, operands, at, None, memory))
+
     # Values
 
     def constant(self, value: Number | Sequence[Number], dtype: DType, lanes: int = 1) -> Value:
@@ -245,9 +270,18 @@ class Writer:
         return self._next_id - 1
 
 
-def address(memory: Memory, index: Sequence[IndexLike], accessed: VectorType, mask: Value | None) -> tuple[Index, ...]:
+def address(
+    memory: Memory,
+    index: Sequence[IndexLike],
+    accessed: VectorType,
+    mask: Value | None,
+    offsets: Value | None = None,
+) -> tuple[Index, ...]:
     need(len(index) == len(memory.shape), f"{memory.name}: {len(index)} indices for rank {len(memory.shape)}")
-    if accessed.lanes > 1:
+    if offsets is not None:
+        fits = offsets.dtype.is_integer and offsets.lanes == accessed.lanes and bool(memory.shape)
+        need(fits, f"{memory.name}: offsets {offsets.type} for {accessed} along the last axis")
+    elif accessed.lanes > 1:
         contiguous = bool(memory.strides) and memory.strides[-1].constant == 1
         need(contiguous, f"{memory.name}: {accessed.lanes} lanes along an axis whose stride is not 1")
     if mask is not None:
