@@ -1,6 +1,7 @@
 """The graph language: typed, interned nodes with StableHLO's ops."""
 
 from .contraction import DOT_GENERAL, dot_general, free_axes
+from .convolution import CONVOLUTION, ConvolutionAxes, convolution, convolution_axes
 from .elementwise import (
     ABS,
     ADD,
@@ -86,14 +87,16 @@ from .verify import verify_graph
 
 __all__ = [
     "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CEIL", "CLAMP", "COMPARE", "COMPOSITE",
-    "CONCATENATE", "CONSTANT", "CONVERT", "COSINE", "DIVIDE", "DOT_GENERAL", "ERF", "EXPONENTIAL",
+    "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COSINE", "ConvolutionAxes",
+    "DIVIDE", "DOT_GENERAL", "ERF", "EXPONENTIAL",
     "EXPONENTIAL_MINUS_ONE", "FLOOR", "FUSION", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA",
     "IS_FINITE", "LOG", "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY",
     "NEGATE", "NOT", "Node", "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER",
     "REDUCE", "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT",
     "SELECT", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE",
     "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "XOR", "body_of", "broadcast_in_dim", "constant",
-    "current_table", "dot_general", "evaluate_graph", "fill", "free_axes", "full_like", "has_active_table",
+    "convolution", "convolution_axes", "current_table", "dot_general", "evaluate_graph", "fill", "free_axes",
+    "full_like", "has_active_table",
     "identity_of", "inline", "inverse_permutation", "parse_graph", "print_graph", "reachable", "reduce_add",
     "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of", "size_value", "users",
     "verify_graph",
