@@ -13,6 +13,10 @@ from mlc.ir.types import BOOL, F32, F64, TensorType
 
 DOT = {"lhs_contracting": (1,), "rhs_contracting": (0,), "lhs_batch": (), "rhs_batch": ()}
 MANY = {"lhs_contracting": (3, 0), "rhs_contracting": (1, 2), "lhs_batch": (2,), "rhs_batch": (3,)}
+WINDOW = {"window_strides": (2, 1), "padding": ((1, 2), (0, -1)), "lhs_dilation": (1, 2), "rhs_dilation": (2, 1),
+          "window_reversal": (False, True)}  # fmt: skip
+GROUPS = {**WINDOW, "dimension_numbers": "b01f_01io->b01f", "feature_group_count": 2, "batch_group_count": 1}
+BATCHES = {**WINDOW, "dimension_numbers": "bf01_oi10->f01b", "feature_group_count": 1, "batch_group_count": 2}
 CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] = [
     (g.ADD, [(3,), (3,)], {}, (0, 1)),
     (g.SUBTRACT, [(3,), (3,)], {}, (0, 1)),
@@ -44,6 +48,10 @@ CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] =
     (g.DOT_GENERAL, [(2, 3), (3, 4)], DOT, (1,)),
     (g.DOT_GENERAL, [(2, 5, 3, 4), (7, 4, 2, 3)], MANY, (0,)),
     (g.DOT_GENERAL, [(2, 5, 3, 4), (7, 4, 2, 3)], MANY, (1,)),
+    (g.CONVOLUTION, [(2, 5, 4, 4), (2, 3, 2, 6)], GROUPS, (0,)),
+    (g.CONVOLUTION, [(2, 5, 4, 4), (2, 3, 2, 6)], GROUPS, (1,)),
+    (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (0,)),
+    (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (1,)),
     (g.REDUCE, [(2, 3, 4), ()], {"dimensions": (0, 2), "body": g.body_of(g.ADD, F64)}, (0,)),
 ]
 

@@ -78,6 +78,11 @@ def test_operands_of_two_types(name: str) -> None:
 
 
 DOT = {"lhs_contracting": (1,), "rhs_contracting": (0,), "lhs_batch": (), "rhs_batch": ()}
+CONVOLUTION = {
+    "window_strides": (2, 1), "padding": ((1, 1), (0, 0)), "lhs_dilation": (1, 1), "rhs_dilation": (1, 2),
+    "window_reversal": (False, False), "dimension_numbers": "b01f_01io->b01f", "feature_group_count": 1,
+    "batch_group_count": 1,
+}  # fmt: skip
 GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.BROADCAST_IN_DIM, ["f32[batch]"], {"shape": (3, B), "dimensions": (1,)}, "f32[3,batch]"),
     (g.BROADCAST_IN_DIM, ["u8[1,2]"], {"shape": (4, 2), "dimensions": (0, 1)}, "u8[4,2]"),
@@ -101,6 +106,7 @@ GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
         {"lhs_contracting": (2,), "rhs_contracting": (1,), "lhs_batch": (0,), "rhs_batch": (0,)},
         "i8[4,2,5]",
     ),
+    (g.CONVOLUTION, ["f32[batch,8,9,3]", "f32[3,3,3,16]"], CONVOLUTION, "f32[batch,4,5,16]"),
     (g.REDUCE, ["f32[batch,3]", "f32[]"], {"dimensions": (1,), "body": body_of(g.ADD, F32)}, "f32[batch]"),
 ]
 BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [
