@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .ir.graph import Graph
 from .ir.graph.elementwise import total_flops
 from .ir.types import TensorType
 from .passes.runner import run_passes
+from .profile import Profile
 from .tracing import Traced
 
 STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm")
@@ -91,6 +93,29 @@ class Compiled:
         if stage not in texts:
             raise ArgumentError(f"as_text: stage {stage!r} is none of {', '.join(STAGES)}")
         return texts[stage]()
+
+    @contextmanager
+    def profile(self) -> Iterator[Profile]:
+        """Measure every step of the plan in the calls of the block; print the object it gives.
+
+        Calls of other threads in the meantime count too.
+
+        Example:
+            >>> import mlc, mlc.numpy as mnp
+            >>> x = mnp.ones((4, 4))
+            >>> compiled = mlc.jit(lambda x: mnp.sum(x @ x)).lower(x).compile()
+            >>> with compiled.profile() as profile:
+            ...     results = [compiled(x) for _ in range(10)]
+            >>> profile.calls
+            10
+        """
+        profile = Profile(self.function.plan)
+        self.executable.start_profile()
+        try:
+            yield profile
+        finally:
+            profile.calls, times = self.executable.stop_profile()
+            profile.record(times)
 
     def memory_analysis(self) -> dict[str, int]:
         """Bytes of the arena of temporaries, of each thread's scratch, and of constants."""

@@ -75,6 +75,16 @@ void mlc_program_destroy(struct mlc_program *program);
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
                     const int64_t *symbols, void *const *outputs);
 
+/*
+ * mlc_program_run, and nanoseconds[i] becomes the time of the Plan's step i: that of the calling thread's share, and of
+ * its wait for the other threads where they meet after it. One entry a step (mlc_program_steps); NULL measures nothing.
+ */
+int mlc_program_profile(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
+                        const int64_t *symbols, void *const *outputs, int64_t *nanoseconds);
+
+/* The number of steps of `program`'s Plan. */
+size_t mlc_program_steps(const struct mlc_program *program);
+
 /* ---- what an ahead-of-time library holds ---- */
 
 /* One function's Plan and kernels for CPUs of at least `level`: 0 for any, 3 for x86-64-v3, 4 for x86-64-v4. */

@@ -132,3 +132,8 @@ void mlc_program_destroy(struct mlc_program *program)
         mlc_plan_free(&program->plan);
     free(program);
 }
+
+size_t mlc_program_steps(const struct mlc_program *program)
+{
+    return program->plan.n_steps;
+}

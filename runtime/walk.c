@@ -4,8 +4,10 @@
  * The tasks of a launch are cut into as many ranges as there are workers, by their number alone; kernels give the same
  * bits however the range is cut. Steps without the barrier flag may overlap in time; a serial step runs on worker 0.
  */
+#define _GNU_SOURCE /* clock_gettime */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "context.h"
 #include "program.h"
@@ -18,6 +20,8 @@ struct run {
     struct mlc_values values;
     char *workers; /* memory of worker 0, 1, ... */
     int n_workers;
+    int64_t *nanoseconds; /* per step, or NULL; written by worker 0 alone */
+    int64_t lap;          /* when worker 0 last looked at the clock */
 };
 
 /* This worker's own memory. */
@@ -100,6 +104,23 @@ static int copy(const struct run *run, const struct mlc_step *step, const struct
     return 0;
 }
 
+static int64_t clock_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* In a profiled run: the time since worker 0 last looked goes to step `i`. */
+static void charge(struct run *run, uint32_t i, const struct lane *lane)
+{
+    if (!run->nanoseconds || lane->worker != 0)
+        return;
+    int64_t now = clock_now();
+    run->nanoseconds[i] += now - run->lap;
+    run->lap = now;
+}
+
 static struct lane lane_of(const struct run *run, int worker)
 {
     const struct mlc_layout *layout = &run->program->layout;
@@ -112,14 +133,17 @@ static struct lane lane_of(const struct run *run, int worker)
 /* The team function: walk all steps as `worker`, and stop where a barrier tells of an error. */
 static void walk(struct mlc_pool *pool, void *data, int worker)
 {
-    const struct run *run = data;
+    struct run *run = data;
     const struct mlc_plan *plan = &run->program->plan;
     const struct lane lane = lane_of(run, worker);
 
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct mlc_step *step = &plan->steps[i];
-        if ((step->flags & MLC_BARRIER) && run->n_workers > 1 && mlc_pool_meet(pool))
-            return;
+        if ((step->flags & MLC_BARRIER) && run->n_workers > 1) {
+            if (mlc_pool_meet(pool))
+                return;
+            charge(run, i ? i - 1 : 0, &lane); /* the wait is for those who are still at the step before */
+        }
         if ((step->flags & MLC_SERIAL) && worker != 0)
             continue;
         if (step->kind == MLC_LAUNCH) {
@@ -132,6 +156,7 @@ static void walk(struct mlc_pool *pool, void *data, int worker)
                     return;
             }
         }
+        charge(run, i, &lane);
     }
 }
 
@@ -213,10 +238,10 @@ static int bind_pointers(struct run *run, void *const *inputs, void *const *outp
     return status;
 }
 
-int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
-                    const int64_t *symbols, void *const *outputs)
+int mlc_program_profile(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
+                        const int64_t *symbols, void *const *outputs, int64_t *nanoseconds)
 {
-    struct run run = {.program = program, .context = context};
+    struct run run = {.program = program, .context = context, .nanoseconds = nanoseconds};
     int status = prepare(&run, symbols);
 
     if (!status)
@@ -224,10 +249,20 @@ int mlc_program_run(const struct mlc_program *program, struct mlc_context *conte
     if (status)
         return status;
     run.n_workers = run.values.parallel ? context->pool.threads : 1;
+    if (nanoseconds) {
+        memset(nanoseconds, 0, program->plan.n_steps * sizeof *nanoseconds);
+        run.lap = clock_now();
+    }
     status = run.n_workers > 1 ? mlc_pool_run(&context->pool, walk, &run) : mlc_pool_run_alone(&context->pool, walk, &run);
     if (status == -EAGAIN)
         return mlc_fail(&context->error, status, "%s: cannot start %d threads", program->plan.name, run.n_workers - 1);
     if (status)
         return mlc_fail(&context->error, status, "%s: a copy lies outside its buffer", program->plan.name);
     return 0;
+}
+
+int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
+                    const int64_t *symbols, void *const *outputs)
+{
+    return mlc_program_profile(program, context, inputs, symbols, outputs, NULL);
 }

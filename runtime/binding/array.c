@@ -579,6 +579,8 @@ typedef struct {
     PyObject *keep_alive;
     PyTypeObject *array_type;
     size_t frame_bytes; /* of one call's tables */
+    int64_t *times;     /* per step the nanoseconds of all profiled calls, then the least of one; NULL: not profiled */
+    int64_t profiled;   /* calls in `times` */
 } Executable;
 
 /* One call. The tables lie in one frame; a loan is only filled in where the input's array is NULL. */
@@ -891,15 +893,35 @@ static int allocate_outputs(struct call *call, PyObject *outputs)
     return 0;
 }
 
+/* Add the steps of one profiled call. */
+static void add_times(Executable *self, const int64_t *nanoseconds)
+{
+    size_t n = mlc_program_steps(self->program);
+
+    for (size_t i = 0; self->times && i < n; i++) {
+        int64_t *total = &self->times[i], *least = &self->times[n + i];
+        *total += nanoseconds[i];
+        *least = self->profiled && *least < nanoseconds[i] ? *least : nanoseconds[i];
+    }
+    self->profiled++;
+}
+
 /* Run the program without the GIL. */
 static int run_program(struct call *call)
 {
+    Executable *self = call->self;
     struct mlc_context *context = acquire_context();
     if (!context)
         return -1;
+    int64_t *nanoseconds = NULL;
+    if (self->times)
+        nanoseconds = PyMem_Malloc((mlc_program_steps(self->program) + 1) * sizeof *nanoseconds);
     PyThreadState *state = PyEval_SaveThread();
-    int status = mlc_program_run(call->self->program, context, call->inputs, call->symbols, call->outputs);
+    int status = mlc_program_profile(self->program, context, call->inputs, call->symbols, call->outputs, nanoseconds);
     PyEval_RestoreThread(state);
+    if (nanoseconds && !status)
+        add_times(self, nanoseconds);
+    PyMem_Free(nanoseconds);
     if (status == -ENOMEM)
         PyErr_SetString(PyExc_MemoryError, mlc_context_error(context));
     else if (status)
@@ -991,6 +1013,7 @@ static void executable_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
 
     mlc_program_destroy(self->program);
+    PyMem_Free(self->times);
     for (Py_ssize_t i = 0; self->constants && i < PyTuple_Size(self->constants); i++) {
         Array *constant = (Array *)PyTuple_GetItem(self->constants, i);
         if (constant)
@@ -1133,12 +1156,54 @@ static PyObject *executable_new(PyTypeObject *type, PyObject *arguments, PyObjec
     return (PyObject *)self;
 }
 
+static PyObject *start_profile(PyObject *object, PyObject *unused)
+{
+    Executable *self = (Executable *)object;
+    size_t bytes = (2 * mlc_program_steps(self->program) + 1) * sizeof *self->times;
+    int64_t *times = PyMem_Malloc(bytes);
+
+    (void)unused;
+    if (!times)
+        return PyErr_NoMemory();
+    memset(times, 0, bytes);
+    PyMem_Free(self->times);
+    self->times = times;
+    self->profiled = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *stop_profile(PyObject *object, PyObject *unused)
+{
+    Executable *self = (Executable *)object;
+    size_t n = self->times ? mlc_program_steps(self->program) : 0;
+    PyObject *steps = PyList_New(0);
+
+    (void)unused;
+    for (size_t i = 0; steps && i < n; i++) {
+        PyObject *step = Py_BuildValue("(LL)", (long long)self->times[i], (long long)self->times[n + i]);
+        if (!step || PyList_Append(steps, step))
+            Py_CLEAR(steps);
+        Py_XDECREF(step);
+    }
+    PyMem_Free(self->times);
+    self->times = NULL;
+    return steps ? Py_BuildValue("(LN)", (long long)self->profiled, steps) : NULL;
+}
+
+static PyMethodDef executable_methods[] = {
+    {"start_profile", start_profile, METH_NOARGS, "From now on measure every step of every call."},
+    {"stop_profile", stop_profile, METH_NOARGS,
+     "Stop measuring: (calls, [(nanoseconds of all calls, least of one call) of every step of the Plan])."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot executable_slots[] = {
     {Py_tp_doc, "Executable(plan_bytes, kernel_addresses, constants, keep_alive, array_type): a callable compiled "
                 "function. Called with a list or tuple of leaves, it returns a list of array_type objects."},
     {Py_tp_new, executable_new},
     {Py_tp_dealloc, executable_dealloc},
     {Py_tp_call, executable_call},
+    {Py_tp_methods, executable_methods},
     {0, NULL},
 };
 
