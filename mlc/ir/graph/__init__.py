@@ -1,6 +1,7 @@
 """The graph language: typed, interned nodes with StableHLO's ops."""
 
 from .contraction import DOT_GENERAL, dot_general, free_axes
+from .control import CASE, WHILE, invariants, trip_count
 from .convolution import CONVOLUTION, ConvolutionAxes, convolution, convolution_axes
 from .elementwise import (
     ABS,
@@ -46,7 +47,18 @@ from .elementwise import (
     full_like,
 )  # fmt: skip
 from .evaluate import evaluate_graph
-from .node import Graph, Literal, Location, Node, Table, current_table, has_active_table, reachable, users
+from .node import (
+    Graph,
+    Literal,
+    Location,
+    Node,
+    Table,
+    current_table,
+    graphs_in,
+    has_active_table,
+    reachable,
+    users,
+)  # fmt: skip
 from .op import OPS, Op
 from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
@@ -100,4 +112,5 @@ __all__ = [
     "identity_of", "inline", "inverse_permutation", "parse_graph", "print_graph", "reachable", "reduce_add",
     "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of", "size_value", "users",
     "verify_graph",
+    "CASE", "WHILE", "graphs_in", "invariants", "trip_count",
 ]  # fmt: skip

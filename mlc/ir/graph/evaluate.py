@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...errors import ArgumentError, VerifyError
 from ..dims import Dim, Size, evaluate_size
 from ..types import TensorType, TupleType, ValueType, dtype_of
+from .control import CASE, WHILE, branch_of
 from .node import Graph, Node
 from .shape import SIZE
 from .structure import REGIONS
@@ -49,7 +50,9 @@ def evaluate_graph(
         results = stack.pop().take_results()
         if not stack:
             return results
-        stack[-1].finish_call(results)
+        following = stack[-1].go_on(results)
+        if following is not None:
+            stack.append(following)
 
 
 def bind_sizes(graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int]) -> dict[str, int]:
@@ -90,6 +93,8 @@ class _Frame:
         self.next = 0
         self.last: dict[Node, int] = {o: i for i, n in enumerate(self.nodes) for o in n.operands}
         self.last.update(dict.fromkeys(graph.results, len(self.nodes)))
+        self.carried: list[Value] = []  # by the while that is going on
+        self.testing = False  # whether its cond is being evaluated, not its body
 
     def run(self, sizes: Mapping[str, int]) -> _Frame | None:
         while self.next < len(self.nodes):
@@ -98,6 +103,12 @@ class _Frame:
             region = REGIONS.get(node.op.name)
             if region is not None:
                 return _Frame(node[region], operands)
+            if node.op is CASE:
+                branches = node["branches"]
+                return _Frame(branches[branch_of(int(operands[0]), len(branches))], operands[1:])
+            if node.op is WHILE:
+                self.carried, self.testing = operands, True
+                return _Frame(node["cond"], operands)
             self.finish(node, evaluate_node(node, operands, sizes))
         return None
 
@@ -111,6 +122,22 @@ class _Frame:
     def finish_call(self, results: list[Value]) -> None:
         node = self.nodes[self.next]
         self.finish(node, tuple(results) if isinstance(node.type, TupleType) else results[0])
+
+    def go_on(self, results: list[Value]) -> _Frame | None:
+        """The frame that follows one with these results: a while alternates between its cond and its body."""
+        node = self.nodes[self.next]
+        if node.op is not WHILE:
+            self.finish_call(results)
+            return None
+        if self.testing:
+            if results[0]:
+                self.testing = False
+                return _Frame(node["body"], self.carried)
+            carried, self.carried = self.carried, []
+            self.finish_call(carried)
+            return None
+        self.carried, self.testing = results, True
+        return _Frame(node["cond"], results)
 
     def take_results(self) -> list[Value]:
         return [self.values[r] for r in self.graph.results]

@@ -354,6 +354,20 @@ def reachable(results: Iterable[Node], also: Iterable[Node] = ()) -> tuple[Node,
     return tuple(sorted(seen, key=lambda n: n.uid))
 
 
+def graphs_in(node: Node) -> list[Graph]:
+    """The graphs among a node's attributes, in order: its regions, and those in lists and options."""
+    found, work = [], [node.attributes[k] for k in reversed(list(node.attributes))]
+    while work:
+        value = work.pop()
+        if isinstance(value, Graph):
+            found.append(value)
+        elif isinstance(value, tuple):
+            work.extend(v for v in reversed(value) if isinstance(v, Graph | tuple | Mapping))
+        elif isinstance(value, Mapping):
+            work.extend(value[k] for k in sorted(value, reverse=True))
+    return found
+
+
 def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
     """For each node that is an operand, the nodes that use it, in order, once each."""
     found: dict[Node, list[Node]] = {}

@@ -22,7 +22,7 @@ from ...errors import MlcError
 from ..dims import Dim, Size, Symbol
 from ..types import DTYPES, DType, TensorType, TokenType, TupleType, ValueType
 from .literal import print_elements
-from .node import Graph, Literal, Locations, Node, Table, is_large
+from .node import Graph, Literal, Locations, Node, Table, graphs_in, is_large
 from .reduction import REDUCE, body_of, reducer_of
 from .shape import CONSTANT
 from .structure import PARAMETER
@@ -50,9 +50,10 @@ def resources_of(graph: Graph) -> dict[str, npt.NDArray[np.generic]]:
             for value in node.attributes.values():
                 if isinstance(value, Literal) and is_large(value):
                     found[value.digest] = value.array
-                elif isinstance(value, Graph) and id(value) not in seen:
-                    seen.add(id(value))
-                    work.append(value)
+            for inner in graphs_in(node):
+                if id(inner) not in seen:
+                    seen.add(id(inner))
+                    work.append(inner)
     return found
 
 

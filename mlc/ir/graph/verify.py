@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import MlcError, VerifyError
 from ..dims import Dim, Symbol, bounds
 from ..types import DType, TensorType, TupleType, ValueType
-from .node import Graph, Literal, Node, attribute_key
+from .node import Graph, Literal, Node, attribute_key, graphs_in
 from .op import OPS, Op
 from .structure import PARAMETER
 from .text import print_node
@@ -36,10 +36,10 @@ def verify_graph(graph: Graph, symbols: Iterable[Symbol] = ()) -> None:
         _verify_ends(current)
         for node in current.nodes:
             _verify_node(current, node, known)
-            for value in node.attributes.values():
-                if isinstance(value, Graph) and id(value) not in seen:
-                    seen.add(id(value))
-                    work.append(value)
+            for inner in graphs_in(node):
+                if id(inner) not in seen:
+                    seen.add(id(inner))
+                    work.append(inner)
 
 
 def check_attributes(op: Op, attributes: Mapping[str, Any]) -> None:
@@ -177,7 +177,8 @@ _KINDS = {
     **_kind("an element type", lambda v: isinstance(v, DType), "dtype"),
     **_kind("a string", lambda v: isinstance(v, str), "direction", "algorithm", "name", "kind",
             "dimension_numbers"),
-    **_kind("a graph", lambda v: isinstance(v, Graph), "body", "callee", "decomposition"),
+    **_kind("a graph", lambda v: isinstance(v, Graph), "body", "callee", "cond", "decomposition"),
+    **_kind("a list of graphs", _tuple_of(lambda v: isinstance(v, Graph)), "branches"),
     **_kind("a size", _is_size, "size"),
     **_kind("a constant", lambda v: isinstance(v, Literal), "value"),
 }  # fmt: skip
