@@ -9,8 +9,8 @@ import pytest
 
 from mlc.ir import graph as g
 from mlc.ir.graph import Graph, Node, Table
+from mlc.ir.graph.tolerance import FORMATS, Expected, expected
 from mlc.ir.types import BF16, F16, F32, F64, I32, DType, TensorType
-from tests.tolerance import FORMATS, Expected, expected
 
 
 def bounds(build: Any, *arrays: Any, dtype: DType = F32) -> Expected:

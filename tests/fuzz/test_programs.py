@@ -9,13 +9,13 @@ import pytest
 
 from mlc.compiler import Options, compile_function, compile_graph
 from mlc.ir.graph import OPS, evaluate_graph, parse_graph, resources_of, verify_graph
+from mlc.ir.graph.tolerance import FORMATS, assert_close, expected
 from mlc.ir.target import Target
 from mlc.ir.types import DType
 from mlc.passes.schedule import reduce, tasks, turned
 from tests.codegen.native import TARGETS
 from tests.fuzz.programs import CONTROL, Coverage, allowed, program
 from tests.fuzz.walk import Walk
-from tests.tolerance import FORMATS, assert_close, expected
 
 PROGRAMS = int(os.environ.get("MLC_FUZZ_PROGRAMS", "500"))
 COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "500"))
