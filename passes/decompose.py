@@ -34,6 +34,7 @@ from mlc.ir.graph import (
 )  # fmt: skip
 from mlc.ir.types import TupleType
 
+from .convolution import open_convolution
 from .rewrite import Rule, rewrite
 from .threefry import next_key, random_bits
 
@@ -185,4 +186,4 @@ def refuse_unknown(n: Node) -> Node | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, canonical_dot, refuse_unknown)
+RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot, refuse_unknown)

@@ -287,6 +287,27 @@ class _Maker:
         rhs_contracted = places[len(batch) : len(batch) + len(contracted)]
         return g.dot_general(x, self.like(type), contracted, rhs_contracted, batch, places[: len(batch)])
 
+    def make_convolution(self) -> Node | None:
+        """Of a value with at least two axes, in any layout; most often one that keeps the sizes."""
+        x = self.any(lambda t: t.rank >= 2, self.pick(allowed(g.DOT_GENERAL)))
+        rank = len(x.shape) - 2
+        labels = ["".join(str(c) for c in self.rng.permutation([a, b, *map(str, range(rank))]))
+                  for a, b in ("bf", "oi", "bf")]  # fmt: skip
+        feature, batch = x.shape[labels[0].index("f")], x.shape[labels[0].index("b")]
+        groups = self.pick([1, 1, 2, 3])
+        batches = 1 if groups > 1 else self.pick([1, 1, 1, 2])
+        if isinstance(feature, Dim) or feature % groups or (isinstance(batch, int) and batch % batches):
+            return None
+        size = {"o": self.pick([1, 2, 3]) * groups * batches, "i": feature // groups}
+        size |= {str(i): self.pick([1, 2, 3]) for i in range(rank)}
+        type = TensorType(tuple(size[c] for c in labels[1]), x.dtype)
+        few_times = [tuple(self.pick([1, 1, 1, 2, 3]) for _ in range(rank)) for _ in range(3)]
+        padding = tuple((self.pick([0, 1, 2, -1]), self.pick([0, 1, 2, -1])) for _ in range(rank))
+        return g.convolution(
+            x, self.like(type), f"{labels[0]}_{labels[1]}->{labels[2]}", window_strides=few_times[0], padding=padding,
+            lhs_dilation=few_times[1], rhs_dilation=few_times[2], feature_group_count=groups, batch_group_count=batches,
+            window_reversal=tuple(bool(self.rng.random() < 0.3) for _ in range(rank)))  # fmt: skip
+
     def make_rng_bit_generator(self) -> Node:
         key = self.like(TensorType((2,), U32))
         return g.RNG_BIT_GENERATOR(key, shape=self.shape(), dtype=self.pick([U32, U64]), algorithm="THREE_FRY")

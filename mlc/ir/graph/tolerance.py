@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlc.ir.dims import evaluate_size
-from mlc.ir.graph import REGIONS, Graph, Node, Table, reducer_of
+from mlc.ir.graph import REGIONS, Graph, Node, Table, convolution_axes, reducer_of
 from mlc.ir.graph.evaluate import bind_sizes, evaluate_node
 from mlc.ir.types import DTYPES, F32, F64, DType, TensorType, TupleType, ValueType
 
@@ -127,7 +127,7 @@ def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
             return _discrete(node, operands, sizes)
         if name == "reduce":
             return _reduce(node, operands[0], operands[1], sizes)
-        if name == "dot_general":
+        if name in ("dot_general", "convolution"):
             return _dot(node, operands[0], operands[1], sizes)
         if name == "select":
             return _select(operands[0], operands[1], operands[2], node.dtype)
@@ -326,7 +326,7 @@ def _discrete(node: Node, operands: list[Expected], sizes: Mapping[str, int]) ->
     if name == "get_dimension_size":
         return _exact(np.asarray(evaluate_node(node, [o.want for o in operands], sizes)), node.dtype)
     floats = any(o.dtype.is_float for o in operands)
-    if name == "dot_general":
+    if name in ("dot_general", "convolution"):
         uncertain = any(np.any(o.bound > 0) for o in operands)
         want = evaluate_node(node, [o.want for o in operands], sizes)
         return Expected(want, np.full(want.shape, np.inf if uncertain else 0.0), node.dtype)
@@ -388,11 +388,21 @@ def _dot(node: Node, x: Expected, y: Expected, sizes: Mapping[str, int]) -> Expe
     size_x, size_y = np.abs(x.want) + x.bound, np.abs(y.want) + y.bound
     total = _wide(node, [size_x, size_y], sizes)
     spread = _wide(node, [size_x, y.bound], sizes) + _wide(node, [x.bound, size_y], sizes)
-    count = int(np.prod([x.want.shape[a] for a in node["lhs_contracting"]], dtype=int)) + 1
+    count = _products(node, x.want, y.want) + 1
     tiny, unit = FORMATS[node.dtype.name][1], FORMATS[node.dtype.name][0]
     bound = spread + count * _sum_unit(node.dtype) * total * 1.01 + count * tiny * (unit * 2)
     worst = np.full(want.shape, np.max(x.bound, initial=0.0) + np.max(y.bound, initial=0.0))
+    if node.op.name == "convolution" and not np.isfinite(y.want).all():
+        # whether a weight meets the padding by a product with 0 or by none is open: 0 * inf is no number
+        bound = np.where(np.isnan(want), np.inf, bound)
     return _folded(node, want, bound, total, worst)
+
+
+def _products(node: Node, x: Array, y: Array) -> int:
+    """How many products one element sums."""
+    if node.op.name == "convolution":
+        return y.size // max(1, y.shape[convolution_axes(node["dimension_numbers"]).rhs.outer])
+    return int(np.prod([x.shape[a] for a in node["lhs_contracting"]], dtype=int))
 
 
 def _folded(node: Node, want: Array, bound: Array, most: Array, worst: Array) -> Expected:
