@@ -11,10 +11,10 @@ from mlc.compiler import Options, compile_graph
 from mlc.ir import graph as g
 from mlc.ir.dims import Dim, dim
 from mlc.ir.graph import Graph, Table
+from mlc.ir.graph.tolerance import assert_close
 from mlc.ir.types import BF16, F16, F32, F64, I8, I32, U64, DType, TensorType, dtype_of
 from tests.codegen.native import TARGETS
 from tests.graph.test_convolution import CASES, NHWC, full
-from tests.tolerance import assert_close
 
 from ..graph.support import Array
 

@@ -401,7 +401,7 @@ def _dot(node: Node, x: Expected, y: Expected, sizes: Mapping[str, int]) -> Expe
 def _products(node: Node, x: Array, y: Array) -> int:
     """How many products one element sums."""
     if node.op.name == "convolution":
-        return y.size // max(1, y.shape[convolution_axes(node["dimension_numbers"]).rhs.outer])
+        return int(y.size // max(1, y.shape[convolution_axes(node["dimension_numbers"]).rhs.outer]))
     return int(np.prod([x.shape[a] for a in node["lhs_contracting"]], dtype=int))
 
 
