@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .ir.plan import Launch, Plan
+from .ir.plan import Branch, Launch, Loop, Plan, Step, walk_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,15 @@ class Profile:
     def record(self, nanoseconds: Sequence[tuple[int, int]]) -> None:
         """Take the runtime's measurement: per step the total of all calls and the least of one, in nanoseconds."""
         steps = []
-        for i, (total, least) in enumerate(nanoseconds):
-            step = self.plan.steps[i]
-            kernel = self.plan.kernels[step.kernel] if isinstance(step, Launch) else "copy"
+        for i, (step, (total, least)) in enumerate(zip(walk_steps(self.plan.steps), nanoseconds, strict=True)):
+            kernel = self._kernel(step)
             steps.append(StepTime(i, kernel, step.label, total / max(self.calls, 1) * 1e-9, least * 1e-9))
         self.steps = tuple(steps)
+
+    def _kernel(self, step: Step) -> str:
+        if isinstance(step, Launch):
+            return self.plan.kernels[step.kernel]
+        return "loop" if isinstance(step, Loop) else "branch" if isinstance(step, Branch) else "copy"
 
     @property
     def seconds(self) -> float:

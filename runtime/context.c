@@ -55,6 +55,12 @@ int mlc_context_threads(const struct mlc_context *context)
     return context->pool.threads;
 }
 
+void mlc_context_set_poll(struct mlc_context *context, int (*poll)(void *data), void *data)
+{
+    context->poll = poll;
+    context->poll_data = data;
+}
+
 void *mlc_context_reserve(struct mlc_context *context, size_t bytes)
 {
     if (bytes <= context->memory_bytes)

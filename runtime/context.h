@@ -3,6 +3,7 @@
 #define MLC_CONTEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "error.h"
 #include "pool.h"
@@ -13,6 +14,9 @@ struct mlc_context {
     size_t memory_bytes;
     char text[512];
     struct mlc_error error; /* over `text` */
+    int (*poll)(void *data); /* asked in long loops whether to stop, or NULL */
+    void *poll_data;
+    int64_t next_poll; /* milliseconds of the coarse clock; of worker 0 */
 };
 
 /* At least `bytes` bytes of the context's memory, contents undefined; NULL where memory is out. */

@@ -49,6 +49,12 @@ const char *mlc_context_error(const struct mlc_context *context);
 /* The number of threads of `context`, the caller included. */
 int mlc_context_threads(const struct mlc_context *context);
 
+/*
+ * Have `poll(data)` asked, on the thread that calls mlc_program_run and about every 50 ms, between the trips of a loop
+ * whether to stop: the call then fails with -EINTR. NULL, as at first, asks nobody.
+ */
+void mlc_context_set_poll(struct mlc_context *context, int (*poll)(void *data), void *data);
+
 /* A decoded Plan with its kernels and constants: immutable, may run in several contexts at once. */
 struct mlc_program;
 
@@ -70,7 +76,8 @@ void mlc_program_destroy(struct mlc_program *program);
  * per symbol. Input memory is only read, but for a donated input, which lives on in its output's memory: pass the
  * same pointer for both, or the runtime copies it over first. Outputs overlap nothing else. Returns when all
  * threads have finished. -EINVAL for a symbol out of bounds or a missing pointer, -EOVERFLOW for sizes that do not
- * fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started; the text is mlc_context_error's. After an error outputs hold anything.
+ * fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started,
+ * -EINTR where a poll stopped a loop; the text is mlc_context_error's. After an error outputs hold anything.
  */
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
                     const int64_t *symbols, void *const *outputs);

@@ -12,9 +12,9 @@
 #include "error.h"
 #include "memory.h"
 
-enum { MLC_PLAN_VERSION = 1, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13 };
+enum { MLC_PLAN_VERSION = 2, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
 enum mlc_space { MLC_INPUT, MLC_OUTPUT, MLC_CONSTANT, MLC_ARENA, MLC_N_SPACES };
-enum mlc_step_kind { MLC_LAUNCH, MLC_COPY, MLC_N_STEP_KINDS };
+enum mlc_step_kind { MLC_LAUNCH, MLC_COPY, MLC_LOOP, MLC_BRANCH, MLC_N_STEP_KINDS };
 enum mlc_step_flags { MLC_BARRIER = 1, MLC_SERIAL = 2, MLC_STEP_FLAGS = 3 };
 
 struct mlc_symbol {
@@ -60,16 +60,22 @@ struct mlc_tasks {
     int64_t grain;   /* >= 1 */
 };
 
+/*
+ * One step. The steps inside of a loop or branch follow it: `parts` says how many belong to the body or to each branch,
+ * those inside of these included.
+ */
 struct mlc_step {
     uint32_t kind, flags;
     const char *label;
     uint32_t kernel; /* launches */
     uint32_t n_operands;
-    struct mlc_operand *operands; /* copies: destination, source */
+    struct mlc_operand *operands; /* copies: destination, source; loops: a bool; branches: an i32 */
     uint32_t n_sizes;
     uint32_t *sizes; /* indices of sizes; copies: the one size is the number of bytes */
     uint32_t n_tasks;
     struct mlc_tasks *tasks;
+    uint32_t n_parts;
+    uint32_t *parts;
 };
 
 struct mlc_plan {

@@ -6,6 +6,10 @@
  * bytes, steps. A list is a u32 count and its items; a string a u32 count and UTF-8 without NUL. A size is a list of
  * terms (i64 coefficient, list of u32 symbols); everything else names sizes by their u32 position in that table.
  * A type is u32 dtype and a list of sizes.
+ *
+ * A step is u32 kind, u32 flags and its label, then: a launch u32 kernel and lists of operands, sizes and tasks; a copy
+ * two operands and a size; a loop and a branch an operand, which they decide by, and the list of how many of the
+ * following steps are the loop's body or each of the branches.
  */
 #include <errno.h>
 #include <string.h>
@@ -236,6 +240,41 @@ static void read_copy(struct reader *r, struct mlc_step *step)
     expect(r, r->status || is_writable(r->plan, step->operands[0].slot), "a copy writes what is read-only");
 }
 
+/* What a loop or branch decides by, and the lengths of its parts. */
+static void read_nest(struct reader *r, struct mlc_step *step)
+{
+    step->n_operands = 1;
+    step->operands = allocate(r, 1, sizeof *step->operands);
+    if (r->status)
+        return;
+    read_operand(r, step->operands);
+    READ_LIST(r, step->parts, step->n_parts, 4)
+        step->parts[i] = read_u32(r);
+    expect(r, !step->flags, "a loop or branch with flags");
+    if (step->kind == MLC_LOOP)
+        expect(r, step->n_parts == 1, "a loop has one body");
+    else
+        expect(r, step->n_parts >= 1, "a branch to nowhere");
+}
+
+/* Steps [begin, end) are whole: what a loop or branch holds ends with it, and is nested at most so deep. */
+static void check_nesting(struct reader *r, uint32_t begin, uint32_t end, uint32_t depth)
+{
+    const struct mlc_step *steps = r->plan->steps;
+
+    expect(r, begin == end || depth <= MLC_MAX_NESTING, "loops and branches are nested too deep");
+    for (uint32_t i = begin; i < end && !r->status;) {
+        const struct mlc_step *step = &steps[i++];
+        for (uint32_t p = 0; p < step->n_parts && !r->status; p++) {
+            uint32_t length = step->parts[p];
+            expect(r, length <= end - i, "a loop or branch is longer than what holds it");
+            if (!r->status)
+                check_nesting(r, i, i + length, depth + 1);
+            i += length;
+        }
+    }
+}
+
 static void read_steps(struct reader *r)
 {
     struct mlc_plan *plan = r->plan;
@@ -247,11 +286,15 @@ static void read_steps(struct reader *r)
         step->label = read_string(r);
         if (step->kind == MLC_LAUNCH)
             read_launch(r, step);
-        else
+        else if (step->kind == MLC_COPY)
             read_copy(r, step);
+        else
+            read_nest(r, step);
         plan->max_operands = step->n_operands > plan->max_operands ? step->n_operands : plan->max_operands;
         plan->max_sizes = step->n_sizes > plan->max_sizes ? step->n_sizes : plan->max_sizes;
     }
+    if (!r->status)
+        check_nesting(r, 0, plan->n_steps, 0);
 }
 
 /* A donated input names an output, and no output takes over two inputs. */

@@ -116,7 +116,7 @@ void mlc_pool_post(struct mlc_pool *pool, int status)
     atomic_compare_exchange_strong(&pool->status, &none, status);
 }
 
-int mlc_pool_meet(struct mlc_pool *pool)
+static int meet(struct mlc_pool *pool, mlc_pool_reader read, const void *data)
 {
     uint32_t opened = atomic_load(&pool->meet.opened);
     if (atomic_fetch_add(&pool->arrived, 1) + 1 < pool->threads) {
@@ -124,7 +124,21 @@ int mlc_pool_meet(struct mlc_pool *pool)
     } else {
         atomic_store(&pool->arrived, 0);
         pool->agreed = atomic_load(&pool->status);
+        if (read)
+            pool->read = read(data);
         mlc_gate_open(&pool->meet);
     }
     return pool->agreed;
+}
+
+int mlc_pool_meet(struct mlc_pool *pool)
+{
+    return meet(pool, NULL, NULL);
+}
+
+int mlc_pool_decide(struct mlc_pool *pool, mlc_pool_reader read, const void *data, int64_t *out)
+{
+    int status = meet(pool, read, data);
+    *out = pool->read;
+    return status;
 }

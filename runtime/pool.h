@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "gate.h"
@@ -34,6 +35,7 @@ struct mlc_pool {
     _Atomic int arrived; /* at the present barrier */
     _Atomic int status;  /* first error posted in this run */
     int agreed;          /* the status as the last to arrive saw it: the same for all */
+    int64_t read;        /* what it read there, in mlc_pool_decide */
     mlc_team_function function;
     void *data;
 };
@@ -59,5 +61,9 @@ void mlc_pool_post(struct mlc_pool *pool, int status);
  * All of them call it equally often.
  */
 int mlc_pool_meet(struct mlc_pool *pool);
+
+/* The same, and *out becomes read(data) as called once, by the last to arrive: the same on all threads. */
+typedef int64_t (*mlc_pool_reader)(const void *data);
+int mlc_pool_decide(struct mlc_pool *pool, mlc_pool_reader read, const void *data, int64_t *out);
 
 #endif

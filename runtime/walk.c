@@ -3,6 +3,7 @@
  *
  * The tasks of a launch are cut into as many ranges as there are workers, by their number alone; kernels give the same
  * bits however the range is cut. Steps without the barrier flag may overlap in time; a serial step runs on worker 0.
+ * Before each trip of a loop and at each branch all workers meet, and the last to arrive reads for all where to go on.
  */
 #define _GNU_SOURCE /* clock_gettime */
 #include <errno.h>
@@ -11,6 +12,12 @@
 
 #include "context.h"
 #include "program.h"
+
+#ifdef CLOCK_MONOTONIC_COARSE
+#define POLL_CLOCK CLOCK_MONOTONIC_COARSE
+#else
+#define POLL_CLOCK CLOCK_MONOTONIC
+#endif
 
 /* One run: what all workers read. */
 struct run {
@@ -130,34 +137,144 @@ static struct lane lane_of(const struct run *run, int worker)
                          memory + layout->pointers + layout->sizes};
 }
 
-/* The team function: walk all steps as `worker`, and stop where a barrier tells of an error. */
+static int64_t read_bool(const void *at)
+{
+    return *(const unsigned char *)at != 0;
+}
+
+static int64_t read_i32(const void *at)
+{
+    int32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+/* Whether the caller wants to stop; looks at the clock, and asks rarely. For worker 0. */
+static bool is_stopped(struct mlc_context *context)
+{
+    struct timespec now;
+
+    if (!context->poll)
+        return false;
+    clock_gettime(POLL_CLOCK, &now);
+    int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (milliseconds < context->next_poll)
+        return false;
+    context->next_poll = milliseconds + 50;
+    return context->poll(context->poll_data) != 0;
+}
+
+/* One worker on its way through the steps. */
+struct walker {
+    struct mlc_pool *pool;
+    struct run *run;
+    struct lane lane;
+};
+
+/* The value that a loop or branch goes by, the same for all workers; false where the walk ends with an error. */
+static bool decide(struct walker *w, uint32_t i, int64_t *value)
+{
+    const struct mlc_step *step = &w->run->program->plan.steps[i];
+    bool loop = step->kind == MLC_LOOP;
+    mlc_pool_reader read = loop ? read_bool : read_i32;
+
+    if (!fits(w->run, &step->operands[0], loop ? 1 : 4)) { /* for all workers alike */
+        mlc_pool_post(w->pool, -ERANGE);
+        return false;
+    }
+    const void *at = address(w->run, &step->operands[0]);
+    if (w->run->n_workers > 1) {
+        bool fine = mlc_pool_decide(w->pool, read, at, value) == 0;
+        charge(w->run, i, &w->lane);
+        return fine;
+    }
+    *value = read(at);
+    return true;
+}
+
+static bool walk_steps(struct walker *w, uint32_t begin, uint32_t end);
+
+static bool walk_loop(struct walker *w, uint32_t i)
+{
+    const struct mlc_step *step = &w->run->program->plan.steps[i];
+    int64_t go_on;
+
+    while (decide(w, i, &go_on)) {
+        if (!go_on)
+            return true;
+        if (!walk_steps(w, i + 1, i + 1 + step->parts[0]))
+            return false;
+        if (w->lane.worker == 0 && is_stopped(w->run->context)) {
+            mlc_pool_post(w->pool, -EINTR);
+            if (w->run->n_workers == 1)
+                return false;
+        }
+    }
+    return false;
+}
+
+static bool walk_branch(struct walker *w, uint32_t i)
+{
+    const struct mlc_step *step = &w->run->program->plan.steps[i];
+    uint32_t begin = i + 1, last = step->n_parts - 1, taken = last;
+    int64_t index;
+
+    if (!decide(w, i, &index))
+        return false;
+    if (0 <= index && index < last)
+        taken = (uint32_t)index;
+    for (uint32_t p = 0; p < taken; p++)
+        begin += step->parts[p];
+    return walk_steps(w, begin, begin + step->parts[taken]);
+}
+
+/* A launch or copy. */
+static bool walk_plain(struct walker *w, uint32_t i)
+{
+    struct run *run = w->run;
+    const struct mlc_step *step = &run->program->plan.steps[i];
+
+    if ((step->flags & MLC_BARRIER) && run->n_workers > 1) {
+        if (mlc_pool_meet(w->pool))
+            return false;
+        charge(run, i ? i - 1 : 0, &w->lane); /* the wait is for those who are still at the step before */
+    }
+    if ((step->flags & MLC_SERIAL) && w->lane.worker != 0)
+        return true;
+    int status = 0;
+    if (step->kind == MLC_LAUNCH)
+        launch(run, step, run->values.tasks[i], &w->lane);
+    else
+        status = copy(run, step, &w->lane);
+    if (status)
+        mlc_pool_post(w->pool, status);
+    charge(run, i, &w->lane);
+    return !status || run->n_workers > 1;
+}
+
+/* Walk steps [begin, end); false where a barrier tells of an error. Nested as deep as the Plan, at most MLC_MAX_NESTING. */
+static bool walk_steps(struct walker *w, uint32_t begin, uint32_t end)
+{
+    const struct mlc_step *steps = w->run->program->plan.steps;
+
+    for (uint32_t i = begin; i < end; i++) {
+        bool nest = steps[i].kind == MLC_LOOP || steps[i].kind == MLC_BRANCH;
+        bool fine = !nest ? walk_plain(w, i) : steps[i].kind == MLC_LOOP ? walk_loop(w, i) : walk_branch(w, i);
+        if (!fine)
+            return false;
+        for (uint32_t p = 0, n = steps[i].n_parts, at = i; nest && p < n; p++)
+            i += steps[at].parts[p];
+    }
+    return true;
+}
+
+/* The team function: walk all steps as `worker`. */
 static void walk(struct mlc_pool *pool, void *data, int worker)
 {
     struct run *run = data;
-    const struct mlc_plan *plan = &run->program->plan;
-    const struct lane lane = lane_of(run, worker);
+    struct walker walker = {pool, run, lane_of(run, worker)};
 
-    for (uint32_t i = 0; i < plan->n_steps; i++) {
-        const struct mlc_step *step = &plan->steps[i];
-        if ((step->flags & MLC_BARRIER) && run->n_workers > 1) {
-            if (mlc_pool_meet(pool))
-                return;
-            charge(run, i ? i - 1 : 0, &lane); /* the wait is for those who are still at the step before */
-        }
-        if ((step->flags & MLC_SERIAL) && worker != 0)
-            continue;
-        if (step->kind == MLC_LAUNCH) {
-            launch(run, step, run->values.tasks[i], &lane);
-        } else {
-            int status = copy(run, step, &lane);
-            if (status) {
-                mlc_pool_post(pool, status);
-                if (run->n_workers == 1)
-                    return;
-            }
-        }
-        charge(run, i, &lane);
-    }
+    walk_steps(&walker, 0, run->program->plan.n_steps);
 }
 
 /* Provide memory for the tables, the arena and the workers, and evaluate the sizes. */
@@ -256,8 +373,10 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
     status = run.n_workers > 1 ? mlc_pool_run(&context->pool, walk, &run) : mlc_pool_run_alone(&context->pool, walk, &run);
     if (status == -EAGAIN)
         return mlc_fail(&context->error, status, "%s: cannot start %d threads", program->plan.name, run.n_workers - 1);
+    if (status == -EINTR)
+        return mlc_fail(&context->error, status, "%s: stopped in a loop", program->plan.name);
     if (status)
-        return mlc_fail(&context->error, status, "%s: a copy lies outside its buffer", program->plan.name);
+        return mlc_fail(&context->error, status, "%s: a step lies outside its buffer", program->plan.name);
     return 0;
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlc.artifact import structure
 from mlc.errors import ArtifactError, TargetError
+from mlc.ir.plan import walk_steps
 
 if TYPE_CHECKING:
     from mlc.artifact.functions import Function
@@ -110,7 +111,7 @@ def _variants(function: Function) -> dict[str, Any]:
     return {
         v.target.name: {
             "kernels": list(v.plan.kernels),
-            "steps": len(v.plan.steps),
+            "steps": sum(1 for _ in walk_steps(v.plan.steps)),
             "arena_bytes": v.plan.arena_bytes,
             "scratch_bytes": v.plan.scratch_bytes,
         }

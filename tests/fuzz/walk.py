@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mlc.codegen import compile_object, load_object
 from mlc.compiler import CompiledFunction, llvm_of
 from mlc.ir.dims import Dim, evaluate_size
-from mlc.ir.plan import BufferRef, Launch, Step
+from mlc.ir.plan import Branch, BufferRef, Copy, Launch, Loop, Step
 
 Array = npt.NDArray[Any]
 JUNK, GUARD, PAGE = 0xA5, 256, 4096
@@ -44,16 +44,36 @@ class Walk:
         }
         memory = self.memory(arrays, sizes)
         scratch = [Buffer(self.plan.scratch_bytes) for _ in order]
-        for steps in self.segments():
-            for worker in order:
-                for step in steps:
-                    self.step(step, worker, len(order), memory, sizes, scratch[worker])
+        self.walk(self.plan.steps, order, memory, sizes, scratch)
         for what, buffer in [*memory.items(), *(("scratch", s) for s in scratch)]:
             assert np.all(buffer.behind() == JUNK), f"{self.plan.name}: bytes behind {what} were written"
         return [
             memory["output", j].array(o.type.dtype.numpy, [evaluate_size(n, sizes) for n in o.type.shape])
             for j, o in enumerate(self.plan.outputs)
         ]
+
+    def walk(
+        self,
+        steps: Sequence[Step],
+        order: Sequence[int],
+        memory: dict[tuple[str, int], Buffer],
+        sizes: dict[str, int],
+        scratch: list[Buffer],
+    ) -> None:
+        for segment in segments(steps):
+            first = segment[0]
+            if isinstance(first, Loop):
+                place = first.predicate
+                while memory[place.space, place.index].integer(place.offset, np.bool_):
+                    self.walk(first.body, order, memory, sizes, scratch)
+            elif isinstance(first, Branch):
+                place, last = first.index, len(first.branches) - 1
+                taken = memory[place.space, place.index].integer(place.offset, np.int32)
+                self.walk(first.branches[taken if 0 <= taken < last else last], order, memory, sizes, scratch)
+            else:
+                for worker in order:
+                    for step in segment:
+                        self.step(step, worker, len(order), memory, sizes, scratch[worker])
 
     def memory(self, arrays: Sequence[Array], sizes: dict[str, int]) -> dict[tuple[str, int], Buffer]:
         memory = {("arena", 0): Buffer(self.plan.arena_bytes)}
@@ -69,15 +89,6 @@ class Walk:
                 memory["input", i].fill(array)
         return memory
 
-    def segments(self) -> list[list[Step]]:
-        """Steps between barriers."""
-        found: list[list[Step]] = [[]]
-        for step in self.plan.steps:
-            if step.barrier:
-                found.append([])
-            found[-1].append(step)
-        return found
-
     def step(
         self,
         step: Step,
@@ -90,11 +101,12 @@ class Walk:
         def place(ref: BufferRef) -> int:
             return memory[ref.space, ref.index].address + ref.offset
 
-        if not isinstance(step, Launch):
+        if isinstance(step, Copy):
             nbytes = evaluate_size(step.nbytes, sizes)
             begin, end = (min(p * PAGE, nbytes) for p in share(-(-nbytes // PAGE), worker, workers))
             ctypes.memmove(place(step.destination) + begin, place(step.source) + begin, end - begin)
             return
+        assert isinstance(step, Launch)
         tasks = 1
         for extent, grain in step.tasks:
             tasks *= -(-evaluate_size(extent, sizes) // grain)
@@ -103,6 +115,19 @@ class Walk:
         numbers = (ctypes.c_int64 * max(len(step.sizes), 1))(*(evaluate_size(n, sizes) for n in step.sizes))
         if begin < end:
             self.kernels[step.kernel](pointers, numbers, begin, end, scratch.address)
+
+
+def segments(steps: Sequence[Step]) -> list[list[Step]]:
+    """Steps between barriers; each loop and branch by itself."""
+    found: list[list[Step]] = [[]]
+    for step in steps:
+        if not isinstance(step, Launch | Copy):
+            found += [[step], []]
+        elif step.barrier:
+            found.append([step])
+        else:
+            found[-1].append(step)
+    return [segment for segment in found if segment]
 
 
 def share(n: int, worker: int, workers: int) -> tuple[int, int]:
@@ -128,6 +153,10 @@ class Buffer:
 
     def fill(self, array: Array) -> None:
         self.block[self.begin : self.begin + self.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
+
+    def integer(self, offset: int, dtype: Any) -> int:
+        at = self.begin + offset
+        return int(self.block[at : at + np.dtype(dtype).itemsize].view(dtype)[0])
 
     def behind(self) -> Array:
         return self.block[self.begin + self.nbytes :]

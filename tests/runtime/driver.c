@@ -2,7 +2,7 @@
  * Runs the runtime without Python, under the sanitizers: all sizes and thread counts, donation, failing steps,
  * concurrent contexts, an emitted library's descriptor, fork, damaged plans.
  *
- * Usage: driver FOLDER, with the encoded plans stress.plan, counter.plan, overrun.plan of plans.py in FOLDER. Prints what
+ * Usage: driver FOLDER, with the encoded plans stress.plan, counter.plan, looped.plan, overrun.plan of plans.py in FOLDER. Prints what
  * is wrong and exits with 1, or exits with 0.
  */
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@
 #include "mlc.h"
 #include "plan.h"
 
-enum { BOUND = 1024, N_KERNELS = 5 };
+enum { BOUND = 1024, N_KERNELS = 7 };
 
 /* kernels.c */
 void scale(void *const *, const int64_t *, int64_t, int64_t, void *);
@@ -25,8 +25,10 @@ void reverse_add(void *const *, const int64_t *, int64_t, int64_t, void *);
 void total(void *const *, const int64_t *, int64_t, int64_t, void *);
 void add_total(void *const *, const int64_t *, int64_t, int64_t, void *);
 void increment(void *const *, const int64_t *, int64_t, int64_t, void *);
+void below(void *const *, const int64_t *, int64_t, int64_t, void *);
+void pick(void *const *, const int64_t *, int64_t, int64_t, void *);
 
-static const mlc_kernel KERNELS[N_KERNELS] = {scale, reverse_add, total, add_total, increment};
+static const mlc_kernel KERNELS[N_KERNELS] = {scale, reverse_add, total, add_total, increment, below, pick};
 static const _Alignas(64) float CONSTANT[1] = {3};
 
 static void require(int holds, const char *what, long long detail)
@@ -179,6 +181,38 @@ static void test_failing_steps(struct plan_bytes bad, struct plan_bytes good)
     mlc_program_destroy(program);
 }
 
+static int stop_later(void *data)
+{
+    return --*(int *)data <= 0;
+}
+
+/* Loops and branches, nested: the same steps on any number of threads; a poll that says so ends a long loop. */
+static void test_loops(struct plan_bytes plan)
+{
+    struct mlc_program *program = make(plan, 0);
+    for (int threads = 1; threads <= 4; threads++) {
+        struct mlc_context *context;
+        int64_t n = 300;
+        float *x = calloc(300, sizeof *x), *y = floats(n), zero = 0;
+        int polls = 2;
+        require(mlc_context_create(threads, &context) == 0, "a context", threads);
+        for (int trips = 0; trips < 20; trips++) {
+            float limit = (float)trips, want = 0;
+            require(mlc_program_run(program, context, (void *[]){x, &zero, &limit}, &n, (void *[]){y}) == 0, "a run", trips);
+            for (int k = 0; k < trips; k++)
+                want = k % 3 == 0 ? want + 1 : k % 3 == 1 ? 2 * want : want + 2;
+            require(y[0] == want + 1 && y[299] == want + 1, "a loop", trips);
+        }
+        float forever = 1e30f; /* the count stays at 2^24, where 1 more is lost */
+        mlc_context_set_poll(context, stop_later, &polls);
+        int status = mlc_program_run(program, context, (void *[]){x, &zero, &forever}, &n, (void *[]){y});
+        require(status == -EINTR && strstr(mlc_context_error(context), "stopped"), "a stopped loop", status);
+        mlc_context_destroy(context);
+        free(x), free(y);
+    }
+    mlc_program_destroy(program);
+}
+
 static void *run_many(void *library)
 {
     struct mlc_context *context;
@@ -299,17 +333,19 @@ int main(int argc, char **argv)
 {
     require(argc == 2, "usage: driver FOLDER", argc);
     struct plan_bytes stress = read_plan(argv[1], "stress"), counter = read_plan(argv[1], "counter");
-    struct plan_bytes overrun = read_plan(argv[1], "overrun");
+    struct plan_bytes overrun = read_plan(argv[1], "overrun"), looped = read_plan(argv[1], "looped");
 
     test_sizes_and_threads(stress);
     test_donation(counter);
     test_failing_steps(overrun, stress);
+    test_loops(looped);
     test_library(stress);
 #ifdef WITH_FORK
     test_fork(stress);
 #endif
     test_damage(stress, 1);
     test_damage(counter, 0);
-    free(stress.data), free(counter.data), free(overrun.data);
+    test_damage(looped, 0);
+    free(stress.data), free(counter.data), free(overrun.data), free(looped.data);
     return 0;
 }

@@ -62,3 +62,19 @@ void increment(void *const *buffers, const int64_t *sizes, int64_t begin, int64_
     FOR_ELEMENTS(i, sizes[0], sizes[1], begin, end)
         out[i] = x[i] + 1;
 }
+
+/* out[0] = x[0] < limit[0], a bool; one task. */
+void below(void *const *buffers, const int64_t *sizes, int64_t begin, int64_t end, void *scratch)
+{
+    const float *x = buffers[0], *limit = buffers[1];
+    (void)scratch, (void)begin, (void)end, (void)sizes;
+    *(unsigned char *)buffers[2] = x[0] < limit[0];
+}
+
+/* out[0] = x[0] modulo 3, an i32; one task. */
+void pick(void *const *buffers, const int64_t *sizes, int64_t begin, int64_t end, void *scratch)
+{
+    const float *x = buffers[0];
+    (void)scratch, (void)begin, (void)end, (void)sizes;
+    *(int32_t *)buffers[1] = (int32_t)x[0] % 3;
+}

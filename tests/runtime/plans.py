@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mlc.ir.dims import Dim, Size, dim
-from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from mlc.ir.plan import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
 from mlc.ir.types import F32, TensorType
 
-KERNELS = ("scale", "reverse_add", "total", "add_total", "increment")
+KERNELS = ("scale", "reverse_add", "total", "add_total", "increment", "below", "pick")
 GRAIN = 16
 BOUND = 1024
 N = dim("n", 0, BOUND)
@@ -54,6 +54,58 @@ def counter(n: Size = N, donated: bool = True) -> Plan:
     step = Launch(4, (place("input"), place("output")), (n, GRAIN), ((n, GRAIN),), label="increment")
     inputs = (PlanInput("state", vector(n), 0 if donated else None), PlanInput("other", vector(n)))
     return Plan("counter", symbols, inputs, (PlanOutput("next", vector(n)),), (), 0, 0, KERNELS, (step,))
+
+
+def looped(n: Size = N) -> Plan:
+    """Trip k of `trips` adds 1 to y, doubles it, or adds 1 twice in a loop of its own, as k modulo 3 is 0, 1, 2."""
+    symbols = n.symbols if isinstance(n, Dim) else ()
+    y, own = place("output"), place("arena", 0, 256)
+    k, go_on, which, inner, more, two = (place("arena", 0, 32 * i) for i in range(6))
+    one = (1, 1)
+
+    def increment(ref: BufferRef, barrier: bool = False) -> Launch:
+        if ref is not y:
+            return Launch(4, (ref, ref), one, (), serial=True)
+        return Launch(4, (y, y), (n, GRAIN), ((n, GRAIN),), barrier)
+
+    def test(count: BufferRef, limit: BufferRef, out: BufferRef) -> Launch:
+        return Launch(5, (count, limit, out), (), (), serial=True)
+
+    twice: tuple[Step, ...] = (
+        Launch(4, (place("input", 1), inner), one, (), serial=True),
+        test(inner, two, more),
+        Loop(more, (increment(inner), test(inner, two, more), increment(y)), "twice"),
+    )
+    doubling = Launch(0, (y, own), (n, GRAIN), ((n, GRAIN),)), Copy(y, own, n * 4, barrier=True)
+    steps: tuple[Step, ...] = (
+        Copy(y, place("input"), n * 4),
+        Copy(k, place("input", 1), 4),
+        Launch(4, (place("input", 1), two), one, (), serial=True),
+        *(increment(two) for _ in range(2)),
+        Launch(5, (k, place("input", 2), go_on), (), (), barrier=True, serial=True),
+        Loop(
+            go_on,
+            (
+                Launch(6, (k, which), (), (), serial=True),
+                increment(k),
+                test(k, place("input", 2), go_on),
+                Branch(which, ((increment(y),), doubling, twice), "which"),
+            ),
+            "trips",
+        ),
+        increment(y),
+    )  # fmt: skip
+    number = TensorType((), F32)
+    inputs = (PlanInput("x", vector(n)), PlanInput("zero", number), PlanInput("trips", number))
+    outputs = (PlanOutput("y", vector(n)),)
+    return Plan("looped", symbols, inputs, outputs, (), 256 + BOUND * 4, GRAIN * 4, KERNELS, steps)
+
+
+def looped_expected(x: npt.NDArray[np.float32], trips: int) -> npt.NDArray[np.float64]:
+    y = x.astype(np.float64)
+    for k in range(trips):
+        y = [y + 1, 2 * y, y + 2][k % 3]
+    return y + 1
 
 
 def overrun(n: Size = N) -> Plan:

@@ -18,7 +18,7 @@ from mlc.ir.types import BF16, DTYPES, F32, DType, TensorType
 from mlc.runtime import Executable
 
 from .conftest import Load
-from .plans import BOUND, N, counter, overrun, place, stress, stress_expected, vector
+from .plans import BOUND, KERNELS, N, counter, overrun, place, stress, stress_expected, vector
 
 
 def identity(*types: TensorType) -> Plan:
@@ -212,17 +212,17 @@ def test_bf16_constants() -> None:
 def test_damaged_plans_are_refused() -> None:
     data = encode(counter())
     with pytest.raises(ParseError, match="checksum"):
-        Executable(data[:-1] + b"\x01", [64] * 5, [], None, Array)
+        Executable(data[:-1] + b"\x01", [64] * len(KERNELS), [], None, Array)
     with pytest.raises(ParseError, match="begin"):
         Executable(b"", [], [], None, Array)
     with pytest.raises(ArgumentError, match="kernel scale has no address"):
-        Executable(data, [0] * 5, [], None, Array)
+        Executable(data, [0] * len(KERNELS), [], None, Array)
 
 
 def test_a_step_that_fails_reports_and_leaves_the_pool_usable(load: Load) -> None:
     x = np.ones(1000, np.float32)
     for _ in range(20):
-        with pytest.raises(MlcError, match="overrun: a copy lies outside its buffer"):
+        with pytest.raises(MlcError, match="overrun: a step lies outside its buffer"):
             load(overrun())([x])
         np.testing.assert_array_equal(np.asarray(load(stress())([x])[1]), 2 * x)
 

@@ -12,11 +12,11 @@ import pytest
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import dim
 from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, decode, encode, verify_plan
-from mlc.ir.plan.encode import HEADER
+from mlc.ir.plan.encode import HEADER, VERSION
 from mlc.ir.types import DTYPES, F32, TensorType
 from mlc.runtime._rt import ffi, lib
 
-from .plans import counter, place, stress, vector
+from .plans import counter, looped, place, stress, vector
 
 EMPTY = Plan("nothing", (), (), (), (), 0, 0, (), ())
 
@@ -35,7 +35,7 @@ def c_accepts(data: bytes, n_kernels: int, n_constants: int) -> bool:
 
 def sealed(body: bytes) -> bytes:
     """``body`` under a header that fits it, so that damage gets past the checksum."""
-    return HEADER.pack(b"MLCP", 1, HEADER.size + len(body), zlib.crc32(body), 0) + body
+    return HEADER.pack(b"MLCP", VERSION, HEADER.size + len(body), zlib.crc32(body), 0) + body
 
 
 def random_plan(rng: random.Random) -> Plan:
@@ -69,7 +69,7 @@ def random_plan(rng: random.Random) -> Plan:
 
 def test_round_trip() -> None:
     rng = random.Random(1)
-    for plan in [EMPTY, stress(), counter(), *(random_plan(rng) for _ in range(200))]:
+    for plan in [EMPTY, stress(), counter(), looped(), *(random_plan(rng) for _ in range(200))]:
         data = encode(plan)
         assert decode(data) == plan
         assert encode(decode(data)) == data
@@ -106,7 +106,7 @@ BROKEN = {
     "takes over two inputs": replace(counter(), inputs=tuple(replace(i, donated_to=0) for i in counter().inputs)),
     "of another size": replace(counter(), outputs=(PlanOutput("next", vector(3)),)),
     "the arena's size -1": replace(stress(), arena_bytes=-1),
-    "unknown kernel 5": with_step(Launch(5, ())),
+    "unknown kernel 7": with_step(Launch(7, ())),
     "unknown buffer output3": with_step(Launch(0, (place("output", 3),))),
     "unknown buffer heap0": with_step(Launch(0, (place("heap"),))),
     "arena+5000 lies outside": with_step(Launch(0, (place("arena", 0, 5000),))),

@@ -11,7 +11,7 @@ import pytest
 from mlc.ir.plan import encode
 from mlc.runtime import header, sources
 
-from .plans import counter, overrun, stress
+from .plans import counter, looped, overrun, stress
 
 HERE = Path(__file__).resolve().parent
 BUILDS = {
@@ -30,7 +30,7 @@ def test_driver(cc: str, build: str, tmp_path: Path) -> None:
         pytest.skip(f"needs a C compiler with {BUILDS[build][1]}, which is not here")
     driver = tmp_path / "driver"
     subprocess.run([cc, *flags, HERE / "driver.c", HERE / "kernels.c", *sources(), "-o", driver], check=True)
-    for plan in (stress(), counter(), overrun()):
+    for plan in (stress(), counter(), looped(), overrun()):
         (tmp_path / f"{plan.name}.plan").write_bytes(encode(plan))
     options = {"ASAN_OPTIONS": "detect_leaks=1", "TSAN_OPTIONS": "halt_on_error=1"}
     result = subprocess.run(

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from .data import (
     SPACES,
+    Branch,
     BufferRef,
     Copy,
     Launch,
+    Loop,
     Plan,
     PlanConstant,
     PlanInput,
     PlanOutput,
     Step,
     byte_size,
+    parts_of,
+    walk_steps,
 )
 from .decode import decode
 from .encode import encode
@@ -27,6 +31,7 @@ from .printer import print_plan
 from .verify import verify_plan
 
 __all__ = [
-    "SPACES", "BufferRef", "Copy", "Launch", "Plan", "PlanConstant", "PlanInput", "PlanOutput", "Step",
-    "byte_size", "decode", "encode", "print_plan", "verify_plan",
+    "SPACES", "Branch", "BufferRef", "Copy", "Launch", "Loop", "Plan", "PlanConstant", "PlanInput", "PlanOutput",
+    "Step", "byte_size", "decode", "encode", "parts_of", "print_plan", "verify_plan",
+    "walk_steps",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlc.ir.dims import Size, Symbol
@@ -52,7 +53,48 @@ class Copy:
     label: str = ""
 
 
-Step = Launch | Copy
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Do the steps of ``body`` as long as the bool at ``predicate`` is true, which is read before each trip.
+
+    All workers meet before each reading, so that the first steps of the body and those behind the loop need no barrier.
+    """
+
+    predicate: BufferRef
+    body: tuple[Step, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Do the steps of the branch that the i32 at ``index`` numbers, of the last one for any other number.
+
+    All workers meet before the reading.
+    """
+
+    index: BufferRef
+    branches: tuple[tuple[Step, ...], ...]
+    label: str = ""
+
+
+Step = Launch | Copy | Loop | Branch
+
+
+def parts_of(step: Step) -> tuple[tuple[Step, ...], ...]:
+    """The lists of steps inside of a step."""
+    if isinstance(step, Loop):
+        return (step.body,)
+    return step.branches if isinstance(step, Branch) else ()
+
+
+def walk_steps(steps: Sequence[Step]) -> Iterator[Step]:
+    """Every step and those inside of it, in the order of the binary form and of profiles."""
+    work = list(reversed(steps))
+    while work:
+        step = work.pop()
+        yield step
+        for part in reversed(parts_of(step)):
+            work.extend(reversed(part))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import Dim, Size, Symbol
 from mlc.ir.types import DTYPES, TensorType
 
-from .data import SPACES, BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, Step
-from .encode import BARRIER, COPY, HEADER, LAUNCH, MAGIC, SERIAL, VERSION
-from .verify import verify_plan
+from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from .encode import BARRIER, BRANCH, COPY, HEADER, LAUNCH, LOOP, MAGIC, SERIAL, VERSION
+from .verify import MAX_NESTING, verify_plan
 
 T = TypeVar("T")
 _DTYPES = tuple(DTYPES.values())
+_Read = tuple[Step, tuple[int, ...]]  # a step, and how many of the following ones belong to each of its parts
 
 
 def decode(data: bytes) -> Plan:
@@ -60,12 +61,12 @@ class _Decoder:
         constants = self.items(lambda: PlanConstant(self.string(), self.type()))
         kernels = self.items(self.string)
         arena, scratch = self.i64(), self.i64()
-        steps = self.items(self.step)
+        steps = self.nested(self.items(self.step))
         if self.at != len(self.data):
             raise self.damaged("bytes follow its end")
         return Plan(
             name, tuple(self.symbols), tuple(inputs), tuple(outputs), tuple(constants), arena, scratch, tuple(kernels),
-            tuple(steps),
+            steps,
         )  # fmt: skip
 
     def damaged(self, what: str) -> ParseError:
@@ -130,19 +131,47 @@ class _Decoder:
             raise self.damaged(f"unknown output {output}")
         return None if output == -1 else int(output)
 
-    def step(self) -> Step:
+    def nested(self, flat: list[_Read], depth: int = 0) -> tuple[Step, ...]:
+        """The steps of a list in which those inside of a loop or branch follow it."""
+        if flat and depth > MAX_NESTING:
+            raise self.damaged("loops and branches are nested too deep")
+        found, at = list[Step](), 0
+        while at < len(flat):
+            step, lengths = flat[at]
+            at += 1
+            parts = []
+            for length in lengths:
+                if length > len(flat) - at:
+                    raise self.damaged("a loop or branch is longer than what holds it")
+                parts.append(self.nested(flat[at : at + length], depth + 1))
+                at += length
+            if isinstance(step, Loop):
+                step = Loop(step.predicate, parts[0], step.label)
+            elif isinstance(step, Branch):
+                step = Branch(step.index, tuple(parts), step.label)
+            found.append(step)
+        return tuple(found)
+
+    def step(self) -> _Read:
         kind, flags = self.u32(), self.u32()
         label = self.string()
         barrier, serial = bool(flags & BARRIER), bool(flags & SERIAL)
         if kind == COPY and flags <= BARRIER:
-            return Copy(self.operand(), self.operand(), self.size(), barrier, label)
+            return Copy(self.operand(), self.operand(), self.size(), barrier, label), ()
+        if kind in (LOOP, BRANCH) and not flags:
+            place, lengths = self.operand(), tuple(self.items(self.u32))
+            if kind == BRANCH and lengths:
+                return Branch(place, (), label), lengths
+            if kind == BRANCH or len(lengths) != 1:
+                raise self.damaged("a loop has one body and a branch at least one")
+            return Loop(place, (), label), lengths
         if kind != LAUNCH or flags > BARRIER | SERIAL:
             raise self.damaged(f"unknown step {kind} with flags {flags}")
         kernel = self.u32()
         operands = tuple(self.items(self.operand))
         sizes = tuple(self.items(self.size))
         tasks = tuple(self.items(lambda: (self.size(), self.i64())))
-        return Launch(kernel, operands, sizes, tasks, barrier, serial, label)
+        return Launch(kernel, operands, sizes, tasks, barrier, serial, label), ()
 
     def operand(self) -> BufferRef:
         return BufferRef(self.pick(SPACES, "space"), self.u32(), self.i64())

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from mlc.ir.dims import Dim, Size
 from mlc.ir.types import DTYPES, TensorType
 
-from .data import SPACES, BufferRef, Copy, Launch, Plan, Step
+from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, Step, parts_of, walk_steps
 
 MAGIC = b"MLCP"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<4sIQII")  # magic, version, total bytes, CRC-32 of the body, zero
-LAUNCH, COPY = 0, 1
+LAUNCH, COPY, LOOP, BRANCH = 0, 1, 2, 3
 BARRIER, SERIAL = 1, 2
 DTYPE_CODES = {name: code for code, name in enumerate(DTYPES)}
 
@@ -90,8 +90,9 @@ class _Encoder:
         for kernel in plan.kernels:
             self.string(kernel)
         self.i64(plan.arena_bytes, plan.scratch_bytes)
-        self.u32(len(plan.steps))
-        for step in plan.steps:
+        steps = list(walk_steps(plan.steps))
+        self.u32(len(steps))
+        for step in steps:
             self.step(step)
 
     def value(self, name: str, tensor: TensorType) -> None:
@@ -106,8 +107,18 @@ class _Encoder:
             self.string(step.label)
             self.operands((step.destination, step.source))
             self.size(step.nbytes)
-        else:
+        elif isinstance(step, Launch):
             self.launch(step)
+        else:
+            self.nest(step)
+
+    def nest(self, step: Loop | Branch) -> None:
+        """The steps inside follow it in the list; the counts say how many, those inside of these included."""
+        self.u32(LOOP if isinstance(step, Loop) else BRANCH, 0)
+        self.string(step.label)
+        self.operands((step.predicate if isinstance(step, Loop) else step.index,))
+        parts = parts_of(step)
+        self.u32(len(parts), *(sum(1 for _ in walk_steps(part)) for part in parts))
 
     def launch(self, step: Launch) -> None:
         self.u32(LAUNCH, BARRIER * step.barrier | SERIAL * step.serial)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 
-from .data import Copy, Launch, Plan, Step
+from .data import Branch, Copy, Launch, Loop, Plan, Step
 
 
 def print_plan(plan: Plan) -> str:
@@ -29,11 +30,24 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  output{i} {output.name}: {output.type}"
     for i, constant in enumerate(plan.constants):
         yield f"  constant{i} {constant.name}: {constant.type}"
-    for i, step in enumerate(plan.steps):
-        yield f"  {i:3d} {_print_step(plan, step)}"
+    yield from _print_steps(plan, plan.steps, "  ", count())
+
+
+def _print_steps(plan: Plan, steps: Sequence[Step], indent: str, numbers: Iterator[int]) -> Iterator[str]:
+    for step in steps:
+        yield f"{indent}{next(numbers):3d} {_print_step(plan, step)}"
+        if isinstance(step, Loop):
+            yield from _print_steps(plan, step.body, indent + "  ", numbers)
+        elif isinstance(step, Branch):
+            for i, branch in enumerate(step.branches):
+                yield f"{indent}    branch {i}:"
+                yield from _print_steps(plan, branch, indent + "  ", numbers)
 
 
 def _print_step(plan: Plan, step: Step) -> str:
+    if isinstance(step, Loop | Branch):
+        text = f"loop while {step.predicate}:" if isinstance(step, Loop) else f"branch by {step.index}:"
+        return text + (f"  # {step.label}" if step.label else "")
     text = _print_copy(step) if isinstance(step, Copy) else _print_launch(plan, step)
     barrier = "barrier; " if step.barrier else ""
     return f"{barrier}{text}" + (f"  # {step.label}" if step.label else "")

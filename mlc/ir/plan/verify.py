@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from mlc.errors import VerifyError
 from mlc.ir.dims import Dim, Size, bounds
 
-from .data import BufferRef, Copy, Launch, Plan, Value, byte_size
+from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte_size, parts_of
 
 MAX_RANK = 32
 MAX_BYTES = 1 << 56  # of the arena, of scratch, of an offset
 ALIGNMENT = 64
+MAX_NESTING = 32  # of loops and branches
 
 
 def verify_plan(plan: Plan) -> None:
@@ -22,13 +23,22 @@ def verify_plan(plan: Plan) -> None:
     _check_symbols(plan)
     _check_values(plan)
     _check_donations(plan)
-    for number, step in enumerate(plan.steps):
+    work: list[tuple[Step, int]] = [(step, 0) for step in reversed(plan.steps)]
+    number = 0
+    while work:
+        step, depth = work.pop()
         where = f"step {number}" + (f" ({step.label})" if step.label else "")
+        number += 1
         _require("\0" not in step.label, f"{where}: the label holds a NUL")
+        _require(depth <= MAX_NESTING, f"{where}: loops and branches are nested too deep")
         if isinstance(step, Copy):
             _check_copy(plan, step, where)
-        else:
+        elif isinstance(step, Launch):
             _check_launch(plan, step, where)
+        else:
+            _check_nest(plan, step, where)
+        for part in reversed(parts_of(step)):
+            work.extend((inner, depth + 1) for inner in reversed(part))
 
 
 def _require(holds: bool, message: str) -> None:
@@ -127,6 +137,14 @@ def _check_copy(plan: Plan, step: Copy, where: str) -> None:
         _require(bounds(room)[0] >= 0, f"{where}: {step.nbytes} bytes at {operand} lie outside its buffer")
     _require(bounds(step.nbytes)[1] >= 0, f"{where}: a negative number of bytes")
     _require(_is_writable(plan, step.destination), f"{where}: {step.destination} is read-only")
+
+
+def _check_nest(plan: Plan, step: Loop | Branch, where: str) -> None:
+    place, nbytes = (step.predicate, 1) if isinstance(step, Loop) else (step.index, 4)
+    _check_operand(plan, place, where)
+    room = _buffer_bytes(plan, place) - nbytes - place.offset
+    _require(bounds(room)[0] >= 0, f"{where}: {nbytes} bytes at {place} lie outside its buffer")
+    _require(isinstance(step, Loop) or bool(step.branches), f"{where}: a branch to nowhere")
 
 
 def _is_writable(plan: Plan, operand: BufferRef) -> bool:
