@@ -27,6 +27,10 @@ def runtime_headers() -> list[str]:
     return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "runtime").glob("*.h"))
 
 
+def binding_sources() -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "runtime" / "binding").glob("*.c"))
+
+
 def packages() -> list[str]:
     """Every package of mlc: those below mlc/, and the mapped folders with all that is below them."""
     found = find_packages(str(ROOT), include=["mlc", "mlc.*"])
@@ -50,7 +54,7 @@ class BuildRuntime(build_ext):
         subprocess.run(command, check=True)
         for extension in self.extensions:
             extension.extra_objects = [str(target)]
-            extension.depends = [str(target)]
+            extension.depends = [*extension.depends, str(target)]
         super().build_extensions()
 
     def runtime_object_path(self) -> Path:
@@ -62,8 +66,9 @@ class BuildRuntime(build_ext):
 
 ARRAY = Extension(
     "mlc.runtime._array",
-    sources=["runtime/binding/array.c"],
-    include_dirs=["runtime"],
+    sources=binding_sources(),
+    include_dirs=["runtime", "runtime/binding"],
+    depends=["runtime/binding/binding.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     extra_compile_args=STRICT,
     py_limited_api=True,

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .array import Array
 from .errors import ArgumentError, MlcError
-from .ir.graph.node import has_active_table
-from .ir.types import BF16, DTYPES
+from .ir.graph.node import TRACES, has_active_table
+from .runtime import Function
 from .tracing import Traced, Tracer, as_node, trace
 from .tracing.location import user_location
 from .tracing.tracer import current_trace, leaked
@@ -53,7 +52,7 @@ def _names(names: Names) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-class JitFunction:
+class JitFunction(Function):
     """What ``jit`` returns: callable, with ``lower(*args)`` for its stages."""
 
     def __init__(
@@ -71,7 +70,7 @@ class JitFunction:
         self.donated = donated
         self._signature = _signature(function)
         self._positional = _positional_names(self._signature)
-        self._cache: dict[object, Any] = {}
+        self._configure(self._positional, static, self._static_key, TRACES)
         if self._signature is not None:
             unknown = [n for n in (*static, *donated) if not _takes(self._signature, n)]
             if unknown:
@@ -81,28 +80,7 @@ class JitFunction:
                 )
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if has_active_table():
-            return self._call_inside(args, kwargs)
-        args, kwargs, static = self._split(args, kwargs)
-        leaves, in_tree = tree.flatten((args, kwargs))
-        key = (in_tree, tuple([_signature_of(x) for x in leaves]), _static_key(static) if static else ())
-        try:
-            compiled = self._cache.get(key)
-        except TypeError as error:
-            raise ArgumentError(
-                f"{self._name}: a static argument is not hashable: {error}",
-                location=str(user_location()),
-                hint="pass it as an array, or as a tuple",
-            ) from error
-        if compiled is None:
-            compiled = self._cache[key] = self._lower(args, kwargs, static).compile()
-        try:
-            return compiled.call_flat(leaves)
-        except MlcError as error:
-            raise _at_the_call(error, leaves) from None
+        return self if instance is None else BoundFunction(self, instance)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Trace for these arguments (arrays, numbers or ShapeDtypes, which may be symbolic): a ``stages.Lowered``."""
@@ -153,6 +131,44 @@ class JitFunction:
             begin += child.num_leaves
         return frozenset(found)
 
+    # ------------------------------------------------------------ what the binding asks for
+
+    def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
+        """Compile for a signature that is new."""
+        compiled = self._lower(*self._split(args, kwargs)).compile()
+        return compiled.executable, compiled.out_tree
+
+    def _call_traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call while some thread traces."""
+        return self._call_inside(args, kwargs) if has_active_table() else self._call(args, kwargs)
+
+    def _call_unusual(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call with leaves that the binding does not take: after their conversion, or an error that names them."""
+        leaves, in_tree = tree.flatten((args, kwargs))
+        usual = [_usual(x) for x in leaves]
+        if all(a is b for a, b in zip(leaves, usual, strict=True)):
+            self.lower(*args, **kwargs)
+            raise ArgumentError(f"{self._name}: arguments {in_tree} are more than a call takes")
+        args, kwargs = tree.unflatten(in_tree, usual)
+        return self._call(args, kwargs)
+
+    def _located(self, error: BaseException) -> None:
+        if isinstance(error, MlcError) and error.location is None:
+            error.location = str(user_location())
+
+    def _static_key(self, static: Any) -> object:
+        """What a static value is compared by."""
+        key = static_key(static)
+        try:
+            hash(key)
+        except TypeError as error:
+            raise ArgumentError(
+                f"{self._name}: a static argument is not hashable: {error}",
+                location=str(user_location()),
+                hint="pass it as an array, or as a tuple",
+            ) from error
+        return key
+
     def _call_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call within another trace: a ``call`` of this function's own graph."""
         from .ir.graph.structure import CALL, results_of
@@ -172,6 +188,13 @@ class JitFunction:
         )
 
 
+class BoundFunction(functools.partial[Any]):
+    """A jitted method of one object; ``lower`` as the function's own."""
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func.lower(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
+
+
 def _raised(traced: Traced) -> Traced:
     """The trace with formulas written by hand as the composites that they are."""
     from .transforms.raising import raise_formulas
@@ -189,15 +212,6 @@ def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _eager_function(function: Callable[..., Any], static: tuple[str, ...]) -> JitFunction:
     return JitFunction(function, static, (), None)
-
-
-def _at_the_call(error: MlcError, leaves: Sequence[Any]) -> MlcError:
-    """The error of a call with the user's line; a traced value among the arguments has left its trace."""
-    found = [x for x in leaves if isinstance(x, Tracer)]
-    if found:
-        return leaked(found[0])
-    error.location = error.location or str(user_location())
-    return error
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
@@ -220,29 +234,17 @@ def _takes(signature: inspect.Signature, name: str) -> bool:
     )
 
 
-def _static_key(static: Any) -> object:
+def static_key(static: Any) -> object:
     """A key that is equal for static values that mean the same: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
-    if isinstance(static, dict):
-        return tuple([(k, _static_key(v)) for k, v in sorted(static.items())])
     if isinstance(static, tuple):
-        return (tuple, *[_static_key(v) for v in static])
+        return (tuple, *[static_key(v) for v in static])
     return (float, static.hex()) if isinstance(static, float) else (type(static), static)
 
 
-def _signature_of(x: Any) -> object:
-    """What of a leaf decides which code is compiled: element type and shape; of numbers the Python type.
-
-    NumPy arrays and mlc.Arrays of one type share code.
-    """
-    kind = type(x)
-    if kind is Array:
-        return x.dtype_name, x.shape
-    if isinstance(x, np.ndarray | np.generic):
-        return _NAMES.get(x.dtype, x.dtype), x.shape
-    if isinstance(x, bool | int | float):
-        return kind
-    shape = getattr(x, "shape", None)
-    return kind if shape is None else (kind, x.dtype, tuple(shape))
-
-
-_NAMES: dict[np.dtype[Any], str] = {t.numpy: t.name for t in DTYPES.values() if t is not BF16}
+def _usual(x: Any) -> Any:
+    """A leaf as the binding takes it, where it is not: an array of the other byte order. TracerError for a tracer."""
+    if isinstance(x, Tracer):
+        raise leaked(x)
+    if isinstance(x, np.ndarray | np.generic) and not x.dtype.isnative:
+        return x.astype(x.dtype.newbyteorder("="))
+    return x

@@ -11,7 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from mlc.errors import ArgumentError
+from mlc.runtime._array import forget_kind, set_classify
 
 MAX_DEPTH = 200  # deeper trees (and trees that hold themselves) are refused, so that walks may recurse
 
@@ -77,6 +80,7 @@ def register_node(kind: type, flatten: Flatten, unflatten: Unflatten) -> None:
         raise ValueError(f"{kind.__name__} is registered already")
     _registry[kind] = (flatten, unflatten)
     _leaf_kinds.discard(kind)
+    forget_kind(kind)
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
@@ -245,7 +249,11 @@ def _unflatten(structure: TreeDef, rest: Iterator[Any]) -> Any:
         return next(rest)
     if kind is type(None):
         return None
-    children = [_unflatten(child, rest) for child in structure.children]
+    return assemble(kind, aux, [_unflatten(child, rest) for child in structure.children])
+
+
+def assemble(kind: type, aux: Hashable, children: list[Any]) -> Any:
+    """The container of this type, with what a TreeDef says of it, from its children."""
     if kind is list:
         return children
     if kind is tuple:
@@ -261,3 +269,24 @@ def _unflatten(structure: TreeDef, rest: Iterator[Any]) -> Any:
     for name, child in zip(aux, children, strict=True):
         object.__setattr__(made, name, child)
     return made
+
+
+# ---------------------------------------------------------------- for the binding, which flattens calls
+
+_OTHER, _LEAF, _NAMED, _DATACLASS, _ORDERED, _REGISTERED = range(6)  # as runtime/binding/signature.c has them
+
+
+def _classify(kind: type) -> tuple[int, Any]:
+    """What a type that is no dict, list or tuple is to a call: its code, and its flatten function or fields."""
+    if kind in _registry:
+        return _REGISTERED, _registry[kind][0]
+    if kind is OrderedDict:
+        return _ORDERED, None
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _NAMED, None
+    if hasattr(kind, "__dataclass_fields__"):
+        return _DATACLASS, tuple(f.name for f in dataclasses.fields(kind))
+    return (_LEAF if issubclass(kind, np.ndarray | np.generic | int | float) else _OTHER), None
+
+
+set_classify(_classify)

@@ -258,11 +258,16 @@ class Table:
         """Operations called inside build their nodes here."""
         stack = _active_tables()
         stack.append(self)
+        TRACES.append(self)
         try:
             yield self
         finally:
             stack.pop()
+            TRACES.pop()
 
+
+TRACES: list[Table] = []
+"""As many entries as there are active tables in all threads: empty where nobody traces."""
 
 _local = threading.local()
 
