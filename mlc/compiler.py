@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError, MlcError, TargetError
+from .dump import Dump
+from .errors import ArgumentError, TargetError
+from .failures import reported
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
 from .ir.plan import Plan, encode
 from .ir.target import TARGETS, Target, host_target
-from .passes.kernels import lower_kernel
+from .passes.kernels import KERNEL_PIPELINE, KernelPass, lower_kernel
 from .passes.plan import make_plan
-from .passes.runner import CPU_PIPELINE, Timing, run_passes
+from .passes.runner import PIPELINES, Pass, Timing, run_passes
 
 if TYPE_CHECKING:
     from .codegen import LoadedObject
@@ -54,7 +55,7 @@ class Options:
         return Options(
             target=named_target(name) if name else host_target(),
             verify=env.get("MLC_VERIFY", "") not in ("", "0"),
-            skip=_skipped(env.get("MLC_SKIP", "")),
+            skip=skipped(env.get("MLC_SKIP", ""), "MLC_SKIP"),
             dump=Path(dump) if dump else None,
             llvm_opt=_level(env.get("MLC_LLVM_OPT") or "0"),
         )
@@ -69,12 +70,13 @@ def named_target(name: str) -> Target:
     return TARGETS[name]
 
 
-def _skipped(names: str) -> frozenset[str]:
-    """The passes of MLC_SKIP. ArgumentError for one that is not there or that what follows needs."""
+def skipped(names: str, option: str) -> frozenset[str]:
+    """The passes that ``option`` leaves out. ArgumentError for one that is not there or that what follows needs."""
     skip = frozenset(filter(None, names.split(",")))
-    free = [p.name for p in CPU_PIPELINE if not p.required]
+    passes: list[Pass | KernelPass] = [*itertools.chain(*PIPELINES.values()), *KERNEL_PIPELINE]
+    free = list(dict.fromkeys(p.name for p in passes if not p.required))
     for name in sorted(skip.difference(free)):
-        raise ArgumentError(f"MLC_SKIP: no pass {name!r} can be left out", hint=f"these can: {', '.join(free)}")
+        raise ArgumentError(f"{option}: no pass {name!r} can be left out", hint=f"these can: {', '.join(free)}")
     return skip
 
 
@@ -103,35 +105,45 @@ class CompiledFunction:
 
     @cached_property
     def lowered(self) -> tuple[Kernel, ...]:
-        return tuple(lower_kernel(k, self.options.target) for k in self.kernels)
+        with reported("lower-kernels", self.optimized):
+            return tuple(lower_kernel(k, self.options.target, self.options.skip) for k in self.kernels)
 
     @cached_property
     def llvm(self) -> str:
         """LLVM IR of every kernel, finished."""
-        return llvm_of(self.lowered, self.options)
+        with reported("generate", self.optimized):
+            return llvm_of(self.lowered, self.options)
 
 
 def compile_function(
-    graph: Graph, options: Options, *, result_names: Sequence[str] = (), donated: frozenset[int] = frozenset()
+    graph: Graph,
+    options: Options,
+    *,
+    result_names: Sequence[str] = (),
+    donated: frozenset[int] = frozenset(),
+    pipeline: Sequence[Pass] | None = None,
 ) -> CompiledFunction:
-    """Optimize, schedule and plan ``graph``; machine code is generated when it is asked for."""
-    dump = _Dump(options.dump, graph.name)
-    dump.write("traced.graph", lambda: _located(graph))
-    optimized, timings = run_passes(
-        graph, CPU_PIPELINE, verify=options.verify, skip=options.skip,
-        observe=lambda name, g: dump.write(f"{name}.graph", lambda: _located(g)),
-    )  # fmt: skip
+    """Optimize, schedule and plan ``graph``; machine code is generated when it is asked for.
+
+    ``pipeline`` are the graph passes, the target's own where it is None. Raises InternalError where a step fails.
+    """
+    dump = Dump(options.dump, graph.name)
+    dump.graph("traced", graph)
+    passes = PIPELINES[options.target.name] if pipeline is None else pipeline
+    with reported("optimize", graph, dump.folder):
+        optimized, timings = run_passes(graph, passes, verify=options.verify, skip=options.skip, observe=dump.graph)
     begin = time.perf_counter()
-    planned = make_plan(optimized, options.target, result_names=result_names, donated=donated)
+    with reported("schedule-and-plan", optimized, dump.folder):
+        planned = make_plan(optimized, options.target, result_names=result_names, donated=donated)
     timings.append(Timing("schedule-and-plan", time.perf_counter() - begin, len(planned.kernels)))
     compiled = CompiledFunction(
         graph, optimized, planned.plan, planned.kernels, planned.constants, options, tuple(timings)
     )
-    dump.write("scheduled.kernels", lambda: kernels_text(planned.kernels))
-    dump.write("lowered.kernels", lambda: kernels_text(compiled.lowered))
-    dump.write("plan.txt", lambda: str(planned.plan))
-    dump.write("llvm.ll", lambda: compiled.llvm)
-    dump.write("asm.s", lambda: assembly_of(compiled))
+    dump.text("scheduled.kernels", lambda: kernels_text(planned.kernels))
+    dump.text("lowered.kernels", lambda: kernels_text(compiled.lowered))
+    dump.plan(planned.plan, planned.constants)
+    dump.text("llvm.ll", lambda: compiled.llvm)
+    dump.text("asm.s", lambda: assembly_of(compiled))
     return compiled
 
 
@@ -155,6 +167,15 @@ def link(compiled: CompiledFunction) -> Executable:
     )  # fmt: skip
 
 
+def link_kernels(plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Any], options: Options) -> Executable:
+    """Compile ``kernels``, named as in ``plan``, and make the plan callable with flat leaves."""
+    from .array import Array
+    from .runtime import Executable
+
+    loaded = _load([lower_kernel(k, options.target, options.skip) for k in kernels], options)
+    return Executable(encode(plan), [loaded.address(name) for name in plan.kernels], list(constants), [loaded], Array)
+
+
 def compile_graph(graph: Graph, options: Options | None = None) -> Executable:
     """Compile ``graph`` for this machine: an object callable with a list of arrays that gives a list of arrays."""
     return link(compile_function(graph, options or Options.from_environment()))
@@ -165,16 +186,16 @@ def compile_graph(graph: Graph, options: Options | None = None) -> Executable:
 
 @dataclass
 class _Code:
-    """Machine code in this process by what it was made from: canonical kernel text, target, LLVM level."""
+    """Machine code in this process by what it was made from: canonical text, target, LLVM level, skipped passes."""
 
-    addresses: dict[tuple[str, str, int], tuple[int, Any]] = field(default_factory=dict)
+    addresses: dict[tuple[str, str, int, frozenset[str]], tuple[int, Any]] = field(default_factory=dict)
 
 
 _code = _Code()
 
 
-def _key(text: str, options: Options) -> tuple[str, str, int]:
-    return text, options.target.name, options.llvm_opt
+def _key(text: str, options: Options) -> tuple[str, str, int, frozenset[str]]:
+    return text, options.target.name, options.llvm_opt, options.skip
 
 
 def _missing_first(compiled: CompiledFunction) -> list[tuple[Kernel, str]]:
@@ -182,7 +203,8 @@ def _missing_first(compiled: CompiledFunction) -> list[tuple[Kernel, str]]:
     pairs = [(k, k.canonical_text()) for k in compiled.kernels]
     missing = [i for i, (_, text) in enumerate(pairs) if _key(text, compiled.options) not in _code.addresses]
     if missing:
-        loaded = _load([compiled.lowered[i] for i in missing], compiled.options)
+        with reported("generate", compiled.optimized):
+            loaded = _load([compiled.lowered[i] for i in missing], compiled.options)
         for i in missing:
             kernel, text = pairs[i]
             _code.addresses[_key(text, compiled.options)] = (loaded.address(kernel.name), loaded)
@@ -213,35 +235,3 @@ def assembly_of(compiled: CompiledFunction) -> str:
 
 def kernels_text(kernels: Sequence[Kernel]) -> str:
     return "\n\n".join(print_kernel(k) for k in kernels)
-
-
-# ---------------------------------------------------------------- dumps
-
-
-_dumps = itertools.count()
-
-
-class _Dump:
-    """Numbered files of the stages of one compilation, in a folder of its own below ``MLC_DUMP``."""
-
-    def __init__(self, folder: Path | None, name: str) -> None:
-        self.count = 0
-        self.folder: Path | None = None
-        if folder is not None:
-            safe = re.sub(r"\W+", "_", name)
-            self.folder = folder / f"{next(_dumps):03d}-{safe}"
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise MlcError(f"MLC_DUMP: cannot make {self.folder}: {error.strerror}") from error
-
-    def write(self, name: str, text: Any) -> None:
-        if self.folder is not None:
-            (self.folder / f"{self.count:02d}-{name}").write_text(text() + "\n", encoding="utf-8")
-        self.count += 1
-
-
-def _located(graph: Graph) -> str:
-    from .ir.graph.text import print_graph
-
-    return print_graph(graph, locations=True)

@@ -94,7 +94,12 @@ class VerifyError(MlcError, ValueError):
 
 
 class InternalError(Exception):
-    """A mistake of ours: carries the IR, the pass that ran last and a command that repeats it."""
+    """A mistake of ours: says which ``stage`` failed on which ``graph``, and the command that repeats it."""
+
+    def __init__(self, message: str, graph: object = None, stage: str = "") -> None:
+        super().__init__(message)
+        self.graph = graph
+        self.stage = stage
 
 
 class Notice(UserWarning):

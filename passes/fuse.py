@@ -28,7 +28,9 @@ from .grouping import MOVES, Group, Grouping
 
 
 def fuse(graph: Graph) -> Graph:
-    """Replace every computing node by FUSION nodes and the elements of their tuples."""
+    """Replace every computing node by FUSION nodes and the elements of their tuples; what is fused stays as it is."""
+    if any(n.op is FUSION for n in graph.nodes):
+        return graph
     grouping = Grouping(graph)
     grouping.grow()
     grouping.merge()

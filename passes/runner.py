@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlc.errors import InternalError, MlcError
+from mlc.errors import ArgumentError, InternalError, MlcError
 from mlc.ir.graph import Graph
 from mlc.ir.graph.verify import verify_graph
+from mlc.ir.target import TARGETS, Target
 
 from .decompose import decompose
 from .fuse import fuse
@@ -31,6 +32,9 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("fuse", fuse, required=True),
 )
 
+PIPELINES: dict[str, tuple[Pass, ...]] = dict.fromkeys(TARGETS, CPU_PIPELINE)
+"""The graph passes of every target, by its name, in their order."""
+
 Observer = Callable[[str, Graph], None]
 
 
@@ -43,6 +47,15 @@ class Timing:
     nodes: int
 
 
+def named_passes(names: Sequence[str], target: Target) -> tuple[Pass, ...]:
+    """The passes of ``target``'s pipeline with these names, in the order of ``names``. ArgumentError for others."""
+    known = {p.name: p for p in PIPELINES[target.name]}
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise ArgumentError(f"{target.name} has no pass {unknown[0]!r}", hint=f"its passes are {', '.join(known)}")
+    return tuple(known[n] for n in names)
+
+
 def run_passes(
     graph: Graph,
     pipeline: Sequence[Pass] = CPU_PIPELINE,
@@ -53,8 +66,8 @@ def run_passes(
 ) -> tuple[Graph, list[Timing]]:
     """The graph after every pass of ``pipeline`` that is not skipped, and how long each took.
 
-    Raises InternalError that names the pass and holds the graph before it, where a pass fails or leaves a graph that
-    does not verify; errors of the user's program (MlcError) pass through.
+    Raises InternalError that names the pass as its ``stage`` and holds the graph before it, where a pass fails or
+    leaves a graph that does not verify; errors of the user's program (MlcError) pass through.
     """
     timings = []
     for p in pipeline:
@@ -67,7 +80,7 @@ def run_passes(
         except MlcError:
             raise
         except Exception as error:
-            raise InternalError(f"pass {p.name} failed: {error!r}\non the graph\n{before}") from error
+            raise InternalError(f"pass {p.name} failed: {error!r}", before, p.name) from error
         timings.append(Timing(p.name, time.perf_counter() - begin, len(graph.nodes)))
         if verify:
             _verify(p, before, graph)
@@ -80,4 +93,5 @@ def _verify(p: Pass, before: Graph, after: Graph) -> None:
     try:
         verify_graph(after)
     except MlcError as error:
-        raise InternalError(f"pass {p.name} left a graph that does not verify: {error}\nbefore:\n{before}") from error
+        message = f"pass {p.name} left a graph that does not verify: {error}"
+        raise InternalError(message, before, p.name) from error

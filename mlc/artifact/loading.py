@@ -24,6 +24,7 @@ class ArtifactFunction:
         self.target = target
         self.inputs: list[dict[str, Any]] = record["inputs"]
         self.outputs: list[dict[str, Any]] = record["outputs"]
+        self.symbols = [(s["name"], s["lower"], s["upper"]) for s in record["symbols"]]
         self._text: str = str(record.get("text", self.name))
         self._arguments: dict[str, Any] = record["arguments"]
         self._result: Any = record["result"]
@@ -36,7 +37,7 @@ class ArtifactFunction:
             structure.flatten(self._arguments[name], value, name, leaves)
         return structure.unflatten(self._result, self.run_flat([leaves[i] for i in range(len(leaves))]))
 
-    def run_flat(self, leaves: list[object]) -> list[Any]:
+    def run_flat(self, leaves: list[Any]) -> list[Any]:
         """The outputs in order from the inputs in order."""
         outputs: list[Any] = self._run(leaves)
         return outputs

@@ -105,6 +105,20 @@ def read_safetensors(data: memoryview, expected: Mapping[str, tuple[DType, tuple
     return found
 
 
+def read_all(data: memoryview) -> dict[str, Array]:
+    """Every tensor in `data` by its name. Raises ArtifactError for damage and for element types that mlc has not."""
+    types = {_safetensors_name(t): t for t in DTYPES.values()}
+    expected = {}
+    for name, entry in _header(data)[0].items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+        if dtype not in types or not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ArtifactError(f"weights: {name!r} has no type that mlc knows")
+        expected[name] = (types[dtype], tuple(shape))
+    return read_safetensors(data, expected)
+
+
 def _bytes(array: Array) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 

@@ -91,5 +91,3 @@ def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
         parts.append(part)
         pending += [p for p in (part.__cause__, part.__context__) if p is not None]
     return parts
-
-

@@ -1,10 +1,7 @@
-"""Runs one function of an artifact on arrays from files, for `mlc run`."""
+"""Runs one function of an artifact, or a dumped stage, on arrays from files, for `mlc run`."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +10,13 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from mlc.cli.feeds import by_name, leaves_of, typical_sizes, value_of
 from mlc.cli.output import check_writable, print_json
-from mlc.errors import ArgumentError, ArtifactError
+from mlc.errors import ArgumentError
 
 if TYPE_CHECKING:
     from mlc.artifact.loading import ArtifactFunction
+    from mlc.cli.stage import StageFunction
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +33,11 @@ Array = npt.NDArray[Any]
 @click.option("--check-nan", is_flag=True, help="Exit 4 where an output holds a NaN.")
 @click.option("--threads", type=click.IntRange(1), help="How many threads.")
 @click.option("--target", help="x86-64-v3 or x86-64-v4 instead of the best for this CPU.")
+@click.option("--random", "seed", type=int, metavar="SEED", help="Fill inputs that are not fed with random numbers.")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A symbolic size of what --random fills.")
+@click.option(
+    "--interpret", is_flag=True, help="Evaluate a graph with NumPy, or interpret kernels: nothing is compiled."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outputs as JSON.")
 def run_artifact(
     path: Path,
@@ -47,22 +51,22 @@ def run_artifact(
     check_nan: bool,
     threads: int | None,
     target: str | None,
+    seed: int | None,
+    sizes: tuple[str, ...],
+    interpret: bool,
     as_json: bool,
 ) -> int:
-    """Run one function of the artifact PATH."""
-    from mlc.artifact.loading import load
-
+    """Run one function of the artifact PATH, or the graph or kernels of the stage PATH."""
     if output is not None and output.suffix not in (".npz", ".npy"):
         raise click.UsageError(f"{output}: outputs are written as .npz or .npy")
     if output is not None:
         check_writable(output)
-    artifact = load(path, target=target)
-    function = _chosen(artifact.functions, function_name)
+    function = _opened(path, function_name, target, interpret)
     if threads is not None:
         from mlc.runtime import set_num_threads
 
         set_num_threads(threads)
-    leaves = _leaves(function.inputs, _by_name(feeds, "--feed"))
+    leaves = leaves_of(function.inputs, by_name(feeds, "--feed"), seed, typical_sizes(function.symbols, sizes))
     results = function.run_flat(leaves)
     outputs = {o["name"]: np.asarray(r) for o, r in zip(function.outputs, results, strict=True)}
     kept = {name: _named(outputs, name, "--fetch") for name in fetches} or outputs
@@ -73,13 +77,26 @@ def run_artifact(
     elif output is None:
         for name, array in kept.items():
             click.echo(f"{name} = {np.array2string(array, threshold=64, precision=6)}")
-    wanted = {name: _numeric(_value(text, name), name) for name, text in _by_name(expects, "--expect").items()}
+    wanted = {name: _numeric(value_of(text, name), name) for name, text in by_name(expects, "--expect").items()}
     failures = [_mismatch(n, _named(outputs, n, "--expect"), want, rtol, atol) for n, want in wanted.items()]
     if check_nan:
         failures += [_nan(name, array) for name, array in outputs.items()]
     for failure in filter(None, failures):
         click.echo(f"error: {failure}", err=True)
     return 4 if any(failures) else 0
+
+
+def _opened(path: Path, name: str | None, target: str | None, interpret: bool) -> ArtifactFunction | StageFunction:
+    """What is to be run: the stage in ``path``, or the function ``name`` of the artifact."""
+    from mlc.cli.stage import STAGES, open_stage
+
+    if path.suffix in STAGES:
+        return open_stage(path, target, interpret)
+    if interpret:
+        raise click.UsageError(f"--interpret goes with a stage ({', '.join(STAGES)})")
+    from mlc.artifact.loading import load
+
+    return _chosen(load(path, target=target).functions, name)
 
 
 def _chosen(functions: Mapping[str, ArtifactFunction], name: str | None) -> ArtifactFunction:
@@ -91,75 +108,6 @@ def _chosen(functions: Mapping[str, ArtifactFunction], name: str | None) -> Arti
     if len(functions) != 1:
         raise click.UsageError(f"--function is missing; the artifact has {', '.join(functions)}")
     return next(iter(functions.values()))
-
-
-def _by_name(words: tuple[str, ...], option: str) -> dict[str, str]:
-    """What each NAME of NAME=VALUE words is; a name counts once."""
-    pairs = [_split(word, option) for word in words]
-    for i, (name, _) in enumerate(pairs):
-        if name in (earlier for earlier, _ in pairs[:i]):
-            raise click.UsageError(f"{option}: {name} is given twice")
-    return dict(pairs)
-
-
-def _split(text: str, option: str) -> tuple[str, str]:
-    """NAME=VALUE; the name may hold brackets and quotes, so the first = counts."""
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise click.UsageError(f"{option} {text}: it is NAME=@FILE or NAME=JSON")
-    return name, value
-
-
-def _leaves(inputs: list[dict[str, Any]], feeds: dict[str, str]) -> list[object]:
-    """The arrays to run on, in order, of the dtypes that the function takes."""
-    from mlc.ir.types import DTYPES
-
-    names = [i["name"] for i in inputs]
-    unknown = [n for n in feeds if n not in names]
-    missing = [n for n in names if n not in feeds]
-    if unknown or missing:
-        what = f"there is no input {unknown[0]!r}" if unknown else f"the input {missing[0]!r} is missing"
-        raise click.UsageError(f"--feed: {what}; the inputs are {', '.join(names)}")
-    return [_cast(_value(feeds[i["name"]], i["name"]), DTYPES[i["dtype"]], i) for i in inputs]
-
-
-def _cast(array: Array, dtype: Any, leaf: dict[str, Any]) -> Array:
-    """`array` as `dtype` where NumPy calls that safe within the kind (f64 text as f32); ArgumentError elsewhere."""
-    if dtype.name == "bf16" and array.dtype == np.uint16:
-        return array.view(dtype.numpy)
-    if array.dtype == dtype.numpy:
-        return np.ascontiguousarray(array)
-    if not np.can_cast(array.dtype, dtype.numpy, "same_kind"):
-        raise ArgumentError(f"--feed {leaf['name']}: it takes {leaf['dtype']}, got {array.dtype}")
-    return np.ascontiguousarray(array.astype(dtype.numpy))
-
-
-def _value(text: str, name: str) -> Array:
-    """The array of @file.npy, @file.npz (the array `name`, or its only one), or of JSON."""
-    if not text.startswith("@"):
-        try:
-            return np.asarray(_with_floats(json.loads(text)))
-        except ValueError as error:
-            raise click.UsageError(f"{name}={text[:40]}: not JSON ({error}); a file is @FILE") from error
-    path = Path(text[1:])
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        key = name if name in loaded else loaded.files[0] if len(loaded.files) == 1 else None
-        if key is None:
-            raise ArtifactError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
-        array: Array = loaded[key]
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(f"cannot read {path} for {name}: {error}") from error
-    return array
-
-
-def _with_floats(value: Any) -> Any:
-    """`value` of JSON with the words that JSON has instead of a NaN or an infinity as floats."""
-    if isinstance(value, list):
-        return [_with_floats(element) for element in value]
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
 def _numeric(array: Array, name: str) -> Array:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mlc.errors import ArgumentError
 from mlc.ir.kernel import Kernel
 from mlc.ir.target import Target
 from mlc.passes.kernels.common import share_common
@@ -12,12 +16,42 @@ from mlc.passes.kernels.unroll import unroll
 from mlc.passes.kernels.widen import widen
 
 
-def lower_kernel(kernel: Kernel, target: Target) -> Kernel:
-    """Everything that code generation needs done, for any target of now.
+@dataclass(frozen=True, slots=True)
+class KernelPass:
+    """A named function from kernel to kernel; code generation needs the form that ``required`` ones leave."""
+
+    name: str
+    run: Callable[[Kernel], Kernel]
+    required: bool = False
+
+
+KERNEL_PIPELINE: tuple[KernelPass, ...] = (
+    KernelPass("unroll", unroll),
+    KernelPass("widen", widen, required=True),
+    KernelPass("expand-math", expand_math, required=True),
+    KernelPass("share-common", share_common),
+    KernelPass("hoist-invariants", hoist_invariants),
+    KernelPass("share-hoisted", share_common),
+    KernelPass("remove-dead", remove_dead),
+)
+
+
+def lower_kernel(kernel: Kernel, target: Target, skip: frozenset[str] = frozenset()) -> Kernel:
+    """Everything that code generation needs done, for any target of now, but the passes named in ``skip``.
 
     ``target`` decides nothing yet: all of them have fused multiply-add and conversions of f16.
     """
     del target
-    for kernel_pass in (unroll, widen, expand_math, share_common, hoist_invariants, share_common, remove_dead):
-        kernel = kernel_pass(kernel)
+    for kernel_pass in KERNEL_PIPELINE:
+        if kernel_pass.name not in skip or kernel_pass.required:
+            kernel = kernel_pass.run(kernel)
     return kernel
+
+
+def named_kernel_passes(names: Sequence[str]) -> tuple[KernelPass, ...]:
+    """The kernel passes that have these names, in the order of ``names``. Raises ArgumentError for others."""
+    known = {p.name: p for p in KERNEL_PIPELINE}
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise ArgumentError(f"there is no kernel pass {unknown[0]!r}", hint=f"they are {', '.join(known)}")
+    return tuple(known[n] for n in names)

@@ -169,7 +169,7 @@ def test_stages_are_dumped_by_number(tmp_path: Path) -> None:
     (folder,) = tmp_path.iterdir()
     names = sorted(p.name for p in folder.iterdir())
     assert names[0] == "00-traced.graph"
-    assert [n.split("-", 1)[1] for n in names[-4:]] == ["lowered.kernels", "plan.txt", "llvm.ll", "asm.s"]
+    assert [n.split("-", 1)[1] for n in names[-5:]] == ["lowered.kernels", "plan.mlcp", "plan.txt", "llvm.ll", "asm.s"]
     parse_graph((folder / names[0]).read_text())
 
 

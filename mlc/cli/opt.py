@@ -1,0 +1,127 @@
+"""`mlc opt`: the text of a graph or of kernels through named passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mlc.compiler import Options
+
+LATER = ("kernels", "lowered", "plan", "llvm", "asm")
+
+
+@click.command("opt")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--passes", metavar="A,B", help="These passes, in this order; none leaves it as it is.")
+@click.option("--until", metavar="A", help="The target's passes up to this one (default: all of them).")
+@click.option("--skip", metavar="A,B", default="", help="Leave these out.")
+@click.option("--target", help="A target instead of this machine.")
+@click.option("--verify", is_flag=True, help="Verify after every pass.")
+@click.option("--locations", is_flag=True, help="Print the user's lines behind the nodes of a graph.")
+@click.option("--emit", type=click.Choice(LATER), help="Print this later stage of the graph instead.")
+@click.option("--list", "listing", is_flag=True, help="Print the passes of the target.")
+def command(
+    file: Path | None,
+    passes: str | None,
+    until: str | None,
+    skip: str,
+    target: str | None,
+    verify: bool,
+    locations: bool,
+    emit: str | None,
+    listing: bool,
+) -> None:
+    """Print FILE, a graph or kernels as MLC_DUMP writes them, after passes of the target's pipeline.
+
+    Graphs take graph passes, kernels take kernel passes.
+    """
+    if listing == (file is not None) or (passes is not None and until is not None):
+        raise click.UsageError("it is mlc opt FILE with --passes or --until, or mlc opt --list")
+    from mlc.compiler import Options, named_target, skipped
+
+    options = replace(Options.from_environment(), skip=skipped(skip, "--skip"), dump=None)
+    if verify:
+        options = replace(options, verify=True)
+    if target is not None:
+        options = replace(options, target=named_target(target))
+    if file is None:
+        _list(options)
+        return
+    from mlc.dump import kind_of
+
+    if kind_of(file) == "graph":
+        click.echo(_graph(file, options, passes, until, locations, emit), nl=False)
+    elif emit is None and not locations:
+        click.echo(_kernels(file, options, passes, until))
+    else:
+        raise click.UsageError("--emit and --locations go with a graph")
+
+
+def _graph(
+    file: Path, options: Options, passes: str | None, until: str | None, locations: bool, emit: str | None
+) -> str:
+    from mlc.compiler import assembly_of, compile_function, kernels_text
+    from mlc.dump import read_graph
+    from mlc.failures import reported
+    from mlc.ir.graph.text import print_graph
+    from mlc.passes.runner import PIPELINES, named_passes, run_passes
+
+    names = _chosen([p.name for p in PIPELINES[options.target.name]], passes, until)
+    pipeline = named_passes(names, options.target)
+    graph = read_graph(file)
+    if emit is None:
+        with reported("optimize", graph):
+            return print_graph(run_passes(graph, pipeline, verify=options.verify, skip=options.skip)[0], locations)
+    compiled = compile_function(graph, options, pipeline=pipeline)
+    return {
+        "kernels": lambda: kernels_text(compiled.kernels),
+        "lowered": lambda: kernels_text(compiled.lowered),
+        "plan": lambda: str(compiled.plan),
+        "llvm": lambda: compiled.llvm,
+        "asm": lambda: assembly_of(compiled),
+    }[emit]().rstrip("\n") + "\n"
+
+
+def _kernels(file: Path, options: Options, passes: str | None, until: str | None) -> str:
+    from mlc.compiler import kernels_text
+    from mlc.dump import read_kernels
+    from mlc.ir.kernel import verify_kernel
+    from mlc.passes.kernels import KERNEL_PIPELINE, named_kernel_passes
+
+    chosen = named_kernel_passes(_chosen([p.name for p in KERNEL_PIPELINE], passes, until))
+    kernels = list(read_kernels(file))
+    for kernel_pass in chosen:
+        if kernel_pass.name not in options.skip or kernel_pass.required:
+            kernels = [kernel_pass.run(k) for k in kernels]
+            for kernel in kernels if options.verify else ():
+                verify_kernel(kernel)
+    return kernels_text(kernels).rstrip("\n")
+
+
+def _chosen(every: list[str], passes: str | None, until: str | None) -> list[str]:
+    """The names of the passes to run."""
+    if passes is not None:
+        return [] if passes == "none" else list(filter(None, passes.split(",")))
+    if until is None:
+        return every
+    if until not in every:
+        raise click.UsageError(f"--until: there is no pass {until!r}; there are {', '.join(every)}")
+    return every[: every.index(until) + 1]
+
+
+def _list(options: Options) -> None:
+    from mlc.passes.kernels import KERNEL_PIPELINE
+    from mlc.passes.runner import PIPELINES
+
+    for title, pipeline in (
+        (f"graph passes of {options.target.name}", PIPELINES[options.target.name]),
+        ("kernel passes", KERNEL_PIPELINE),
+    ):
+        click.echo(f"{title}:")
+        for p in pipeline:
+            about = (p.run.__doc__ or "").strip().split("\n")[0]
+            click.echo(f"  {p.name:<20} {'required' if p.required else 'optional':<9} {about}".rstrip())
