@@ -26,6 +26,8 @@ from mlc.ir.graph import (
 )  # fmt: skip
 from mlc.ir.types import Shape
 
+from .rows import RowSpace, is_row, make_rows, row_space
+
 MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
 MAKES = frozenset((IOTA, SIZE, CONSTANT))
 EXPENSIVE_FLOPS = 4  # an op that costs at least this much an element is computed once and stored rather than repeated
@@ -35,19 +37,23 @@ MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill 
 
 
 class Group:
-    """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it."""
+    """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it.
 
-    __slots__ = ("kind", "nodes", "shape")
+    Results of a row group have the shape of its ``space`` or of that's rows.
+    """
+
+    __slots__ = ("kind", "nodes", "shape", "space")
 
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
         self.nodes: set[Node] = {root}
         self.shape: Shape = root.shape
+        self.space: RowSpace | None = None
 
     @property
     def heart(self) -> Node | None:
         """One of the contraction or reductions that give the group its kind."""
-        wanted = {"contraction": DOT_GENERAL, "reduce": REDUCE}.get(self.kind)
+        wanted = {"contraction": DOT_GENERAL, "reduce": REDUCE, "row": REDUCE}.get(self.kind)
         return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
 
 
@@ -189,12 +195,17 @@ class Grouping:
 
     def merge(self) -> None:
         """Merge along edges and between siblings until nothing changes."""
-        for kind in ("contraction", "reduce", "loop"):
-            for group in list(self.groups()):
-                if group.kind == kind and group.nodes:
-                    while self._merge_a_consumer(group):
-                        pass
+        self._merge_behind("contraction")
+        self._merge_rows()
+        self._merge_behind("reduce")
+        self._merge_behind("loop")
         self._merge_siblings()
+
+    def _merge_behind(self, kind: str) -> None:
+        for group in list(self.groups()):
+            if group.kind == kind and group.nodes:
+                while self._merge_a_consumer(group):
+                    pass
 
     def groups(self) -> list[Group]:
         """All groups, in the order of their last node."""
@@ -259,9 +270,7 @@ class Grouping:
         return True
 
     def _is_view_of(self, node: Node, group: Group) -> bool:
-        while is_view(node):
-            node = node.operands[0]
-        return node in group.nodes
+        return self._source(node) in group.nodes
 
     def _too_wide(self, group: Group, other: Group) -> bool:
         reads = self.reads(group).keys() | self.reads(other).keys()
@@ -299,6 +308,52 @@ class Grouping:
         group.nodes |= other.nodes
         other.nodes = set()
 
+    def _merge_rows(self) -> None:
+        """Merge reductions of rows with what is computed on the same rows around them."""
+        found = []
+        for group in self.groups():
+            if group.kind == "reduce":
+                group.space = row_space(group.nodes)
+                if group.space is not None:
+                    found.append((not group.space.axes, group))
+        for _, group in sorted(found, key=lambda pair: pair[0]):  # a single row last
+            while group.nodes and self._extend_rows(group):
+                pass
+
+    def _extend_rows(self, group: Group) -> bool:
+        assert group.space is not None
+        around = self.consumers(group) | (self.producers(group) if group.space.axes else {})
+        for other in sorted(around.values(), key=lambda g: min(n.uid for n in g.nodes)):
+            if (
+                self._makes_rows(group, other)
+                and not self._has_path(group, other, direct=False)
+                and not self._has_path(other, group, direct=False)
+            ):
+                self._absorb(group, other)
+                is_one = is_row(group.nodes, self.stored_results(group), group.space)
+                group.kind = "row" if is_one else "reduce"
+                return True
+        return False
+
+    def _makes_rows(self, group: Group, other: Group) -> bool:
+        space = group.space
+        assert space is not None
+        if other.kind == "contraction" or self._too_wide(group, other):
+            return False
+        if other.kind == "loop" and other.shape not in (space.shape, space.kept):
+            return False
+        if other.kind != "loop" and row_space(other.nodes) != space:
+            return False
+        both = group.nodes | other.nodes
+        if any(is_view(o) and self._source(o) in both for n in both for o in n.operands if o not in both):
+            return False
+        return make_rows(both, self.users, {*self.stored_results(group), *self.stored_results(other)}, space)
+
+    def _source(self, node: Node) -> Node:
+        while is_view(node):
+            node = node.operands[0]
+        return node
+
     def _merge_siblings(self) -> None:
         """Merge loops over the same elements (and reductions of the same axes) that read a common array."""
         by_place: dict[object, list[Group]] = {}
@@ -309,6 +364,8 @@ class Grouping:
                     if other is group or not other.nodes or self._too_wide(other, group):
                         continue
                     if not self._has_path(other, group, direct=True) and not self._has_path(group, other, direct=True):
+                        if "row" in (other.kind, group.kind):
+                            other.kind, other.space = "row", other.space or group.space
                         self._absorb(other, group)
                         merged = True
                         break
@@ -323,7 +380,7 @@ class Grouping:
             for node in self.reads(group):
                 if node.shape == group.shape and group.shape != ():
                     yield ("loop", node)
-        elif group.kind == "reduce":
+        elif group.kind in ("reduce", "row"):
             heart = group.heart
             assert heart is not None
             operand = heart.operands[0]

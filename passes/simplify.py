@@ -38,6 +38,7 @@ from mlc.ir.graph import (
     size_value,
 )  # fmt: skip
 from mlc.ir.graph.shape import broadcast_in_dim
+from mlc.ir.types import Shape
 
 from .rewrite import Rule, rewrite
 
@@ -185,6 +186,32 @@ def broadcast_last(n: Node) -> Node | None:
     return broadcast_in_dim(n.op(*(o.operands[0] for o in n.operands), **n.attributes), n.shape, ())
 
 
+def reshape_last(n: Node) -> Node | None:
+    """op(reshape(a), reshape(b)) that only add axes of size 1 -> reshape(op(a, b)): what keepdims leaves then vanishes.
+
+    Numbers may stand among the operands.
+    """
+    if not n.op.elementwise or not any(o.op is RESHAPE for o in n.operands):
+        return None
+    shapes = {o.operands[0].shape if o.op is RESHAPE else None for o in n.operands if not _is_number(o)}
+    if len(shapes) != 1:
+        return None
+    (shape,) = shapes
+    if shape is None or len(shape) >= len(n.shape) or shape != tuple(size for size in n.shape if size != 1):
+        return None
+    operands = [
+        o.operands[0] if o.op is RESHAPE and not _is_number(o) else _number_of_shape(o, shape) for o in n.operands
+    ]
+    return reshape(n.op(*operands, **n.attributes), n.shape)
+
+
+def _number_of_shape(node: Node, shape: Shape) -> Node:
+    """The constant scalar that ``node`` repeats, in another shape."""
+    while node.op is BROADCAST_IN_DIM or node.op is RESHAPE:
+        node = node.operands[0]
+    return broadcast_in_dim(reshape(node, ()), shape, ())
+
+
 def compare_broadcast_of_self(n: Node) -> Node | None:
     """x == x -> true for integers and bools (a float may be NaN)."""
     if n.op is COMPARE and n.operands[0] is n.operands[1] and not n.operands[0].dtype.is_float:
@@ -312,9 +339,9 @@ def has_symbolic_shape(n: Node) -> bool:
 RULES: tuple[Rule, ...] = (
     known_size, same_shape, reshape_of_reshape, reshape_of_fill, transpose_of_transpose, broadcast_of_broadcast,
     broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
-    constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing, integer_multiply_by_zero,
-    divide_by_power_of_two, square, double_negate, same_operands, decided_select, same_convert,
-    compare_broadcast_of_self,
+    reshape_last, constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing,
+    integer_multiply_by_zero, divide_by_power_of_two, square, double_negate, same_operands, decided_select,
+    same_convert, compare_broadcast_of_self,
 )  # fmt: skip
 
 __all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]

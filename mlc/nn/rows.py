@@ -90,7 +90,7 @@ def one_hot(labels: object, /, num_classes: Size, dtype: object = F32, axis: int
 def softmax_formula(x: Tracer, axis: int) -> Tracer:
     wide = _wide(x)
     e = mnp.exp(wide - mnp.max(wide, axis, keepdims=True))
-    return (e / mnp.sum(e, axis, keepdims=True)).astype(x.dtype)
+    return (e * (1.0 / mnp.sum(e, axis, keepdims=True))).astype(x.dtype)  # one division a row, not one an element
 
 
 def log_softmax_formula(x: Tracer, axis: int) -> Tracer:

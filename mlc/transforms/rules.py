@@ -88,7 +88,7 @@ def _slope(logits: Tracer, labels: Tracer) -> Tracer:
     """softmax(logits) less the target: of each row's loss with respect to its logits."""
     below = _below(logits)
     e = mnp.exp(below)
-    p = e / mnp.expand_dims(mnp.sum(e, -1), -1)
+    p = e * (1.0 / mnp.expand_dims(mnp.sum(e, -1), -1))
     if labels.dtype.is_float:
         target = _widen(labels)
         return p * mnp.sum(target, -1, keepdims=True) - target

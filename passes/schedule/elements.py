@@ -145,6 +145,10 @@ class Point:
             mask = None if self.mask is None else b.extract(self.mask, lane)
             b.store(memory, self._resolve_all(address, lane), b.extract(value, lane), mask)
 
+    def place(self, index: Index) -> Index:
+        """An index of the domain here, in the kernel's own variables."""
+        return self._resolve(index)
+
     def widen(self, value: Value) -> Value:
         """The same value in every lane, if it is not a vector yet."""
         if value.lanes == self.lanes:

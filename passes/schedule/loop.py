@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 from mlc.ir.dims import Size, bounds
@@ -125,14 +126,23 @@ def enter_loop(b: KernelBuilder, stack: ExitStack, lower: Index, upper: Index) -
     return stack.enter_context(b.loop(lower, upper)).index
 
 
-def element_cost(accesses: list[Access], results: tuple[Node, ...]) -> int:
-    """Bytes moved and flops done for one element of the results."""
-    moved = sum(a.node.dtype.itemsize for a in accesses if a.node.op.name == "parameter" and _varies(a))
-    moved += sum(r.dtype.itemsize for r in results)
-    return moved + sum(_flops(a.node) for a in accesses if a.node.op.elementwise and _varies(a))
+def element_cost(accesses: Iterable[Access], results: tuple[Node, ...]) -> int:
+    """Bytes moved and operations done for one element of the results."""
+    return work_of(accesses) + sum(r.dtype.itemsize for r in results)
 
 
-def unroll_of(accesses: list[Access]) -> int:
+def work_of(accesses: Iterable[Access]) -> int:
+    """Bytes read and operations done for one element."""
+    varying = [a for a in accesses if _varies(a)]
+    return sum(a.node.dtype.itemsize for a in varying if a.node.op.name == "parameter") + operations_of(varying)
+
+
+def operations_of(accesses: Iterable[Access]) -> int:
+    """Operations done for one element: a move or a copy of a value is none."""
+    return sum(_flops(a.node) for a in accesses if a.node.op.elementwise and _varies(a))
+
+
+def unroll_of(accesses: Iterable[Access]) -> int:
     """Copies of an innermost body: more for short ones."""
     work = sum(1 for a in accesses if _varies(a))
     return 4 if work <= 8 else 2 if work <= 20 else 1

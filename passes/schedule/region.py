@@ -53,7 +53,7 @@ Schedule = Callable[[Graph, Target], ScheduledRegion]
 
 
 def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
-    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce or contraction.
+    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce, row or contraction.
 
     Buffers of parameters and results are dense row-major arrays of their types.
     """
@@ -69,6 +69,10 @@ def _schedule_of(kind: str) -> Schedule:
         from .reduce import schedule_reduce
 
         return schedule_reduce
+    if kind == "row":
+        from .row import schedule_row
+
+        return schedule_row
     if kind == "contraction":
         from .contraction import schedule_contraction
 

@@ -16,13 +16,15 @@ CHAIN = 32  # additions that one accumulator takes before it is added to an oute
 ROW_ACCUMULATORS = 4
 
 Bounds = tuple[Index, Index]
+Visit = Callable[[Point], None]
 
 
 @dataclass(frozen=True)
 class FoldWalk:
     """Loops over the ``reduced`` groups, the last innermost; the lanes lie along it (``in_rows``) or along a kept axis.
 
-    ``columns`` vectors of kept elements, ``lanes`` apart, are folded side by side.
+    ``columns`` vectors of kept elements, ``lanes`` apart, are folded side by side. ``enter`` is called with every
+    point before its elements are folded and ``leave`` after.
     """
 
     elements: Elements
@@ -35,6 +37,8 @@ class FoldWalk:
     in_rows: bool
     columns: int = 1
     mask: Value | None = None
+    enter: Visit | None = None
+    leave: Visit | None = None
 
     def run(self, at: Mapping[IndexVariable, Index]) -> list[list[Value]]:
         """For each column the folds' values: scalars in rows, vectors of kept elements in columns."""
@@ -184,9 +188,13 @@ class FoldWalk:
                 if not self.in_rows:
                     here = here | {self.lane_variable: at[self.lane_variable] + column * self.lanes}
                 point = Point(self.elements, self.domain, here, self.lanes, self.lane_variable, mask)
+                if self.enter is not None:
+                    self.enter(point)
                 for k, fold in enumerate(self.folds):
                     slot = self._slot(k, column, a, slots)
                     new[slot] = fold.step(b, new[slot], point)
+                if self.leave is not None:
+                    self.leave(point)
         return new
 
     def _floor(self, length: Index, step: int) -> Index:

@@ -134,3 +134,37 @@ def test_sizes_are_known_from_types() -> None:
           return %1, %2
         }""",
     )
+
+
+def test_a_reshape_that_only_adds_axes_is_put_behind_what_is_computed_of_it() -> None:
+    check_golden(
+        simplify,
+        """
+        graph @f(%x: f32[4], %y: f32[4]) -> (f32[4,1]) {
+          %c = constant 3.0 : f32[]
+          %b = broadcast_in_dim %c, dimensions = [] : f32[4,1]
+          %r = reshape %x : f32[4,1]
+          %s = reshape %y : f32[4,1]
+          %m = multiply %r, %b : f32[4,1]
+          %a = add %m, %s : f32[4,1]
+          return %a
+        }""",
+        """
+        graph @f(%x: f32[4], %y: f32[4]) -> (f32[4,1]) {
+          %2 = constant 3.0 : f32[]
+          %3 = broadcast_in_dim %2, dimensions = [] : f32[4]
+          %4 = multiply %x, %3 : f32[4]
+          %5 = add %4, %y : f32[4]
+          %6 = reshape %5 : f32[4,1]
+          return %6
+        }""",
+    )
+    check_unchanged(
+        simplify,
+        """
+        graph @f(%x: f32[4], %y: f32[4,1]) -> (f32[4,1]) {
+          %r = reshape %x : f32[4,1]
+          %a = add %r, %y : f32[4,1]
+          return %a
+        }""",
+    )
