@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlc.errors import UnsupportedError
 from mlc.ir.dims import size_product
 from mlc.ir.graph import (
     CALL,
@@ -188,11 +187,4 @@ def _spread(x: Node, where: dict[int, int], n: Node) -> Node:
     return broadcast_in_dim(x, n.shape, tuple(sorted(where.values())))
 
 
-def refuse_unknown(n: Node) -> Node | None:
-    """Ops that nothing below knows are refused here, by name."""
-    if n.op.name in ("while", "case"):
-        raise UnsupportedError(f"{n.op.name}: control flow is not compiled yet")
-    return None
-
-
-RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot, refuse_unknown)
+RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot)
