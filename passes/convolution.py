@@ -29,14 +29,25 @@ from mlc.ir.graph import (
 )  # fmt: skip
 from mlc.ir.types import F32
 
+from .convolution_layout import lay_out
+from .schedule.convolution_form import direct_kernel
+
 
 def open_convolution(n: Node) -> Node | None:
     """convolution(x, w) -> the sum of dot_general(window of x, w at one position) over positions of the kernel, or the
-    concatenation of dot_general(one window of x, w). 16-bit floats are summed in f32."""
+    concatenation of dot_general(one window of x, w). 16-bit floats are summed in f32.
+
+    What a direct kernel takes stays, or becomes so with its operands and result transposed.
+    """
     if n.op is not CONVOLUTION:
         return None
     if n.tensor.size == 0 or any(o.tensor.size == 0 for o in n.operands):
         return fill(0.0, n.tensor)
+    if direct_kernel(n) is not None:
+        return None
+    turned = lay_out(n)
+    if turned is not None:
+        return turned
     x, w = n.operands
     if n.dtype.is_float and n.dtype.bits == 16:
         wide = CONVOLUTION(CONVERT(x, dtype=F32), CONVERT(w, dtype=F32), **n.attributes)

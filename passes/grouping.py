@@ -9,8 +9,8 @@ from mlc.ir.graph import (
     CONCATENATE,
     CONSTANT,
     CONVERT,
+    CONVOLUTION,
     DOT_GENERAL,
-    GET_TUPLE_ELEMENT,
     IOTA,
     OPS,
     PAD,
@@ -25,9 +25,8 @@ from mlc.ir.graph import (
     Node,
     users,
 )  # fmt: skip
-from mlc.ir.types import Shape, TensorType
+from mlc.ir.types import Shape
 
-from .regions import is_control
 from .rows import RowSpace, is_row, make_rows, row_space
 
 MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
@@ -38,11 +37,14 @@ MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than 
 MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
 
 
+_HEARTS = {"contraction": DOT_GENERAL, "convolution": CONVOLUTION, "reduce": REDUCE, "row": REDUCE}
+_PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that read each element many times
+
+
 class Group:
     """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it.
 
-    Results of a row group have the shape of its ``space`` or of that's rows. A while or case, with the elements of its
-    tuple, is a group of kind ``control``, which nothing joins.
+    Results of a row group have the shape of its ``space`` or of that's rows.
     """
 
     __slots__ = ("kind", "nodes", "shape", "space")
@@ -50,13 +52,13 @@ class Group:
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
         self.nodes: set[Node] = {root}
-        self.shape: Shape = root.shape if isinstance(root.type, TensorType) else ()
+        self.shape: Shape = root.shape
         self.space: RowSpace | None = None
 
     @property
     def heart(self) -> Node | None:
-        """One of the contraction or reductions that give the group its kind."""
-        wanted = {"contraction": DOT_GENERAL, "reduce": REDUCE, "row": REDUCE}.get(self.kind)
+        """The contraction or convolution, or one of the reductions, that give the group its kind."""
+        wanted = _HEARTS.get(self.kind)
         return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
 
 
@@ -106,7 +108,7 @@ class Grouping:
             o
             for n in graph.nodes
             for o in n.operands
-            if n.op is DOT_GENERAL or is_view(n) or is_control(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
+            if n.op in _PRODUCTS or is_view(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
         } | self.results
 
     # ---------------------------------------------------------------- growing
@@ -116,14 +118,9 @@ class Grouping:
         for node in reversed(self.graph.nodes):
             if is_outside(node) or (not self.users.get(node) and node not in self.results):
                 continue
-            if node.op is GET_TUPLE_ELEMENT:  # in the group of its while or case
-                continue
-            if is_control(node):
-                self._start_control(node)
-                continue
             into = self._groups_that_read(node)
-            if node.op is DOT_GENERAL:
-                self._start("contraction", node)
+            if node.op in _PRODUCTS:
+                self._start(_PRODUCTS[node.op], node)
             elif node.op is REDUCE:
                 self._start("reduce", node)
             elif node.op is CONSTANT and node not in self.results:
@@ -139,8 +136,7 @@ class Grouping:
         found: dict[int, Group] = {}
         for user in self.users.get(node, ()):
             for group in self.groups_of.get(user, ()):
-                if group.kind != "control":
-                    found[id(group)] = group
+                found[id(group)] = group
         return list(found.values())
 
     def _may_join(self, node: Node) -> bool:
@@ -176,7 +172,7 @@ class Grouping:
         return cheap and len(self.users[node]) == 1 and node not in self.stored
 
     def _is_in_memory(self, x: Node, instead_of: Node) -> bool:
-        if x.op is PARAMETER or x.op is GET_TUPLE_ELEMENT or is_control(x):
+        if x.op is PARAMETER:
             return True
         return x.dtype.bits <= instead_of.dtype.bits and (is_outside(x) or x in self.stored or len(self.users[x]) > 1)
 
@@ -192,11 +188,6 @@ class Grouping:
     def _enlarges(user: Node, node: Node) -> bool:
         return user.op is BROADCAST_IN_DIM and user.tensor.size != node.tensor.size
 
-    def _start_control(self, node: Node) -> None:
-        group = Group("control", node)
-        group.nodes.update(u for u in self.users.get(node, ()) if u.op is GET_TUPLE_ELEMENT)
-        self.groups_of.update((n, [group]) for n in group.nodes)
-
     def _start(self, kind: str, node: Node) -> None:
         self.groups_of[node] = [Group(kind, node)]
 
@@ -210,6 +201,7 @@ class Grouping:
     def merge(self) -> None:
         """Merge along edges and between siblings until nothing changes."""
         self._merge_behind("contraction")
+        self._merge_behind("convolution")
         self._merge_rows()
         self._merge_behind("reduce")
         self._merge_behind("loop")
@@ -352,7 +344,7 @@ class Grouping:
     def _makes_rows(self, group: Group, other: Group) -> bool:
         space = group.space
         assert space is not None
-        if other.kind in ("contraction", "control") or self._too_wide(group, other):
+        if other.kind in _PRODUCTS.values() or self._too_wide(group, other):
             return False
         if other.kind == "loop" and other.shape not in (space.shape, space.kept):
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlc.ir.dims import Size, bounds
-from mlc.ir.graph import Node, reachable
+from mlc.ir.graph import Graph, Node, reachable
 from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
 from mlc.ir.types import DType
 
@@ -17,7 +17,7 @@ from .sizes import Sizes
 from .tasks import count_tasks
 
 TRANSCENDENTAL_WEIGHT = 20  # instructions of one exp or tanh, about
-_CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general"))
+_CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general", "convolution"))
 _LONG = frozenset((
     "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf",
     "power",
@@ -109,8 +109,7 @@ class Frame:
     @property
     def epilogue_weight(self) -> int:
         """Instructions of the epilogue at one point, about."""
-        after = set(_after(self.c))
-        return sum(TRANSCENDENTAL_WEIGHT if n.op.name in _LONG else n.op.name not in _CHEAP for n in after)
+        return epilogue_weight(self.c.body, self.c.dot)
 
     @property
     def dtype(self) -> DType:
@@ -123,13 +122,6 @@ class Frame:
 
     def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
         return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
-
-    def contracted(self, batch: Index) -> tuple[Index, Index]:
-        """Where the products of a batch begin and end along K: all of it, or the part that the batch stands for."""
-        if self.c.part is None:
-            return Index.of(0), self.k
-        start = batch * self.c.part
-        return start, self.builder.min(start + self.c.part, self.k)
 
     def batches(self, group: Index, grain: int) -> tuple[Index, Index]:
         """The batches that task ``group`` does."""
@@ -155,5 +147,7 @@ def _needed(c: Contraction, temporaries: Mapping[Node, int]) -> tuple[Node, ...]
     return tuple(sorted(seen, key=lambda n: n.uid))
 
 
-def _after(c: Contraction) -> tuple[Node, ...]:
-    return reachable(c.body.results, also=(*c.body.parameters, c.dot, *reachable(c.dot.operands)))
+def epilogue_weight(body: Graph, heart: Node) -> int:
+    """Instructions that follow ``heart`` at one point of the results, about."""
+    after = reachable(body.results, also=(*body.parameters, heart, *reachable(heart.operands)))
+    return sum(TRANSCENDENTAL_WEIGHT if n.op.name in _LONG else n.op.name not in _CHEAP for n in after)

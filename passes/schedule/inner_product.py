@@ -17,7 +17,6 @@ from .panel import sums
 from .region import KernelCall
 from .tiling import TASK_WORK, RowBlocks, counted
 
-MOST_ROWS = 8  # of a tile
 LEAST_SUMS = 8  # independent sums that hide the latency of multiply-add
 
 
@@ -39,14 +38,12 @@ class InnerTiling:
 
 def tile_inner(c: Contraction, target: Target) -> InnerTiling:
     """Tiles for inner products."""
-    m, n, k, batch = bounds(c.m)[1], bounds(c.n)[1], c.length, bounds(c.batch)[1]
+    m, n, k, batch = (bounds(s)[1] for s in (c.m, c.n, c.k, c.batch))
     wide = target.vector_registers >= 32
-    most = 8 if wide or m == 1 else 4
     blocks = RowBlocks.of(c.m, 4 if wide else 2)
     columns = 8 if blocks.largest == 1 or (blocks.largest == 2 and wide) else 4
-    if n <= most:
-        columns = max(n, 1)
-        blocks = RowBlocks.of(c.m, max(min((target.vector_registers - 2 - columns) // columns, MOST_ROWS), 1))
+    while columns > 1 and columns // 2 >= n:
+        columns //= 2
     lanes = target.lanes(c.accumulator)
     copies = max(LEAST_SUMS // (columns * blocks.largest), 1) if k >= 4 * lanes else 1
     work = max(2 * m * k * columns + 8 * columns * k * c.accumulator.itemsize, 1)
@@ -65,16 +62,12 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
 
         def column_block(batch: Index, column: Index) -> None:
             whole = isinstance(c.n, int) and c.n % t.columns == 0
-            lanes = t.columns if t.columns in (1, 2, 4, 8) else 4 if t.columns == 3 else 8
-            mask = None if whole and lanes == t.columns else b.tail_mask(column, f.n, lanes)
+            mask = None if whole else b.tail_mask(column, f.n, t.columns)
 
             def row_block(rows: int, row: Index) -> None:
                 totals = _tile(f, t, batch, row, rows, column, whole)
                 for r in range(rows):
-                    part = totals[r * t.columns : (r + 1) * t.columns]
-                    if lanes > t.columns:
-                        part += [f.zero(t.lanes)] * (lanes - t.columns)
-                    total = sums(b, part)
+                    total = sums(b, totals[r * t.columns : (r + 1) * t.columns])
                     f.store(batch, row + r, column, total, mask)
 
             if t.blocks.count != 0:
@@ -95,9 +88,7 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
 
 def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: Index, whole: bool) -> list[Value]:
     """Vectors whose lanes add up to the products of ``rows`` rows by ``t.columns`` columns, row by row."""
-    b = f.builder
-    start, end = f.contracted(batch)
-    length = (end - start).constant
+    b, k = f.builder, f.c.k
     columns = [first + j if whole else b.min(first + j, f.n - 1) for j in range(t.columns)]
 
     def step(at: Index, totals: tuple[Value, ...] | list[Value], mask: Value | None) -> list[Value]:
@@ -111,10 +102,10 @@ def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: 
 
     number = rows * t.columns
     totals = [f.zero(t.lanes)] * (number * t.copies)
-    done = start
+    done = Index.of(0)
     for copies in dict.fromkeys((t.copies, 1)):
         stride = copies * t.lanes
-        stop = start + (b.floordiv(end - start, stride) * stride if length is None else length // stride * stride)
+        stop = Index.of(k // stride * stride) if isinstance(k, int) else b.floordiv(f.k, stride) * stride
         if stop != done:
             with b.loop(done, stop, stride, carried=totals[: number * copies], unroll=2 if copies == 1 else 1) as loop:
                 following: list[Value] = []
@@ -126,8 +117,8 @@ def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: 
         done = stop
     for u in range(1, t.copies):
         totals[:number] = [b.op("add", x, y) for x, y in zip(totals[:number], totals[u * number :], strict=False)]
-    if length is None or length % t.lanes:
-        with b.loop(done, end, t.lanes, carried=totals[:number]) as loop:
-            b.yield_(*step(loop.index, loop.carried, b.tail_mask(loop.index, end, t.lanes)))
+    if not isinstance(k, int) or k % t.lanes:
+        with b.loop(done, f.k, t.lanes, carried=totals[:number]) as loop:
+            b.yield_(*step(loop.index, loop.carried, b.tail_mask(loop.index, f.k, t.lanes)))
         totals[:number] = loop.results
     return totals[:number]

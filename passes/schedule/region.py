@@ -53,7 +53,7 @@ Schedule = Callable[[Graph, Target], ScheduledRegion]
 
 
 def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
-    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce, row or contraction.
+    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce, row, contraction or convolution.
 
     Buffers of parameters and results are dense row-major arrays of their types.
     """
@@ -77,4 +77,8 @@ def _schedule_of(kind: str) -> Schedule:
         from .contraction import schedule_contraction
 
         return schedule_contraction
+    if kind == "convolution":
+        from .convolution import schedule_convolution
+
+        return schedule_convolution
     raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")

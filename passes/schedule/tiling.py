@@ -127,10 +127,10 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
     """Tiles for outer products: each element of a row times vectors of columns."""
     lanes = _lanes_for(c, target)
     vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
-    most = 1 if vectors > 4 else min(MOST_ROWS, _rows_beside(vectors, target.vector_registers))
+    most = 1 if vectors > 4 else min(MOST_ROWS, rows_beside(vectors, target.vector_registers))
     blocks = RowBlocks.of(c.m, most)
     packing = _packing(c, blocks, target)
-    itemsize, k = c.accumulator.itemsize, c.length
+    itemsize, k = c.accumulator.itemsize, bounds(c.k)[1]
     depth = None
     if packing != "none":
         deepest = max(target.l2_bytes // (PANEL_SHARE * itemsize * vectors * lanes) // 16 * 16, 16)
@@ -150,7 +150,7 @@ def _lanes_for(c: Contraction, target: Target) -> int:
     return lanes
 
 
-def _rows_beside(vectors: int, registers: int) -> int:
+def rows_beside(vectors: int, registers: int) -> int:
     """Rows of accumulators that leave registers for a row's element and for the vectors of columns."""
     return max((registers - 1 - vectors) // vectors, 1)
 
@@ -160,7 +160,7 @@ def _vectors(m: Size, n: Size, lanes: int, registers: int) -> int:
     rows, most = bounds(m)[1], max(-(-bounds(n)[1] // lanes), 1)
     if rows <= 1:
         return min(8, most)
-    wanted = next((v for v in (4, 3) if _rows_beside(v, registers) >= rows), 2)
+    wanted = next((v for v in (4, 3) if rows_beside(v, registers) >= rows), 2)
     return min(wanted, most)
 
 
@@ -176,7 +176,7 @@ def _packing(c: Contraction, blocks: RowBlocks, target: Target) -> Packing:
         return "transpose"
     if most <= blocks.largest or (direct and contiguous and most < COPY_BLOCKS * blocks.largest):
         return "none"
-    nbytes = c.length * bounds(c.n)[1] * c.accumulator.itemsize
+    nbytes = bounds(c.k)[1] * bounds(c.n)[1] * c.accumulator.itemsize
     return "none" if direct and contiguous and nbytes <= target.l2_bytes else "copy"
 
 
@@ -184,7 +184,7 @@ def _tasks(
     c: Contraction, blocks: RowBlocks, vectors: int, lanes: int, packing: Packing, depth: int | None, most_blocks: int
 ) -> Tiling:
     """Tasks of at least TASK_WORK where there is enough of it: first whole rows, then panels, then batches."""
-    m, n, k, batch = bounds(c.m)[1], bounds(c.n)[1], c.length, bounds(c.batch)[1]
+    m, n, k, batch = (bounds(s)[1] for s in (c.m, c.n, c.k, c.batch))
     count = blocks.count if blocks.count is not None else -(-m // blocks.largest)
     columns = max(-(-n // (vectors * lanes)), 1)
     block = blocks.largest * vectors * lanes * 2 * k + 8 * c.accumulator.itemsize * vectors * lanes * k

@@ -1,0 +1,249 @@
+"""Convolutions over pixels: a register tile of pixels by vectors of output features, one tap after the other.
+
+for each task of images, rows of pixels and panels of output features:
+    for each image: copy the rows that are read to scratch, zeros around them, unless they are all there as they lie
+        for each panel, for each tile of up to 14 pixels:
+            sums = 0
+            for tap, for input feature: load the panel's vectors, splat each pixel's element, multiply and add
+            epilogue and store
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.graph import PARAMETER
+from mlc.ir.kernel import Index, Memory, Value
+from mlc.ir.target import Target
+
+from .convolution_columns import Panels
+from .convolution_form import Convolution
+from .convolution_frame import MOST_STORED, Frame
+from .convolution_image import Image
+from .region import KernelCall
+from .tiling import MOST_ROWS, RowBlocks, counted, rows_beside
+
+FEWEST_TASKS = 8
+TASK_WORK = 4_000_000  # flops below which a task is not worth the copy of its image
+IMAGE_SHARE = 4  # the copy of an image takes at most 1/4 of the second-level cache
+UNROLL = 4  # copies of an innermost body
+SHORT = 8  # iterations of an innermost loop that is written out
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Tiles are ``ys`` x ``xs`` pixels: several rows only where a tile holds whole ones.
+
+    A task does ``images`` x ``rows`` blocks of ``ys`` x ``panels`` (x groups where there are several).
+    """
+
+    ys: RowBlocks
+    xs: RowBlocks
+    images: int
+    rows: int
+    panels: int
+
+    @property
+    def task_rows(self) -> int:
+        return self.rows * self.ys.largest
+
+
+def tile_pixels(c: Convolution, p: Panels, target: Target) -> Tiling:
+    """Tiles that fill the registers, tasks large enough for the copies of their images, and images that fit a cache."""
+    most = min(MOST_ROWS, rows_beside(p.vectors, target.vector_registers))
+    xs = RowBlocks.of(c.x.count, most)
+    ys = RowBlocks.of(c.y.count, max(most // c.x.count, 1))
+    assert ys.count is not None and isinstance(c.inputs, int)
+    line = c.x.reach(c.x.count) * c.inputs * c.groups * c.accumulator.itemsize
+    fitting = target.l2_bytes // IMAGE_SHARE // max(line, 1)
+    rows = ys.count
+    while rows > 1 and c.y.reach(rows * ys.largest) > fitting:
+        rows = -(-rows // 2)
+    images, panels = 1, p.count if p.groups == 1 else p.groups
+    batch = bounds(c.batch)[1]
+    work = 2 * p.depth * c.outputs * c.x.count
+    if batch * -(-ys.count // rows) < FEWEST_TASKS:  # cut what is larger: the kernel's panels, or the image
+        by_panels = p.depth * c.outputs > c.y.size * c.x.size * c.inputs * c.groups or ys.count == 1
+        wanted = -(-FEWEST_TASKS // max(batch * -(-ys.count // rows), 1))
+        if by_panels:
+            least = -(-TASK_WORK * panels // max(work * min(rows * ys.largest, c.y.count), 1))
+            panels = min(panels, max(-(-panels // wanted), least))
+        else:
+            least = -(-TASK_WORK // max(work * ys.largest, 1))
+            rows = min(rows, max(-(-rows // wanted), least))
+    elif rows == ys.count:
+        images = min(-(-TASK_WORK // max(work * c.y.count, 1)), max(batch // FEWEST_TASKS, 1))
+    return Tiling(ys, xs, images, rows, panels)
+
+
+def pixels_kernel(frame: Frame, panels: Panels, target: Target) -> KernelCall:
+    """The kernel that computes the whole convolution."""
+    return _Writer(frame, panels, tile_pixels(frame.c, panels, target)).write()
+
+
+class _Writer:
+    def __init__(self, frame: Frame, panels: Panels, tiling: Tiling) -> None:
+        self.frame, self.panels, self.tiling = frame, panels, tiling
+        self.builder = b = frame.builder
+        self.c = c = frame.c
+        self.weights = frame.memories[panels.node]
+        direct = frame.lhs.op is PARAMETER and frame.lhs.dtype == c.accumulator
+        in_order = tuple(sorted((c.axes.lhs.outer, *c.axes.lhs.spatial))) == (c.axes.lhs.outer, *c.axes.lhs.spatial)
+        self.image: Image | None = None
+        if not (direct and in_order and c.y.is_covered and c.x.is_covered):
+            self.image = Image(frame, tiling.task_rows)
+        largest = tiling.ys.largest * tiling.xs.largest
+        self.sums: Memory | None = None
+        if frame.weight * largest * panels.vectors > MOST_STORED:
+            self.sums = b.scratch("sums", c.accumulator, (largest, panels.width))
+
+    def write(self) -> KernelCall:
+        b, t, f, p = self.builder, self.tiling, self.frame, self.panels
+        last = p.count if p.groups == 1 else p.groups
+        assert t.ys.count is not None
+        empty = f.c.node.tensor.size == 0
+        tasks: tuple[tuple[Size, int], ...] = (
+            (f.c.batch, t.images),
+            (0 if empty else t.ys.count, t.rows),
+            (last, t.panels),
+        )
+        with b.parallel(*f.nest(tasks)) as (ib, iy, ip):
+            f.elements.prepare(f.nodes)
+            start = self.first_row(iy)
+            if self.image is not None:
+                self.image.clear()
+            lower = ib * t.images
+            upper = lower + 1 if t.images == 1 else b.min(lower + t.images, f.batch)
+            counted(b, lower, upper, lambda image: self.one_image(image, iy, start, ip))
+        return f.call(tasks)
+
+    def first_row(self, group: Index) -> Index:
+        """The first row of pixels of a task."""
+        b, blocks, grain = self.builder, self.tiling.ys, self.tiling.rows
+        assert blocks.count is not None
+        if grain >= blocks.count:
+            return Index.of(0)
+        block = group * grain
+        return block * (blocks.largest - 1) + b.min(block, blocks.large)
+
+    def one_image(self, image: Index, iy: Index, start: Index, ip: Index) -> None:
+        b, t, p = self.builder, self.tiling, self.panels
+        if self.image is not None:
+            self.image.fill(image, start)
+        first = ip * t.panels
+
+        def of_group(group: Index, first: Index, last: Index) -> None:
+            whole = last if p.whole == p.count else b.min(last, p.whole)
+            counted(b, first, whole, lambda q: self.columns(image, iy, start, group, q, (None,) * p.vectors))
+            if p.whole != p.count:
+                counted(b, b.max(first, p.whole), last, lambda q: self.columns(image, iy, start, group, q, p.tail(b)))
+
+        if p.groups == 1:
+            last = first + t.panels if p.count % t.panels == 0 else b.min(first + t.panels, p.count)
+            of_group(Index.of(0), first, last)
+            return
+        last = first + t.panels if p.groups % t.panels == 0 else b.min(first + t.panels, p.groups)
+        counted(b, first, last, lambda g: of_group(g, Index.of(0), Index.of(p.count)))
+
+    def columns(self, image: Index, iy: Index, start: Index, group: Index, panel: Index,
+                masks: tuple[Value | None, ...]) -> None:  # fmt: skip
+        """All pixels of the task at one panel."""
+        b, t, c = self.builder, self.tiling, self.c
+
+        def row_of_tiles(rows: int, y: Index) -> None:
+            t.xs.each(b, Index.of(c.x.count), 0, t.xs.count or 1, lambda columns, x: tile(rows, y, columns, x))
+
+        def tile(rows: int, y: Index, columns: int, x: Index) -> None:
+            totals = self.accumulate(image, start, group, panel, (rows, columns), (y, x), masks)
+            self.finish(image, group, panel, (rows, columns), (y, x), masks, totals)
+
+        t.ys.each(b, Index.of(c.y.count), iy, t.rows, row_of_tiles)
+
+    def accumulate(self, image: Index, start: Index, group: Index, panel: Index, shape: tuple[int, int],
+                   at: tuple[Index, Index], masks: tuple[Value | None, ...]) -> list[Value]:  # fmt: skip
+        """The register tile of ``shape`` pixels from ``at`` on."""
+        b, f, p, c = self.builder, self.frame, self.panels, self.c
+        inputs = c.inputs
+        assert isinstance(inputs, int)
+        pixel = inputs * c.groups
+        if self.image is not None:
+            memory, line = self.image.memory, self.image.width * pixel
+            y, x = (at[0] - start) * c.y.stride, at[1] * c.x.stride
+            base = y * line + x * pixel + group * inputs
+        else:
+            memory, line = f.memories[f.lhs], c.x.size * pixel
+            y, x = at[0] * c.y.stride - c.y.low, at[1] * c.x.stride - c.x.low
+            base = ((image * c.y.size + y) * c.x.size + x) * pixel + group * inputs
+        places = [r * c.y.stride * line + s * c.x.stride * pixel for r in range(shape[0]) for s in range(shape[1])]
+        walk = merged([
+            (c.y.taps, c.y.dilation * line, c.x.taps * inputs),
+            (c.x.taps, c.x.dilation * pixel, inputs),
+            (inputs, 1, 1),
+        ])  # fmt: skip
+
+        def level(depth: int, element: Index, k: Index, totals: list[Value]) -> list[Value]:
+            if depth == len(walk):
+                return step(element, k, totals)
+            trips, of_lhs, of_k = walk[depth]
+            if trips == 1:
+                return level(depth + 1, element, k, totals)
+            unroll: int | str = 1 if depth + 1 < len(walk) else "full" if trips <= SHORT else UNROLL
+            with b.loop(0, trips, carried=totals, unroll=unroll) as loop:
+                i = loop.index
+                b.yield_(*level(depth + 1, element + i * of_lhs, k + i * of_k, list(loop.carried)))
+            return list(loop.results)
+
+        def step(element: Index, k: Index, totals: list[Value]) -> list[Value]:
+            vectors = [p.load(b, self.weights, group, panel, k, v, mask) for v, mask in enumerate(masks)]
+            following: list[Value] = []
+            carried = iter(totals)
+            for place in places:
+                splat = b.splat(b.load(memory, (element + place,)), p.lanes)
+                following += [f.multiply_add(splat, x, next(carried)) for x in vectors]
+            return following
+
+        zeros = [f.zero(p.lanes)] * (len(places) * len(masks))
+        return level(0, base, Index.of(0), zeros)
+
+    def finish(self, image: Index, group: Index, panel: Index, shape: tuple[int, int], at: tuple[Index, Index],
+               masks: tuple[Value | None, ...], totals: list[Value]) -> None:  # fmt: skip
+        """The epilogue of a tile, from registers, or pixel by pixel from scratch if it is long."""
+        b, f, p = self.builder, self.frame, self.panels
+        first = group * p.outputs + panel * p.width
+
+        def store(y: Index, x: Index, v: int, total: Value) -> None:
+            place = f.c.result_coordinates(image, y, x, first + v * p.lanes)
+            f.store(place, total, masks[v])
+
+        places = [(r, s, v) for r in range(shape[0]) for s in range(shape[1]) for v in range(len(masks))]
+        if self.sums is None:
+            for (r, s, v), total in zip(places, totals, strict=True):
+                store(at[0] + r, at[1] + s, v, total)
+            return
+        for (r, s, v), total in zip(places, totals, strict=True):
+            b.store(self.sums, (r * shape[1] + s, v * p.lanes), total)
+
+        def from_scratch(r: Index, s: Index) -> None:
+            assert self.sums is not None
+            for v in range(len(masks)):
+                store(at[0] + r, at[1] + s, v, b.load(self.sums, (r * shape[1] + s, v * p.lanes), p.lanes))
+
+        counted(b, Index.of(0), Index.of(shape[0]), lambda r: counted(
+            b, Index.of(0), Index.of(shape[1]), lambda s: from_scratch(r, s)))  # fmt: skip
+
+
+def merged(walk: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Loops (trips, step of lhs, step of k), outermost first, neighbours joined where one walk is as good as two."""
+    found = [walk[-1]]
+    for trips, of_lhs, of_k in reversed(walk[:-1]):
+        inner, step, k = found[0]
+        if trips == 1:
+            continue
+        if of_lhs == inner * step and of_k == inner * k:
+            found[0] = (trips * inner, step, k)
+        elif inner == 1:
+            found[0] = (trips, of_lhs, of_k)
+        else:
+            found.insert(0, (trips, of_lhs, of_k))
+    return found

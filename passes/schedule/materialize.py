@@ -1,0 +1,29 @@
+"""A part of a body that a kernel of its own writes to a temporary, before the kernel that reads it."""
+
+from __future__ import annotations
+
+from mlc.errors import InternalError
+from mlc.ir.graph import Graph, Node
+from mlc.ir.graph.node import reachable
+from mlc.ir.target import Target
+
+from .loop import schedule_loop
+from .region import KernelCall, Operand
+
+
+def materialize(body: Graph, node: Node, number: int, target: Target) -> list[KernelCall]:
+    """Kernels that write ``node``, an expression of the body's parameters, to temporary ``number``."""
+    inside = set(reachable((node,)))
+    numbers = [k for k, p in enumerate(body.parameters) if p in inside]
+    part = Graph(f"{body.name}_operand", [body.parameters[k] for k in numbers], (node,), body.table)
+    region = schedule_loop(part, target)
+    if region.temporaries:
+        raise InternalError(f"{body.name}: an operand's expression needs temporaries of its own")
+    found = []
+    for call in region.calls:
+        operands = tuple(
+            Operand("parameter", numbers[o.index]) if o.kind == "parameter" else Operand("temporary", number)
+            for o in call.operands
+        )
+        found.append(KernelCall(call.kernel, operands, call.sizes, call.tasks, call.serial))
+    return found
