@@ -167,12 +167,12 @@ def link(compiled: CompiledFunction) -> Executable:
     )  # fmt: skip
 
 
-def link_kernels(plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Any], options: Options) -> Executable:
-    """Compile ``kernels``, named as in ``plan``, and make the plan callable with flat leaves."""
+def link_kernels(plan: Plan, lowered: Sequence[Kernel], constants: Sequence[Any], options: Options) -> Executable:
+    """Generate code for kernels that are finished, named as in ``plan``: the plan, callable with flat leaves."""
     from .array import Array
     from .runtime import Executable
 
-    loaded = _load([lower_kernel(k, options.target, options.skip) for k in kernels], options)
+    loaded = _load(lowered, options)
     return Executable(encode(plan), [loaded.address(name) for name in plan.kernels], list(constants), [loaded], Array)
 
 

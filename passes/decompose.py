@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlc.errors import UnsupportedError
 from mlc.ir.dims import size_product
 from mlc.ir.graph import (
     CALL,
     CLAMP,
     COMPOSITE,
     CONSTANT,
+    CONVERT,
     DOT_GENERAL,
     GET_TUPLE_ELEMENT,
     MAXIMUM,
@@ -23,6 +23,7 @@ from mlc.ir.graph import (
     Graph,
     Literal,
     Node,
+    body_of,
     broadcast_in_dim,
     constant,
     dot_general,
@@ -32,7 +33,7 @@ from mlc.ir.graph import (
     reducer_of,
     reshape,
 )  # fmt: skip
-from mlc.ir.types import TupleType
+from mlc.ir.types import BF16, F16, F32, TupleType
 
 from .convolution import open_convolution
 from .rewrite import Rule, rewrite
@@ -84,13 +85,20 @@ def barrier(n: Node) -> Node | None:
 
 
 def start_from_identity(n: Node) -> Node | None:
-    """reduce(x, init) -> op(reduce(x, identity), init): kernels start from the identity of their op."""
+    """reduce(x, init) -> op(reduce(x, identity), init): kernels start from the identity of their op.
+
+    f16 and bf16 are kept in f32 throughout, so that there is one rounding still.
+    """
     if n.op is not REDUCE:
         return None
     op, init = reducer_of(n["body"]), n.operands[1]
     identity = identity_of(op, n.dtype)
     if init.op is CONSTANT and init["value"] == Literal(identity, n.dtype):
         return None
+    if n.dtype in (F16, BF16):
+        x, start = (CONVERT(o, dtype=F32) for o in n.operands)
+        wide = REDUCE(x, start, dimensions=n["dimensions"], body=body_of(op, F32))
+        return CONVERT(start_from_identity(wide) or wide, dtype=n.dtype)
     folded = REDUCE(n.operands[0], constant(identity, n.dtype), dimensions=n["dimensions"], body=n["body"])
     return op(folded, broadcast_in_dim(init, n.shape, ()))
 
@@ -179,11 +187,4 @@ def _spread(x: Node, where: dict[int, int], n: Node) -> Node:
     return broadcast_in_dim(x, n.shape, tuple(sorted(where.values())))
 
 
-def refuse_unknown(n: Node) -> Node | None:
-    """Ops that nothing below knows are refused here, by name."""
-    if n.op.name in ("while", "case"):
-        raise UnsupportedError(f"{n.op.name}: control flow is not compiled yet")
-    return None
-
-
-RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot, refuse_unknown)
+RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot)

@@ -40,9 +40,12 @@ def fuse(graph: Graph) -> Graph:
 def emit(grouping: Grouping) -> Graph:
     """The graph of FUSION nodes."""
     graph, table = grouping.graph, grouping.graph.table
-    new: dict[Node, Node] = {n: n for n in graph.nodes if n.op is PARAMETER or (n.op is CONSTANT and n.shape != ())}
+    new: dict[Node, Node] = {n: n for n in graph.nodes if n.op is PARAMETER or n.op is CONSTANT}
     with table.active():
         for group in ordered(grouping):
+            if group.kind == "control":
+                _emit_control(group, new, grouping)
+                continue
             results = grouping.stored_results(group)
             inside = in_body_order(group, results)
             operands = list(dict.fromkeys(o for n in inside for o in n.operands if o not in group.nodes))
@@ -60,6 +63,16 @@ def emit(grouping: Grouping) -> Graph:
         for result in graph.results:
             _find(result, new, grouping)
     return graph.with_results([new[r] for r in graph.results])
+
+
+def _emit_control(group: Group, new: dict[Node, Node], grouping: Grouping) -> None:
+    """The while or case itself, its regions as they are, and the elements of its tuple."""
+    table = grouping.graph.table
+    for node in sorted(group.nodes, key=lambda n: n.uid):
+        for operand in node.operands:
+            _find(operand, new, grouping)
+        with table.at(grouping.graph.locations(node)):
+            new[node] = table.rebuild(node, [new[o] for o in node.operands])
 
 
 def _find(node: Node, new: dict[Node, Node], grouping: Grouping) -> None:

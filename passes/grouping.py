@@ -11,6 +11,7 @@ from mlc.ir.graph import (
     CONVERT,
     CONVOLUTION,
     DOT_GENERAL,
+    GET_TUPLE_ELEMENT,
     IOTA,
     OPS,
     PAD,
@@ -25,8 +26,9 @@ from mlc.ir.graph import (
     Node,
     users,
 )  # fmt: skip
-from mlc.ir.types import Shape
+from mlc.ir.types import Shape, TensorType
 
+from .regions import is_control
 from .rows import RowSpace, is_row, make_rows, row_space
 
 MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
@@ -44,7 +46,8 @@ _PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that
 class Group:
     """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it.
 
-    Results of a row group have the shape of its ``space`` or of that's rows.
+    Results of a row group have the shape of its ``space`` or of that's rows. A while or case, with the elements of its
+    tuple, is a group of kind ``control``, which nothing joins.
     """
 
     __slots__ = ("kind", "nodes", "shape", "space")
@@ -52,7 +55,7 @@ class Group:
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
         self.nodes: set[Node] = {root}
-        self.shape: Shape = root.shape
+        self.shape: Shape = root.shape if isinstance(root.type, TensorType) else ()
         self.space: RowSpace | None = None
 
     @property
@@ -108,7 +111,7 @@ class Grouping:
             o
             for n in graph.nodes
             for o in n.operands
-            if n.op in _PRODUCTS or is_view(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
+            if n.op in _PRODUCTS or is_view(n) or is_control(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
         } | self.results
 
     # ---------------------------------------------------------------- growing
@@ -117,6 +120,11 @@ class Grouping:
         """Give every node its groups, users first."""
         for node in reversed(self.graph.nodes):
             if is_outside(node) or (not self.users.get(node) and node not in self.results):
+                continue
+            if node.op is GET_TUPLE_ELEMENT:  # in the group of its while or case
+                continue
+            if is_control(node):
+                self._start_control(node)
                 continue
             into = self._groups_that_read(node)
             if node.op in _PRODUCTS:
@@ -136,7 +144,8 @@ class Grouping:
         found: dict[int, Group] = {}
         for user in self.users.get(node, ()):
             for group in self.groups_of.get(user, ()):
-                found[id(group)] = group
+                if group.kind != "control":
+                    found[id(group)] = group
         return list(found.values())
 
     def _may_join(self, node: Node) -> bool:
@@ -172,7 +181,7 @@ class Grouping:
         return cheap and len(self.users[node]) == 1 and node not in self.stored
 
     def _is_in_memory(self, x: Node, instead_of: Node) -> bool:
-        if x.op is PARAMETER:
+        if x.op is PARAMETER or x.op is GET_TUPLE_ELEMENT or is_control(x):
             return True
         return x.dtype.bits <= instead_of.dtype.bits and (is_outside(x) or x in self.stored or len(self.users[x]) > 1)
 
@@ -187,6 +196,11 @@ class Grouping:
     @staticmethod
     def _enlarges(user: Node, node: Node) -> bool:
         return user.op is BROADCAST_IN_DIM and user.tensor.size != node.tensor.size
+
+    def _start_control(self, node: Node) -> None:
+        group = Group("control", node)
+        group.nodes.update(u for u in self.users.get(node, ()) if u.op is GET_TUPLE_ELEMENT)
+        self.groups_of.update((n, [group]) for n in group.nodes)
 
     def _start(self, kind: str, node: Node) -> None:
         self.groups_of[node] = [Group(kind, node)]
@@ -344,7 +358,7 @@ class Grouping:
     def _makes_rows(self, group: Group, other: Group) -> bool:
         space = group.space
         assert space is not None
-        if other.kind in _PRODUCTS.values() or self._too_wide(group, other):
+        if other.kind in ("contraction", "convolution", "control") or self._too_wide(group, other):
             return False
         if other.kind == "loop" and other.shape not in (space.shape, space.kept):
             return False

@@ -32,6 +32,15 @@ class Hazards:
         (self.serial if serial else self.parallel).note(reads, writes)
         return conflict
 
+    def meet(self) -> None:
+        """Note that all workers meet here: nothing before has to be waited for."""
+        self._forget()
+
+    def join(self, other: Hazards) -> None:
+        """Note what the steps of ``other`` touched since its last barrier: some way led through them."""
+        self.serial.join(other.serial)
+        self.parallel.join(other.parallel)
+
     def _forget(self) -> None:
         self.serial = _Steps()
         self.parallel = _Steps()
@@ -58,6 +67,12 @@ class _Steps:
         for places, known in ((reads, self.reads), (writes, self.writes)):
             for space, index, begin, end in places:
                 known.setdefault((space, index), _Ranges()).add(begin, end)
+
+    def join(self, other: _Steps) -> None:
+        for mine, theirs in ((self.reads, other.reads), (self.writes, other.writes)):
+            for place, ranges in theirs.items():
+                for begin, end in zip(ranges.begins, ranges.ends, strict=True):
+                    mine.setdefault(place, _Ranges()).add(begin, end)
 
     def conflict(self, reads: Sequence[_Place], writes: Sequence[_Place]) -> bool:
         """Whether a step with these accesses may not overlap in time with the steps noted here."""

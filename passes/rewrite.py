@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from mlc.ir.graph import Graph, Node
+from mlc.ir.graph.node import Locations, current_table
 
 Rule = Callable[[Node], Node | None]
 """A rule maps a node to its replacement (of the same type), or None where it does not apply."""
 
 LIMIT = 32  # rules applied to one node in a row; rules have a direction, so that this is never reached
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One rule that was applied: ``before`` became ``after``, at these lines of the user's program."""
+
+    rule: str
+    before: Node
+    after: Node
+    locations: Locations
+
+
+class Fuel:
+    """How many rules may still be applied, and the last one that was.
+
+    The first application that makes a result wrong is found by bisection on their number (Whalley 1994, "Automatic
+    isolation of compiler errors").
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.used = 0
+        self.last: Application | None = None
+
+    def spend(self, rule: Rule, before: Node, after: Node) -> bool:
+        """Whether one more may be applied."""
+        if self.limit is not None and self.used >= self.limit:
+            return False
+        self.used += 1
+        self.last = Application(getattr(rule, "__name__", str(rule)), before, after, current_table().current)
+        return True
+
+
+_fuel: ContextVar[Fuel | None] = ContextVar("fuel", default=None)
+
+
+@contextlib.contextmanager
+def fuelled(limit: int | None = None) -> Iterator[Fuel]:
+    """Inside, ``rewrite`` applies at most ``limit`` rules in all, and tells of the last one."""
+    token = _fuel.set(Fuel(limit))
+    try:
+        fuel = _fuel.get()
+        assert fuel is not None
+        yield fuel
+    finally:
+        _fuel.reset(token)
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
@@ -19,12 +69,13 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
     """
     before: Graph | None = None
     stable: set[Node] = set()  # no rule applies; a rule sees a node and its operands, and both never change
+    fuel = _fuel.get()
     while before is not graph:
-        before, graph = graph, _once(graph, rules, stable)
+        before, graph = graph, _once(graph, rules, stable, fuel)
     return graph
 
 
-def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node]) -> Graph:
+def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node], fuel: Fuel | None) -> Graph:
     table = graph.table
     new: dict[Node, Node] = {}
     with table.active():
@@ -35,17 +86,19 @@ def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node]) -> Graph:
                 new[node] = node
                 continue
             with table.at(graph.locations(node)):
-                new[node] = _apply(node if same else table.rebuild(node, operands), rules, stable)
+                new[node] = _apply(node if same else table.rebuild(node, operands), rules, stable, fuel)
     return graph.with_results([new[r] for r in graph.results])
 
 
-def _apply(node: Node, rules: Sequence[Rule], stable: set[Node]) -> Node:
+def _apply(node: Node, rules: Sequence[Rule], stable: set[Node], fuel: Fuel | None) -> Node:
     for _ in range(LIMIT):
         if node in stable:
             return node
         for rule in rules:
             replacement = rule(node)
             if replacement is not None and replacement is not node:
+                if fuel is not None and not fuel.spend(rule, node, replacement):
+                    return node
                 node = replacement
                 break
         else:

@@ -13,12 +13,17 @@ from mlc.ir.target import TARGETS, Target
 
 from .decompose import decompose
 from .fuse import fuse
+from .loops import rotate, tighten
+from .regions import run_inside
 from .simplify import simplify
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A named function from graph to graph; ``required`` passes cannot be skipped, what follows needs their form."""
+    """A named function from graph to graph, run on the regions of control flow too.
+
+    ``required`` passes cannot be skipped: what follows needs their form.
+    """
 
     name: str
     run: Callable[[Graph], Graph]
@@ -29,6 +34,8 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
     Pass("simplify-decomposed", simplify),
+    Pass("tighten-loops", tighten),
+    Pass("rotate-loops", rotate, required=True),
     Pass("fuse", fuse, required=True),
 )
 
@@ -76,7 +83,7 @@ def run_passes(
         begin = time.perf_counter()
         before = graph
         try:
-            graph = p.run(graph)
+            graph = run_inside(p.run, graph)
         except MlcError:
             raise
         except Exception as error:

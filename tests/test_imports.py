@@ -15,7 +15,7 @@ MAPPED = ("passes", "codegen", "runtime")  # folders imported as mlc.passes, ...
 ALLOWED = {
     "mlc.ir": ("mlc.errors", "mlc.ir"),
     "mlc.passes": ("mlc.errors", "mlc.ir", "mlc.passes"),
-    "mlc.codegen": ("mlc.errors", "mlc.ir", "mlc.codegen"),
+    "mlc.codegen": ("mlc.errors", "mlc.ir", "mlc.codegen", "mlc.runtime._array"),
     "mlc.runtime": ("mlc.errors", "mlc.ir", "mlc.runtime"),
 }
 # What models (complete programs) may not reach into.

@@ -55,6 +55,7 @@ def _of_graph(path: Path, options: Options, interpret: bool) -> StageFunction:
 
 def _of_kernels(path: Path, options: Options, interpret: bool) -> StageFunction:
     from mlc.ir.plan.interpret import interpret_plan
+    from mlc.passes.kernels import lower_kernel
 
     plan, constants = read_plan(path.parent)
     found = {k.name: k for k in read_kernels(path)}
@@ -66,5 +67,5 @@ def _of_kernels(path: Path, options: Options, interpret: bool) -> StageFunction:
     symbols = [(s.name, s.lower, s.upper) for s in plan.symbols]
     if interpret:
         return StageFunction(inputs, outputs, symbols, lambda leaves: interpret_plan(plan, kernels, constants, leaves))
-    run = link_kernels(plan, kernels, constants, options)
+    run = link_kernels(plan, [lower_kernel(k, options.target, options.skip) for k in kernels], constants, options)
     return StageFunction(inputs, outputs, symbols, run)

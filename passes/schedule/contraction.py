@@ -2,51 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from mlc.errors import InternalError
 from mlc.ir.dims import bounds
-from mlc.ir.graph import CONVERT, PARAMETER, TRANSPOSE, Graph, Node
+from mlc.ir.graph import CONVERT, PARAMETER, SLICE, TRANSPOSE, Graph, Node, reduce_add
+from mlc.ir.graph.node import reachable
 from mlc.ir.target import Target
+from mlc.ir.types import DType, TensorType
+from mlc.passes.rewrite import rewrite
 
 from .axes import in_place_pairs
+from .contraction_choice import INNER_ROWS, Part, choose_parts, parts_of_k
 from .contraction_form import Contraction, Side, contraction_form, last_axis
 from .contraction_frame import Frame
 from .inner_product import inner_product
-from .materialize import materialize
+from .loop import schedule_loop
 from .outer_product import outer_product
-from .region import KernelCall, ScheduledRegion
-
-INNER_ROWS = 48  # with more rows, columns that are contiguous along K are turned into panels first
+from .reduce import schedule_reduce
+from .region import KernelCall, Operand, ScheduledRegion
 
 
 def schedule_contraction(body: Graph, target: Target) -> ScheduledRegion:
-    """One kernel computes the contraction and its epilogue; rows that lie badly are rewritten by one before it.
+    """One kernel or two compute the contraction and its epilogue; what lies badly is rewritten by one before it.
 
-    Columns are read as they lie, or through a panel in scratch, and may be expressions. Rows are read an element at a
-    time, many times each, so an expression of them becomes a temporary.
+    Columns of outer products are read as they lie, or through a panel in scratch, and may be expressions. Rows are
+    read an element at a time, many times each, so an expression of them becomes a temporary; so do columns of inner
+    products that do not lie along K.
     """
     c = contraction_form(body)
-    calls: list[KernelCall] = []
-    temporaries: list[int] = []
-    held: dict[Node, int] = {}
-    inner = _by_inner_products(c)
-    rows = _rows_in_order(c, inner)
-    if rows is not c.rows:
-        held[rows.node] = 0
-        calls += materialize(body, rows.node, 0, target)
-        temporaries.append(bounds(rows.node.tensor.size)[1] * rows.node.dtype.itemsize)
-        c = c.with_rows(rows)
-    frame = Frame(c, held)
-    calls.append(inner_product(frame, target) if inner else outer_product(frame, target))
-    return ScheduledRegion(tuple(calls), tuple(temporaries), in_place_pairs(body, opaque=(c.dot,)))
+    cut = parts_of_k(c)
+    if cut is not None:
+        return _in_parts(c, *cut, target)
+    region = _Region(body, target)
+    for part in choose_parts(c, target):
+        region.add(part)
+    return ScheduledRegion(tuple(region.calls), tuple(region.temporaries), in_place_pairs(body, opaque=(c.dot,)))
 
 
-def _by_inner_products(c: Contraction) -> bool:
-    """Few rows, and columns that are contiguous along K."""
-    if c.accumulator.itemsize < 4 or not c.columns.walks_contracted:
-        return False
-    rows = bounds(c.m)[1] if isinstance(c.m, int) else bounds(c.m)[0]
-    return rows <= INNER_ROWS
+def _in_parts(c: Contraction, count: int, length: int, target: Target) -> ScheduledRegion:
+    """The sums over ``count`` parts of K side by side, then kernels that add them up and compute the epilogue."""
+    body, table = c.body, c.body.table
+    with table.active(), table.at(table.locations.get(c.dot, ())):
+        sums = table.parameter(TensorType((count, *c.dot.shape), c.accumulator), "parts")
+        total = reduce_add(sums, (0,))
+        after = rewrite(body, [lambda n: _converted(total, n.dtype) if n is c.dot else None])
+    shifted = (None if axis is None else axis + 1 for axis in (c.row_axis, c.column_axis))
+    row_axis, column_axis = shifted
+    only = Graph(f"{body.name}_parts", body.parameters, (sums,), table)
+    cut = replace(c, body=only, dot=sums, batch=count, part=length, row_axis=row_axis, column_axis=column_axis)
+    region = _Region(body, target)
+    region.add(Part(cut, c.columns.walks_contracted and c.rows.walks_contracted and bounds(c.m)[1] <= INNER_ROWS))
+    number = len(region.temporaries)
+    region.temporaries.append(bounds(sums.tensor.size)[1] * sums.dtype.itemsize)
+    region.calls = [_redirected(call, {("result", 0): Operand("temporary", number)}) for call in region.calls]
+    used = [k for k, p in enumerate(body.parameters) if p in set(after.nodes)]
+    end = Graph(f"{body.name}_sum", [*(body.parameters[k] for k in used), sums], after.results, table)
+    last = schedule_reduce(end, target)
+    places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(used)}
+    places["parameter", len(used)] = Operand("temporary", number)
+    places |= {("temporary", i): Operand("temporary", number + 1 + i) for i in range(len(last.temporaries))}
+    calls = (*region.calls, *(_redirected(call, places) for call in last.calls))
+    kept = in_place_pairs(body, opaque=(c.dot,)) & {(used[p], r) for p, r in last.in_place if p < len(used)}
+    return ScheduledRegion(calls, (*region.temporaries, *last.temporaries), kept)
+
+
+def _converted(node: Node, dtype: DType) -> Node:
+    return node if node.dtype == dtype else CONVERT(node, dtype=dtype)
+
+
+def _redirected(call: KernelCall, places: Mapping[tuple[str, int], Operand]) -> KernelCall:
+    return replace(call, operands=tuple(places.get((o.kind, o.index), o) for o in call.operands))
+
+
+class _Region:
+    """The kernels of a region so far, and the temporaries that they share."""
+
+    def __init__(self, body: Graph, target: Target) -> None:
+        self.body = body
+        self.target = target
+        self.calls: list[KernelCall] = []
+        self.temporaries: list[int] = []
+        self.held: dict[Node, int] = {}
+
+    def add(self, part: Part) -> None:
+        c = part.contraction
+        rows = self.hold(_rows_in_order(c, part.inner), c.rows)
+        columns = self.hold(_columns_along(c), c.columns) if part.inner else c.columns
+        held = {side.node: self.held[side.node] for side in (rows, columns) if side.node in self.held}
+        frame = Frame(replace(c, rows=rows, columns=columns), held)
+        self.calls.append(inner_product(frame, self.target) if part.inner else outer_product(frame, self.target))
+
+    def hold(self, side: Side, before: Side) -> Side:
+        """``side``, by a kernel that computes it if it is not what was there before."""
+        if side is not before and side.node not in self.held:
+            self.held[side.node] = len(self.temporaries)
+            self.calls += _materialize(self.body, side.node, self.target, len(self.temporaries))
+            self.temporaries.append(bounds(side.node.tensor.size)[1] * side.node.dtype.itemsize)
+        return side
 
 
 def _rows_in_order(c: Contraction, inner: bool) -> Side:
@@ -59,11 +113,42 @@ def _rows_in_order(c: Contraction, inner: bool) -> Side:
             node = CONVERT(node, dtype=c.accumulator)
         wanted = (side.contracted,) if inner else (side.contracted, side.free, None)
         if innermost not in wanted:
-            order = tuple(a for a in (side.batch, side.free, side.contracted) if a is not None)
-            node = TRANSPOSE(node, permutation=order)
-            batch, free, contracted = (
-                None if a is None else order.index(a) for a in (side.batch, side.free, side.contracted)
-            )
-            assert contracted is not None
-            return Side(node, batch, free, contracted, contracted)
+            return _turned(side, node)
     return side if in_memory else replace(side, node=node, innermost=innermost)
+
+
+def _columns_along(c: Contraction) -> Side:
+    """The columns that an inner product reads: along K, and these only, where they do not lie so."""
+    side, node, table = c.columns, c.columns.node, c.body.table
+    if side.walks_contracted and c.first_column == 0:
+        return side
+    with table.active(), table.at(table.locations.get(c.dot, ())):
+        if c.first_column and side.free is not None:
+            start, limit = [0] * len(node.shape), list(node.shape)
+            start[side.free] = c.first_column
+            node = SLICE(node, start=tuple(start), limit=tuple(limit), strides=(1,) * len(limit))
+        if node.dtype != c.accumulator:
+            node = CONVERT(node, dtype=c.accumulator)
+        return _turned(side, node)
+
+
+def _turned(side: Side, node: Node) -> Side:
+    """``node`` with the contracted axis last."""
+    order = tuple(a for a in (side.batch, side.free, side.contracted) if a is not None)
+    node = TRANSPOSE(node, permutation=order)
+    batch, free, contracted = (None if a is None else order.index(a) for a in (side.batch, side.free, side.contracted))
+    assert contracted is not None
+    return Side(node, batch, free, contracted, contracted)
+
+
+def _materialize(body: Graph, node: Node, target: Target, temporary: int) -> list[KernelCall]:
+    """Kernels that write ``node`` to a temporary."""
+    inside = set(reachable((node,)))
+    numbers = [k for k, p in enumerate(body.parameters) if p in inside]
+    part = Graph(f"{body.name}_operand", [body.parameters[k] for k in numbers], (node,), body.table)
+    region = schedule_loop(part, target)
+    if region.temporaries:
+        raise InternalError(f"contraction {body.name}: an operand's expression needs temporaries of its own")
+    places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(numbers)}
+    places["result", 0] = Operand("temporary", temporary)
+    return [_redirected(call, places) for call in region.calls]

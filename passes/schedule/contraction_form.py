@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Size, bounds
@@ -44,7 +44,8 @@ class Contraction:
     """result[batch, row, column] = sum over k of rows[batch, row, k] * columns[batch, column, k], then an epilogue.
 
     ``rows`` and ``columns`` are lhs and rhs of the dot, or the other way round where rhs has no free axis of more than
-    one element: vectors then run along lhs. ``row_axis`` and ``column_axis`` are axes of the result.
+    one element: vectors then run along lhs. ``row_axis`` and ``column_axis`` are axes of the result, in which column 0
+    is ``first_column``. With ``part``, the batch counts parts of K of that length, and the sums of each are a result.
     """
 
     body: Graph
@@ -57,6 +58,8 @@ class Contraction:
     k: Size
     row_axis: int | None
     column_axis: int | None
+    first_column: int = 0
+    part: int | None = None
 
     @property
     def accumulator(self) -> DType:
@@ -64,12 +67,14 @@ class Contraction:
         dtype = self.dot.dtype
         return F32 if dtype.is_float and dtype.bits < 32 else dtype
 
-    def result_coordinates(self, batch: Index, row: Index, column: Index) -> Coordinates:
-        found = {self.row_axis: row, self.column_axis: column}
-        return tuple(found.get(axis, batch) for axis in range(len(self.dot.shape)))
+    @property
+    def length(self) -> int:
+        """The most products of a sum."""
+        return self.part or bounds(self.k)[1]
 
-    def with_rows(self, rows: Side) -> Contraction:
-        return replace(self, rows=rows)
+    def result_coordinates(self, batch: Index, row: Index, column: Index) -> Coordinates:
+        found = {self.row_axis: row, self.column_axis: column + self.first_column}
+        return tuple(found.get(axis, batch) for axis in range(len(self.dot.shape)))
 
 
 def contraction_form(body: Graph) -> Contraction:

@@ -123,6 +123,13 @@ class Frame:
     def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
         return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
 
+    def contracted(self, batch: Index) -> tuple[Index, Index]:
+        """Where the products of a batch begin and end along K: all of it, or the part that the batch stands for."""
+        if self.c.part is None:
+            return Index.of(0), self.k
+        start = batch * self.c.part
+        return start, self.builder.min(start + self.c.part, self.k)
+
     def batches(self, group: Index, grain: int) -> tuple[Index, Index]:
         """The batches that task ``group`` does."""
         if grain >= bounds(self.c.batch)[1]:

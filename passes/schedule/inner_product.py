@@ -17,6 +17,7 @@ from .panel import sums
 from .region import KernelCall
 from .tiling import TASK_WORK, RowBlocks, counted
 
+MOST_ROWS = 8  # of a tile
 LEAST_SUMS = 8  # independent sums that hide the latency of multiply-add
 
 
@@ -38,12 +39,14 @@ class InnerTiling:
 
 def tile_inner(c: Contraction, target: Target) -> InnerTiling:
     """Tiles for inner products."""
-    m, n, k, batch = (bounds(s)[1] for s in (c.m, c.n, c.k, c.batch))
+    m, n, k, batch = bounds(c.m)[1], bounds(c.n)[1], c.length, bounds(c.batch)[1]
     wide = target.vector_registers >= 32
+    most = 8 if wide or m == 1 else 4
     blocks = RowBlocks.of(c.m, 4 if wide else 2)
     columns = 8 if blocks.largest == 1 or (blocks.largest == 2 and wide) else 4
-    while columns > 1 and columns // 2 >= n:
-        columns //= 2
+    if n <= most:
+        columns = max(n, 1)
+        blocks = RowBlocks.of(c.m, max(min((target.vector_registers - 2 - columns) // columns, MOST_ROWS), 1))
     lanes = target.lanes(c.accumulator)
     copies = max(LEAST_SUMS // (columns * blocks.largest), 1) if k >= 4 * lanes else 1
     work = max(2 * m * k * columns + 8 * columns * k * c.accumulator.itemsize, 1)
@@ -62,12 +65,16 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
 
         def column_block(batch: Index, column: Index) -> None:
             whole = isinstance(c.n, int) and c.n % t.columns == 0
-            mask = None if whole else b.tail_mask(column, f.n, t.columns)
+            lanes = t.columns if t.columns in (1, 2, 4, 8) else 4 if t.columns == 3 else 8
+            mask = None if whole and lanes == t.columns else b.tail_mask(column, f.n, lanes)
 
             def row_block(rows: int, row: Index) -> None:
                 totals = _tile(f, t, batch, row, rows, column, whole)
                 for r in range(rows):
-                    total = sums(b, totals[r * t.columns : (r + 1) * t.columns])
+                    part = totals[r * t.columns : (r + 1) * t.columns]
+                    if lanes > t.columns:
+                        part += [f.zero(t.lanes)] * (lanes - t.columns)
+                    total = sums(b, part)
                     f.store(batch, row + r, column, total, mask)
 
             if t.blocks.count != 0:
@@ -88,7 +95,9 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
 
 def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: Index, whole: bool) -> list[Value]:
     """Vectors whose lanes add up to the products of ``rows`` rows by ``t.columns`` columns, row by row."""
-    b, k = f.builder, f.c.k
+    b = f.builder
+    start, end = f.contracted(batch)
+    length = (end - start).constant
     columns = [first + j if whole else b.min(first + j, f.n - 1) for j in range(t.columns)]
 
     def step(at: Index, totals: tuple[Value, ...] | list[Value], mask: Value | None) -> list[Value]:
@@ -102,10 +111,10 @@ def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: 
 
     number = rows * t.columns
     totals = [f.zero(t.lanes)] * (number * t.copies)
-    done = Index.of(0)
+    done = start
     for copies in dict.fromkeys((t.copies, 1)):
         stride = copies * t.lanes
-        stop = Index.of(k // stride * stride) if isinstance(k, int) else b.floordiv(f.k, stride) * stride
+        stop = start + (b.floordiv(end - start, stride) * stride if length is None else length // stride * stride)
         if stop != done:
             with b.loop(done, stop, stride, carried=totals[: number * copies], unroll=2 if copies == 1 else 1) as loop:
                 following: list[Value] = []
@@ -117,8 +126,8 @@ def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: 
         done = stop
     for u in range(1, t.copies):
         totals[:number] = [b.op("add", x, y) for x, y in zip(totals[:number], totals[u * number :], strict=False)]
-    if not isinstance(k, int) or k % t.lanes:
-        with b.loop(done, f.k, t.lanes, carried=totals[:number]) as loop:
-            b.yield_(*step(loop.index, loop.carried, b.tail_mask(loop.index, f.k, t.lanes)))
+    if length is None or length % t.lanes:
+        with b.loop(done, end, t.lanes, carried=totals[:number]) as loop:
+            b.yield_(*step(loop.index, loop.carried, b.tail_mask(loop.index, end, t.lanes)))
         totals[:number] = loop.results
     return totals[:number]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from mlc.ir.dims import Size, bounds
+from mlc.ir.dims import Size
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import Target
 
@@ -45,9 +45,9 @@ class _Writer:
         self.source: Source = "columns" if tiling.packing == "none" else "panel"
         self.sums: Memory | None = None
         weight = frame.epilogue_weight * tiling.blocks.largest * tiling.vectors
-        heavy = weight > (MOST_STORED if bounds(frame.c.k)[1] < DEEP else 0)
+        heavy = weight > (MOST_STORED if frame.c.length < DEEP else 0)
         if tiling.packing != "none":
-            depth = tiling.depth or bounds(frame.c.k)[1]
+            depth = tiling.depth or frame.c.length
             depth = -(-depth // 16) * 16
             self.panel = self.builder.scratch("panel", frame.dtype, (depth, tiling.width))
         if tiling.depth is not None or heavy:
@@ -93,20 +93,20 @@ class _Writer:
         if t.depth is not None:
             self.deep(batch, ir, columns)
             return
-        start = Index.of(0)
+        start, stop = f.contracted(batch)
 
         def block(rows: int, row: Index, source: Source = self.source) -> None:
             zeros = [f.zero(t.lanes)] * (rows * len(columns.masks))
-            sums = self.accumulate(batch, row, rows, columns, start, f.k, zeros, source)
+            sums = self.accumulate(batch, row, rows, columns, start, stop, zeros, source)
             self.finish(batch, row, rows, columns, sums)
 
         if t.copies_along and t.blocks.count is None:
             self.copy_if_it_pays(ir, block)
             return
         if t.copies_along:
-            block(t.blocks.largest, start, "both")
+            block(t.blocks.largest, Index.of(0), "both")
         elif self.panel is not None:
-            pack_panel(f, t, self.panel, batch, columns, start, f.k)
+            pack_panel(f, t, self.panel, batch, columns, start, stop)
         t.blocks.each(b, f.m, ir, t.row_blocks, block, skip=int(t.copies_along))
 
     def copy_if_it_pays(self, ir: Index, block: SourcedBlock) -> None:
@@ -128,8 +128,9 @@ class _Writer:
         with b.loop(0, t.task_rows) as row:
             for v in range(len(columns.masks)):
                 b.store(sums, (row.index, v * t.lanes), f.zero(t.lanes))
-        with b.loop(0, f.k, depth) as chunk:
-            stop = b.min(chunk.index + depth, f.k)
+        begin, end = f.contracted(batch)
+        with b.loop(begin, end, depth) as chunk:
+            stop = b.min(chunk.index + depth, end)
             pack_panel(f, t, panel, batch, columns, chunk.index, stop)
 
             def block(rows: int, row: Index) -> None:

@@ -130,7 +130,7 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
     most = 1 if vectors > 4 else min(MOST_ROWS, rows_beside(vectors, target.vector_registers))
     blocks = RowBlocks.of(c.m, most)
     packing = _packing(c, blocks, target)
-    itemsize, k = c.accumulator.itemsize, bounds(c.k)[1]
+    itemsize, k = c.accumulator.itemsize, c.length
     depth = None
     if packing != "none":
         deepest = max(target.l2_bytes // (PANEL_SHARE * itemsize * vectors * lanes) // 16 * 16, 16)
@@ -176,7 +176,7 @@ def _packing(c: Contraction, blocks: RowBlocks, target: Target) -> Packing:
         return "transpose"
     if most <= blocks.largest or (direct and contiguous and most < COPY_BLOCKS * blocks.largest):
         return "none"
-    nbytes = bounds(c.k)[1] * bounds(c.n)[1] * c.accumulator.itemsize
+    nbytes = c.length * bounds(c.n)[1] * c.accumulator.itemsize
     return "none" if direct and contiguous and nbytes <= target.l2_bytes else "copy"
 
 
@@ -184,7 +184,7 @@ def _tasks(
     c: Contraction, blocks: RowBlocks, vectors: int, lanes: int, packing: Packing, depth: int | None, most_blocks: int
 ) -> Tiling:
     """Tasks of at least TASK_WORK where there is enough of it: first whole rows, then panels, then batches."""
-    m, n, k, batch = (bounds(s)[1] for s in (c.m, c.n, c.k, c.batch))
+    m, n, k, batch = bounds(c.m)[1], bounds(c.n)[1], c.length, bounds(c.batch)[1]
     count = blocks.count if blocks.count is not None else -(-m // blocks.largest)
     columns = max(-(-n // (vectors * lanes)), 1)
     block = blocks.largest * vectors * lanes * 2 * k + 8 * c.accumulator.itemsize * vectors * lanes * k

@@ -215,6 +215,10 @@ uint32_t recipe_leaves(const struct recipe *recipe);
 /* The tree with these leaves, which it takes over (also where it fails). A new reference or NULL. */
 PyObject *recipe_build(const struct recipe *recipe, PyObject **leaves);
 
+/* ---- code.c ---- */
+
+extern PyType_Spec code_spec;
+
 /* ---- function.c ---- */
 
 extern PyType_Spec function_spec;

@@ -320,7 +320,7 @@ static int run_program(struct call *call)
     PyMem_Free(nanoseconds);
     if (status == -ENOMEM)
         PyErr_SetString(PyExc_MemoryError, mlc_context_error(context));
-    else if (status)
+    else if (status && !PyErr_Occurred()) /* -EINTR: a signal handler's exception is there */
         fail("MlcError", "%s", mlc_context_error(context));
     release_context(context);
     return status ? -1 : 0;

@@ -50,7 +50,7 @@ PyMODINIT_FUNC PyInit__array(void)
         return NULL;
     process.array_base = add_type(module, &array_spec, "ArrayBase");
     process.executable = process.array_base ? add_type(module, &executable_spec, "Executable") : NULL;
-    if (!process.executable || !add_type(module, &function_spec, "Function"))
+    if (!process.executable || !add_type(module, &function_spec, "Function") || !add_type(module, &code_spec, "Code"))
         Py_CLEAR(module);
     Py_XINCREF((PyObject *)process.array_base); /* live as long as the process */
     Py_XINCREF((PyObject *)process.executable);

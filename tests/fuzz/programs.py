@@ -1,6 +1,7 @@
-"""Random programs: graphs of 5 to 40 nodes over every row, element type and kind of shape, with inputs to run them on.
+"""Random programs: graphs of 5 to 60 nodes over every row, element type and kind of shape, with inputs to run them on.
 
-`python -m tests.fuzz.programs 500` prints how often each row was made with each element type.
+What is made is a matter of choices: numbered ones (`program`) or Hypothesis's (`programs`), which shrink a program that
+fails. `python -m tests.fuzz.programs 500` prints how often each row was made with each element type.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import strategies as st
 
 from mlc.errors import MlcError
 from mlc.ir import graph as g
@@ -22,8 +24,10 @@ from mlc.ir.graph.reduction import REDUCERS, body_of
 from mlc.ir.types import DTYPES, F32, U32, U64, DType, TensorType, TupleType
 
 Array = npt.NDArray[Any]
+Made = tuple[Graph, list[Array]]
 SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 16, 17, 33)
 MOST_ELEMENTS = 3000
+TRIES = 3  # choices that a row may refuse before another row's turn comes
 EVERY = list(DTYPES.values())
 
 
@@ -60,14 +64,62 @@ class Coverage:
         return "\n".join(lines)
 
 
-def program(seed: int, without: Sequence[str] = ()) -> tuple[Graph, list[Array]]:
+def program(seed: int, without: Sequence[str] = ()) -> Made:
     """The program of this number and its inputs, the same on every machine; ``without`` names rows to leave out."""
-    return _Maker(np.random.default_rng(seed), f"program_{seed}", without).run()
+    return _Maker(_Choices(seed), f"program_{seed}", without).run()
+
+
+@st.composite
+def programs(draw: st.DrawFn, without: Sequence[str] = ()) -> Made:
+    """Programs and their inputs by Hypothesis's choices."""
+    return _Maker(_Drawn(draw), "program", without).run()
+
+
+class _Choices:
+    """Where a program's decisions and the numbers in its arrays come from."""
+
+    def __init__(self, seed: int) -> None:
+        self.numbers = np.random.default_rng(seed)
+
+    def begin_step(self) -> None:
+        """Called before each node is made."""
+
+    def nodes(self) -> int:
+        """How many nodes the program should have."""
+        return int(self.numbers.integers(5, 61))
+
+    def below(self, n: int) -> int:
+        """One of 0, ..., n - 1."""
+        return int(self.numbers.integers(n))
+
+    def chance(self, p: float) -> bool:
+        """True with probability ``p``."""
+        return bool(self.numbers.random() < p)
+
+
+class _Drawn(_Choices):
+    """Hypothesis draws how many nodes there are and one seed for each, so that it can leave out nodes and keep others.
+
+    Its draws of small numbers repeat themselves too much to reach every row with every element type.
+    """
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.seen: Counter[int] = Counter()
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        seed = self.draw(st.integers(0, 2**32 - 1))
+        self.numbers = np.random.default_rng([seed, self.seen[seed]])  # the same seed again makes something else
+        self.seen[seed] += 1
+
+    def nodes(self) -> int:
+        return max(self.draw(st.integers(5, 60)), self.draw(st.integers(5, 60)))  # small ones are many as it is
 
 
 class _Maker:
-    def __init__(self, rng: np.random.Generator, name: str, without: Sequence[str] = (), depth: int = 0) -> None:
-        self.rng = rng
+    def __init__(self, choices: _Choices, name: str, without: Sequence[str] = (), depth: int = 0) -> None:
+        self.choices = choices
         self.name = name
         self.without = without
         self.depth = depth
@@ -75,32 +127,41 @@ class _Maker:
         self.pool: list[Node] = []
         self.parameters: list[Node] = []
         self.arrays: list[Array] = []
-        self.n = dim("n", 1, 40) if depth == 0 and rng.random() < 0.15 else None
-        self.sizes = {"n": int(rng.choice([1, 2, 7, 16, 33]))}
+        self.n = dim("n", 1, 40) if depth == 0 and choices.chance(0.15) else None
+        self.sizes = {"n": self.pick([1, 2, 7, 16, 33])}
 
-    def run(self) -> tuple[Graph, list[Array]]:
+    def run(self) -> Made:
         with self.table.active():
-            for _ in range(int(self.rng.integers(1, 4))):
+            for _ in range(self.between(1, 3)):
                 self.parameter(self.type())
             if self.n is not None:
                 self.parameter(TensorType((self.n, *self.shape(2)), self.pick(EVERY)))
-            wanted = int(self.rng.integers(2, 6) if self.depth else self.rng.integers(5, 41))
+            wanted = self.between(2, 5) if self.depth else self.choices.nodes()
             while len(self.table) < wanted:
                 self.step()
             used = {o for node in self.pool for o in node.operands}
             results = [node for node in self.pool if node not in used and node.op is not g.PARAMETER]
             return Graph(self.name, self.parameters, results or self.pool[-1:], self.table), self.arrays
 
+    @property
+    def rng(self) -> np.random.Generator:
+        """The numbers of this step."""
+        return self.choices.numbers
+
     def step(self) -> None:
-        """One more node; a choice that the row refuses is made again."""
+        """One more node; where the row refuses the choices, others are made a few times."""
+        if not self.depth:
+            self.choices.begin_step()
         skip = {"parameter", *CONTROL, *self.without, *(g.REGIONS if self.depth else ())}
-        rows = [op for name, op in OPS.items() if name not in skip]
-        try:
-            node = self.make(self.pick(rows))
-        except MlcError:
-            return
-        if node is not None and all(few(t) for t in _types(node)):
-            self.pool += [e for e in results_of(node) if e not in self.pool]
+        op = self.pick([op for name, op in OPS.items() if name not in skip for _ in weight(op)])
+        for _ in range(TRIES):
+            try:
+                node = self.make(op)
+            except MlcError:
+                continue
+            if node is not None and all(few(t) for t in _types(node)):
+                self.pool += [e for e in results_of(node) if e not in self.pool]
+                return
 
     def make(self, op: Op) -> Node | None:
         special = getattr(self, f"make_{op.name}", None)
@@ -112,12 +173,23 @@ class _Maker:
     # ---------------------------------------------------------------- choices
 
     def pick(self, choices: Sequence[Any]) -> Any:
-        return choices[int(self.rng.integers(len(choices)))]
+        return choices[self.choices.below(len(choices))]
+
+    def between(self, low: int, high: int) -> int:
+        """One of low, ..., high."""
+        return low + self.choices.below(high - low + 1)
+
+    def below_often_small(self, n: int) -> int:
+        return self.choices.below(self.choices.below(n) + 1)
+
+    def permutation(self, n: int) -> list[int]:
+        left = list(range(n))
+        return [left.pop(self.choices.below(len(left))) for _ in range(n)]
 
     def shape(self, most: int = 4) -> tuple[Size, ...]:
-        shape: list[Size] = [self.pick(SIZES) for _ in range(int(self.rng.integers(0, most + 1)))]
-        if self.n is not None and shape and self.rng.random() < 0.5:
-            shape[int(self.rng.integers(len(shape)))] = self.n
+        shape: list[Size] = [self.pick(SIZES) for _ in range(self.between(0, most))]
+        if self.n is not None and shape and self.choices.chance(0.5):
+            shape[self.choices.below(len(shape))] = self.n
         while not few(TensorType(tuple(shape), F32)):
             shape.pop()
         return tuple(shape)
@@ -135,8 +207,8 @@ class _Maker:
     def any(self, fits: Callable[[TensorType], bool] = lambda type: True, dtype: DType | None = None) -> Node:
         """A value so far that fits, most often a late one (so that graphs are deep); now and then a new one."""
         found = [n for n in self.pool if fits(n.tensor) and (dtype is None or n.dtype == dtype)]
-        if found and self.rng.random() < 0.9:
-            return found[-1 - min(int(self.rng.exponential(4)), len(found) - 1)]
+        if found and self.choices.chance(0.9):
+            return found[-1 - min(self.below_often_small(12), len(found) - 1)]
         for _ in range(50):
             type = TensorType(self.shape(), dtype or self.pick(EVERY))
             if fits(type):
@@ -145,14 +217,14 @@ class _Maker:
 
     def new(self, type: TensorType) -> Node:
         """A value of this type: converted or broadcast from another, a constant, or a parameter."""
-        kind = self.rng.random()
+        kind = self.choices.below(100) / 100
         same = [n for n in self.pool if n.shape == type.shape and n.dtype != type.dtype]
-        if same and kind < 0.5:
+        if same and kind < 0.6:
             return self.keep(g.CONVERT(self.pick(same), dtype=type.dtype))
         scalars = [n for n in self.pool if n.shape == () and n.dtype == type.dtype]
-        if scalars and kind < 0.6:
+        if scalars and kind < 0.75:
             return self.keep(g.broadcast_in_dim(self.pick(scalars), type.shape, ()))
-        if kind < 0.75 and type.is_static:
+        if kind < 0.8 and type.is_static:
             return self.keep(self.constant(type))
         if self.depth or len(self.parameters) >= 8:
             return self.keep(g.broadcast_in_dim(self.constant(TensorType((), type.dtype)), type.shape, ()))
@@ -169,7 +241,7 @@ class _Maker:
 
     def like(self, type: TensorType) -> Node:
         found = [n for n in self.pool if n.type == type]
-        node: Node = self.pick(found) if found and self.rng.random() < 0.7 else self.new(type)
+        node: Node = self.pick(found) if found and self.choices.chance(0.9) else self.new(type)
         return node
 
     # ---------------------------------------------------------------- rows
@@ -194,21 +266,21 @@ class _Maker:
 
     def make_iota(self) -> Node:
         shape = (*self.shape(3), self.pick(SIZES))
-        return g.IOTA(shape=shape, dtype=self.pick(EVERY), dimension=int(self.rng.integers(len(shape))))
+        return g.IOTA(shape=shape, dtype=self.pick(EVERY), dimension=self.choices.below(len(shape)))
 
     def make_size(self) -> Node | None:
-        return g.size_value(self.n * int(self.rng.integers(1, 4)) + 1) if self.n is not None else None
+        return g.size_value(self.n * self.between(1, 3) + 1) if self.n is not None else None
 
     def make_get_dimension_size(self) -> Node:
         x = self.any(lambda t: t.rank > 0)
-        return g.GET_DIMENSION_SIZE(x, dimension=int(self.rng.integers(len(x.shape))))
+        return g.GET_DIMENSION_SIZE(x, dimension=self.choices.below(len(x.shape)))
 
     def make_broadcast_in_dim(self) -> Node:
         x = self.any(lambda t: t.rank <= 3)
-        shape: list[Size] = [s if s != 1 or self.rng.random() < 0.5 else self.pick(SIZES) for s in x.shape]
+        shape: list[Size] = [s if s != 1 or self.choices.chance(0.5) else self.pick(SIZES) for s in x.shape]
         dimensions = list(range(len(shape)))
-        for _ in range(int(self.rng.integers(0, 3))):
-            at = int(self.rng.integers(len(shape) + 1))
+        for _ in range(self.between(0, 2)):
+            at = self.choices.below(len(shape) + 1)
             shape.insert(at, self.pick(SIZES))
             dimensions = [d + (d >= at) for d in dimensions]
         return g.BROADCAST_IN_DIM(x, shape=tuple(shape), dimensions=tuple(dimensions))
@@ -217,8 +289,8 @@ class _Maker:
         """Join neighbours, split sizes, insert ones."""
         x = self.any(lambda t: t.rank <= 4)
         shape = list(x.shape)
-        for _ in range(int(self.rng.integers(1, 3))):
-            kind, at = self.rng.random(), int(self.rng.integers(len(shape) + 1))
+        for _ in range(self.between(1, 2)):
+            kind, at = self.choices.below(100) / 100, self.choices.below(len(shape) + 1)
             size = shape[at] if at < len(shape) else None
             if kind < 0.3:
                 shape.insert(at, 1)
@@ -231,16 +303,16 @@ class _Maker:
 
     def make_transpose(self) -> Node:
         x = self.any(lambda t: t.rank >= 2)
-        return g.TRANSPOSE(x, permutation=tuple(int(i) for i in self.rng.permutation(len(x.shape))))
+        return g.TRANSPOSE(x, permutation=tuple(self.permutation(len(x.shape))))
 
     def make_slice(self) -> Node:
         x = self.any(lambda t: t.rank > 0)
         start, limit, strides = list[int](), list[Size](), list[int]()
         for n in x.shape:
-            if isinstance(n, Dim) or self.rng.random() < 0.3:
+            if isinstance(n, Dim) or self.choices.chance(0.3):
                 start, limit, strides = [*start, 0], [*limit, n], [*strides, 1]
             else:
-                a, b = sorted(int(v) for v in self.rng.integers(0, n + 1, 2))
+                a, b = sorted((self.between(0, n), self.between(0, n)))
                 start, limit, strides = [*start, a], [*limit, b], [*strides, int(self.pick([1, 1, 2, 3]))]
         return g.SLICE(x, start=tuple(start), limit=tuple(limit), strides=tuple(strides))
 
@@ -253,34 +325,34 @@ class _Maker:
 
     def make_concatenate(self) -> Node:
         x = self.any(lambda t: t.rank > 0)
-        axis = int(self.rng.integers(len(x.shape)))
+        axis = self.choices.below(len(x.shape))
         parts = [x]
-        for _ in range(int(self.rng.integers(0, 3))):
+        for _ in range(self.between(0, 2)):
             type = TensorType((*x.shape[:axis], self.pick(SIZES), *x.shape[axis + 1 :]), x.dtype)
             parts.append(self.like(type) if few(type) else x)
         return g.CONCATENATE(*parts, dimension=axis)
 
     def make_reverse(self) -> Node:
         x = self.any()
-        return g.REVERSE(x, dimensions=tuple(i for i in range(len(x.shape)) if self.rng.random() < 0.5))
+        return g.REVERSE(x, dimensions=tuple(i for i in range(len(x.shape)) if self.choices.chance(0.5)))
 
     def make_reduce(self) -> Node:
-        reducer = self.pick(REDUCERS)
-        dtype = self.pick(allowed(reducer))
+        dtype = self.pick(EVERY)
+        reducer = self.pick([r for r in REDUCERS if dtype in allowed(r)])
         x = self.any(lambda t: t.rank > 0, dtype)
-        axes = tuple(i for i in range(len(x.shape)) if self.rng.random() < 0.6)
+        axes = tuple(i for i in range(len(x.shape)) if self.choices.chance(0.6))
         start = g.CONSTANT(value=Literal(identity_of(reducer, dtype), dtype))
-        init = start if self.rng.random() < 0.7 else self.like(TensorType((), dtype))
+        init = start if self.choices.chance(0.7) else self.like(TensorType((), dtype))
         return g.REDUCE(x, init, dimensions=axes, body=body_of(reducer, dtype))
 
     def make_dot_general(self) -> Node | None:
         x = self.any(dtype=self.pick(allowed(g.DOT_GENERAL)))
-        axes = [int(i) for i in self.rng.permutation(len(x.shape))]
+        axes = self.permutation(len(x.shape))
         batch = axes[: self.pick([0, 0, 1])]
         contracted = axes[len(batch) : len(batch) + self.pick([0, 1, 1, 2])]
         free: list[Size] = [self.pick(SIZES) for _ in range(self.pick([0, 1, 1, 2]))]
         order = [*(x.shape[i] for i in batch), *(x.shape[i] for i in contracted), *free]
-        places = [int(i) for i in self.rng.permutation(len(order))]  # where each of order stands in rhs
+        places = self.permutation(len(order))  # where each of order stands in rhs
         type = TensorType(tuple(order[places.index(i)] for i in range(len(order))), x.dtype)
         if not few(type):
             return None
@@ -306,7 +378,7 @@ class _Maker:
         return g.convolution(
             x, self.like(type), f"{labels[0]}_{labels[1]}->{labels[2]}", window_strides=few_times[0], padding=padding,
             lhs_dilation=few_times[1], rhs_dilation=few_times[2], feature_group_count=groups, batch_group_count=batches,
-            window_reversal=tuple(bool(self.rng.random() < 0.3) for _ in range(rank)))  # fmt: skip
+            window_reversal=tuple(self.choices.chance(0.3) for _ in range(rank)))  # fmt: skip
 
     def make_rng_bit_generator(self) -> Node:
         key = self.like(TensorType((2,), U32))
@@ -329,13 +401,20 @@ class _Maker:
 
     def body(self) -> tuple[Graph, list[Node]]:
         """A graph of a few nodes and what it is called on."""
-        graph, _ = _Maker(self.rng, f"{self.name}_{len(self.table)}", self.without, self.depth + 1).run()
+        graph, _ = _Maker(self.choices, f"{self.name}_{len(self.table)}", self.without, self.depth + 1).run()
         return graph, [self.like(p.tensor) for p in graph.parameters]
 
 
 def few(type: TensorType) -> bool:
     """Whether a tensor is small enough for hundreds of programs in a minute."""
     return int(np.prod([evaluate_size(s, {"n": 40}) for s in type.shape], dtype=int)) <= MOST_ELEMENTS
+
+
+def weight(op: Op) -> Sequence[DType]:
+    """As many turns as the row has element types, so that each of them is made about as often."""
+    if op in (g.CONSTANT, g.GET_TUPLE_ELEMENT):  # made beside the others
+        return EVERY[:1]
+    return EVERY if hasattr(_Maker, f"make_{op.name}") else allowed(op)
 
 
 @functools.cache

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase
 
 from mlc.compiler import Options, compile_function, compile_graph
-from mlc.ir.graph import OPS, evaluate_graph, parse_graph, resources_of, verify_graph
+from mlc.ir.graph import OPS, Graph, evaluate_graph, parse_graph, resources_of, verify_graph
 from mlc.ir.graph.tolerance import FORMATS, assert_close, expected
 from mlc.ir.target import Target
 from mlc.ir.types import DType
 from mlc.passes.schedule import reduce, tasks, turned
 from tests.codegen.native import TARGETS
-from tests.fuzz.programs import CONTROL, Coverage, allowed, program
+from tests.fuzz.programs import CONTROL, Array, Coverage, Made, allowed, program, programs
 from tests.fuzz.walk import Walk
 
 PROGRAMS = int(os.environ.get("MLC_FUZZ_PROGRAMS", "500"))
-COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "500"))
+COMPILED = int(os.environ.get("MLC_FUZZ_COMPILED", "2000"))
 WALKED = int(os.environ.get("MLC_FUZZ_WALKED", "50"))
 BLOCK = 25
+OFTEN = 20  # times that each row is made with each element type
 SMALL = 64  # of a task: enough tasks for several workers in programs of this size
 ORDERS = ((0, 1), (1, 0), (2, 0, 1))
 
 
-def blocks(count: int) -> list[range]:
-    return [range(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
+def blocks(count: int, size: int = BLOCK) -> list[range]:
+    return [range(i, min(i + size, count)) for i in range(0, count, size)]
 
 
 @pytest.mark.parametrize("seeds", blocks(PROGRAMS), ids=str)
@@ -50,14 +54,32 @@ def test_rounding_at_each_node_stays_in_bounds(seeds: range) -> None:
         assert_close(graph, arrays, evaluate_graph(graph, arrays), f"program {seed}")
 
 
-@pytest.mark.parametrize("seeds", blocks(COMPILED), ids=str)
+@pytest.mark.parametrize("seeds", blocks(COMPILED, 100), ids=str)
 def test_compiled(seeds: range) -> None:
-    """Fusions are made by the compiler, and so not given to it. Targets take turns."""
-    for seed in seeds:
-        graph, arrays = program(seed, without=("fusion",))
-        options = Options(TARGETS[seed % len(TARGETS)], verify=True)
-        got = [np.asarray(x) for x in compile_graph(graph, options)(arrays)]
-        assert_close(graph, arrays, got, f"program {seed}")
+    """Hypothesis's programs; one that fails is made small. Fusions are made by the compiler, and so not given to it."""
+
+    @examples(seeds)
+    @hypothesis.given(programs(without=("fusion",)))
+    def check(made: Made) -> None:
+        compare(*made)
+
+    check()
+
+
+def compare(graph: Graph, arrays: list[Array]) -> None:
+    """Compiled for every target, the program gives what it means."""
+    for target in TARGETS:
+        got = [np.asarray(x) for x in compile_graph(graph, Options(target, verify=True))(arrays)]
+        assert_close(graph, arrays, got, f"{target.name}\n{graph}\n{arrays}")
+
+
+def examples(seeds: range) -> Callable[[Callable[..., None]], Callable[[], None]]:
+    """As many programs as there are seeds, the same in every run."""
+    settings = hypothesis.settings(
+        max_examples=len(seeds), database=None, deadline=None, phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    return lambda test: hypothesis.seed(seeds.start)(settings(test))
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
@@ -119,18 +141,37 @@ def test_programs_are_the_same_every_time() -> None:
         assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays, again, strict=True))
 
 
-def test_every_row_and_element_type_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_and_element_type_is_made_often(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the programs that `test_compiled` compares; what is rare among them is compared here, in numbered ones."""
     coverage = Coverage()
-    for seed in range(500):
-        coverage.add(program(seed)[0])
+    for seeds in blocks(2000, 100):
+
+        @examples(seeds)
+        @hypothesis.given(programs(without=("fusion",)))
+        def count(made: Made) -> None:
+            coverage.add(made[0])
+
+        count()
     with capsys.disabled():
         print(f"\n{coverage}")
-    assert set(coverage.rows()) == set(OPS).difference(CONTROL)
-    missing = [
-        (name, dtype.name)
-        for name, op in OPS.items()
-        if op.elementwise and name != "select"
-        for dtype in allowed(op)
-        if not coverage.counts[name, dtype.name]
-    ]
-    assert not missing
+    assert set(coverage.rows()) == set(OPS).difference(CONTROL, {"fusion"})
+    cells = {cell for cell, count in coverage.counts.items() if count}
+    cells |= {
+        (name, dtype.name) for name, op in OPS.items() if op.elementwise and name != "select" for dtype in allowed(op)
+    }
+    for cell in sorted(cell for cell in cells if coverage.counts[cell] < OFTEN):
+        for graph, arrays in numbered_with(cell, OFTEN - coverage.counts[cell]):
+            compare(graph, arrays)
+
+
+def numbered_with(cell: tuple[str, str], count: int) -> Iterator[Made]:
+    """The first programs that have this row with this element type."""
+    for seed in range(5000):
+        made, seen = program(seed, without=("fusion",)), Coverage()
+        seen.add(made[0])
+        if seen.counts[cell]:
+            yield made
+            count -= seen.counts[cell]
+        if count <= 0:
+            return
+    raise AssertionError(f"{cell} is made too seldom")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mlc.ir.graph import DOT_GENERAL, Graph, Table, dot_general, results_of
+import mlc.ir.graph as g
+from mlc.ir.graph import DOT_GENERAL, Graph, Node, Table, dot_general, evaluate_graph, results_of
 from mlc.ir.graph.random import RNG_BIT_GENERATOR
-from mlc.ir.types import F32, U32, U64, DType, TensorType
+from mlc.ir.types import BF16, F16, F32, U32, U64, DType, TensorType
 from mlc.passes.decompose import decompose
 from mlc.passes.simplify import simplify
 
@@ -82,3 +84,21 @@ def test_random_bits_are_the_same_as_arithmetic(dtype: DType, shape: tuple[int, 
     after = simplify(decompose(graph))
     assert not any(n.op is RNG_BIT_GENERATOR for n in after.nodes)
     check_same_meaning(graph, after, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_a_half_sum_with_a_start_is_rounded_once(dtype: DType) -> None:
+    """The sum is kept in f32 until the start has joined it."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(6, 50)).astype(dtype.numpy)
+    start = np.asarray(0.617, dtype.numpy)
+
+    def reduced(x: Node, start: Node) -> Node:
+        return g.REDUCE(x, start, dimensions=(0,), body=g.body_of(g.ADD, dtype))
+
+    table = Table()
+    with table.active():
+        p = table.parameter(TensorType(x.shape, dtype)), table.parameter(TensorType((), dtype))
+        graph = decompose(Graph("sum", p, [reduced(*p)], table))
+    want = (x.astype(np.float64).sum(0) + float(start)).astype(np.float32).astype(dtype.numpy)
+    np.testing.assert_array_equal(evaluate_graph(graph, [x, start])[0], want)

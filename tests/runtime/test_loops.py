@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -70,3 +71,25 @@ def test_nesting_has_a_bound(depth: int, fits: bool) -> None:
 def test_unfit_steps_are_refused(step: Step) -> None:
     with pytest.raises(VerifyError, match=r"step 0|step 1"):
         verify_plan(replace(looped(), steps=(step,)))
+
+
+def test_ctrl_c_ends_a_long_loop(load: Load) -> None:
+    """A signal's handler runs while the loop does, and its exception ends the call; the inputs are as before."""
+
+    class Stop(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise Stop
+
+    call, x = load(looped()), asarray(np.ones(100, np.float32))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Stop):
+            call([x, np.float32(0), np.float32(1e30)])  # k stops growing at 2^24: endless
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    (y,) = call([x, np.float32(0), np.float32(3)])
+    np.testing.assert_array_equal(np.asarray(y), looped_expected(np.ones(100, np.float32), 3))

@@ -6,9 +6,10 @@ import pytest
 
 from mlc.ir.dims import dim
 from mlc.ir.types import BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+from mlc.passes.schedule import schedule_region
 
 from .contraction_bodies import arrays_for, contraction
-from .running import check_region
+from .running import TARGETS, check_region
 
 TOLERANCE = {F64: 1e-14, F32: 3e-6, F16: 1e-3, BF16: 8e-3}
 LAYOUTS = [("mk", "kn"), ("km", "kn"), ("mk", "nk"), ("km", "nk")]
@@ -119,3 +120,24 @@ def test_large(m: int, k: int, n: int, lhs: str, rhs: str) -> None:
 def test_large_symbolic(value: int) -> None:
     body = contraction({"m": dim("m", 1, 512), "k": 1500, "n": 300})
     check_region("contraction", body, arrays_for(body, {"m": value}), 1e-5, interpreted=False)
+
+
+FEW = [(20, 70, 3), (33, 130, 7), (12, 66, 50), (12, 35, 20)]
+
+
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+@pytest.mark.parametrize("extents", FEW, ids=str)
+def test_columns_that_do_not_fill_a_vector(lhs: str, rhs: str, extents: tuple[int, int, int]) -> None:
+    """Few columns, or the last few of many, are inner products."""
+    for dtype in (F32, F64):
+        body = contraction(dict(zip("mkn", extents, strict=True)), lhs, rhs, dtype)
+        check_region("contraction", body, arrays_for(body), TOLERANCE[dtype], interpreted=lhs == rhs[::-1])
+
+
+@pytest.mark.parametrize("lhs, rhs", LAYOUTS)
+@pytest.mark.parametrize("extents", [(1, 2_000_003, 1), (16, 30_001, 16), (3, 65_536, 40), (70, 9_000, 30)], ids=str)
+def test_deep_sums_in_parts(lhs: str, rhs: str, extents: tuple[int, int, int]) -> None:
+    """Compiled only; the sums of parts are added up by kernels of their own."""
+    body = contraction(dict(zip("mkn", extents, strict=True)), lhs, rhs)
+    assert len(schedule_region("contraction", body, TARGETS[0]).calls) >= 2
+    check_region("contraction", body, arrays_for(body), 1e-5, interpreted=False)

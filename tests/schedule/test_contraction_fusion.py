@@ -13,7 +13,7 @@ from mlc.ir.dims import dim
 from mlc.ir.graph import ADD, CONVERT, TANH, Graph, Node, Table, dot_general, evaluate_graph
 from mlc.ir.kernel import interpret_kernel
 from mlc.ir.target import X86_64_V3, X86_64_V4
-from mlc.ir.types import F16, F32, F64, TensorType
+from mlc.ir.types import F16, F32, F64, DType, TensorType
 from mlc.passes.schedule import schedule_region
 
 from .contraction_bodies import (
@@ -29,7 +29,7 @@ from .contraction_bodies import (
     residual,
     transposed,
 )
-from .running import check_region
+from .running import check_in_place, check_region
 
 LAYOUTS = [("mk", "kn"), ("km", "kn"), ("mk", "nk"), ("km", "nk")]
 GOLDENS = Path(__file__).parent / "goldens"
@@ -59,6 +59,16 @@ def test_deep_epilogue() -> None:
     """K in chunks: the epilogue reads the sums from scratch."""
     body = contraction({"m": 61, "k": 2500, "n": 150}, epilogue=adam)
     check_region("contraction", body, arrays_for(body), 2e-4, interpreted=False)
+
+
+@pytest.mark.parametrize("epilogue", [bias_relu, residual, adam])
+@pytest.mark.parametrize("dtype", [F32, F64, F16], ids=str)
+def test_epilogue_of_a_sum_in_parts(epilogue: Epilogue, dtype: DType) -> None:
+    """K is deep and the results few: the epilogue follows the sum over the parts, in place where it may."""
+    body = contraction({"m": 17, "k": 20_000, "n": 22}, "km", "kn", dtype, epilogue=epilogue)
+    check_region("contraction", body, arrays_for(body), 2e-3, interpreted=False)
+    if epilogue is adam and dtype is F64:
+        check_in_place("contraction", body, arrays_for(body), {0: 2, 1: 3, 2: 4}, 1e-9)
 
 
 @pytest.mark.parametrize("prologue", [masked_rows, masked_columns, transposed])

@@ -1,0 +1,240 @@
+"""A graph whose compiled results are wrong to the first step of the compiler that makes them so.
+
+The steps are the graph passes (and within one the first application of a rule), schedule and plan, the kernel passes,
+and code generation. Right is what the tolerance table allows (``mlc.ir.graph.tolerance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .compiler import Options, link_kernels
+from .errors import MlcError, VerifyError
+from .ir.graph import FUSION, Graph, Node, Table
+from .ir.graph.evaluate import evaluate_graph
+from .ir.graph.node import Locations
+from .ir.graph.structure import results_of
+from .ir.graph.text import print_node
+from .ir.graph.tolerance import Expected, expected
+from .ir.graph.verify import verify_graph
+from .ir.kernel import Kernel, verify_kernel
+from .ir.plan.interpret import interpret_plan
+from .passes.kernels import KERNEL_PIPELINE, KernelPass
+from .passes.plan import Planned, make_plan
+from .passes.rewrite import fuelled
+from .passes.runner import PIPELINES, Pass
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first wrong step: its ``stage`` (a pass's name, ``schedule``, ``plan``, ``codegen``), and what is wrong.
+
+    ``rule`` is the rewrite rule whose ``application``-th use did it, from the node ``before`` to ``after``; ``kernel``
+    names the kernels of the region that is wrong; ``location`` is the user's line.
+    """
+
+    stage: str
+    problem: str
+    rule: str = ""
+    application: int = 0
+    before: str = ""
+    after: str = ""
+    kernel: str = ""
+    location: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.stage} is wrong: {self.problem}"]
+        if self.rule:
+            lines.append(f"  rule {self.rule}, application {self.application}")
+            lines += [f"    before: {self.before}", f"    after:  {self.after}"]
+        if self.kernel:
+            lines.append(f"  kernels: {self.kernel}")
+        if self.location:
+            lines.append(f"  at {self.location}")
+        return "\n".join(lines)
+
+
+def bisect(
+    graph: Graph,
+    arrays: Sequence[Array],
+    options: Options | None = None,
+    *,
+    pipeline: Sequence[Pass] | None = None,
+    kernel_pipeline: Sequence[KernelPass] = KERNEL_PIPELINE,
+    reference: Sequence[Array] | None = None,
+) -> Finding | None:
+    """The first step that makes a result of ``graph`` on ``arrays`` wrong, or None where all are right.
+
+    Right is what the evaluator says, or ``reference`` (one array a result), within the table's bounds.
+    """
+    options = options or Options.from_environment()
+    passes = PIPELINES[options.target.name] if pipeline is None else pipeline
+    return _Search(graph, arrays, options, kernel_pipeline, reference).run(passes)
+
+
+class _Search:
+    def __init__(
+        self,
+        graph: Graph,
+        arrays: Sequence[Array],
+        options: Options,
+        kernel_pipeline: Sequence[KernelPass],
+        reference: Sequence[Array] | None,
+    ) -> None:
+        self.graph = graph
+        self.arrays = [np.asarray(a) for a in arrays]
+        self.options = options
+        self.kernel_pipeline = [p for p in kernel_pipeline if p.required or p.name not in options.skip]
+        self.wanted = expected(graph, self.arrays)
+        if reference is not None:
+            self.wanted = [replace(w, want=_as_wanted(r, w)) for w, r in zip(self.wanted, reference, strict=True)]
+
+    def run(self, pipeline: Sequence[Pass]) -> Finding | None:
+        problem = self.of_graph(self.graph)
+        if problem:
+            return Finding("the evaluator", problem)
+        graph = self.graph
+        for p in pipeline:
+            if p.name in self.options.skip and not p.required:
+                continue
+            before, graph = graph, p.run(graph)
+            problem = self.of_graph(graph)
+            if problem:
+                return self.in_pass(p, before, problem)
+        return self.after_passes(graph)
+
+    def of_graph(self, graph: Graph) -> str:
+        """What is wrong with the results of ``graph``, or nothing."""
+        try:
+            verify_graph(graph)
+            return problem_of(self.wanted, evaluate_graph(graph, self.arrays))
+        except MlcError as error:
+            return error.message
+
+    # ---------------------------------------------------------------- graph passes
+
+    def in_pass(self, p: Pass, before: Graph, problem: str) -> Finding:
+        """The first application of a rule by which ``p`` makes ``before`` wrong, where it has rules."""
+        with fuelled() as fuel:
+            p.run(before)
+        bad, good = fuel.used, 0
+        with fuelled(0):
+            if not bad or self.of_graph(p.run(before)):  # wrong by itself, whatever the rules do
+                return Finding(f"pass {p.name}", problem)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            with fuelled(middle):
+                if self.of_graph(p.run(before)):
+                    bad = middle
+                else:
+                    good = middle
+        with fuelled(bad) as fuel:
+            wrong = p.run(before)
+        assert fuel.last is not None
+        last = fuel.last
+        nodes = print_node(last.before), print_node(last.after)
+        return Finding(
+            f"pass {p.name}", self.of_graph(wrong), last.rule, bad, *nodes, location=_line(last.locations)
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- kernels
+
+    def after_passes(self, graph: Graph) -> Finding | None:
+        """The first wrong step behind the graph passes."""
+        planned = make_plan(graph, self.options.target)
+        problem = self.of_plan(self.wanted, planned, self.arrays)
+        if not problem:
+            return None
+        fusions = [n for n in graph.nodes if n.op is FUSION]
+        operands = list(dict.fromkeys(o for n in fusions for o in n.operands))
+        values = dict(zip(operands, evaluate_graph(graph.with_results(operands), self.arrays), strict=True))
+        for fusion in fusions:
+            found = self.in_region(fusion, [values[o] for o in fusion.operands], _line(graph.locations(fusion)))
+            if found is not None:
+                return found
+        interpreted = self.interpreted(self.wanted, planned, planned.kernels, self.arrays)
+        if interpreted:
+            return Finding("plan", interpreted)  # every region is right by itself: order, memory or barriers
+        return Finding("codegen", problem, kernel=", ".join(planned.plan.kernels))
+
+    def in_region(self, fusion: Node, arrays: Sequence[Array], location: str) -> Finding | None:
+        """What is wrong with one fused region as a program of its own."""
+        region = isolated(fusion)
+        if {s.name for s in region.symbols} - {n.name for p in region.parameters for n in _bare_symbols(p)}:
+            return None  # its sizes are known only to the whole
+        wanted = expected(region, arrays)
+        planned = make_plan(region, self.options.target)
+        problem = self.of_plan(wanted, planned, arrays)
+        if not problem:
+            return None
+        names = ", ".join(planned.plan.kernels)
+        wrong = self.interpreted(wanted, planned, planned.kernels, arrays)
+        if wrong:
+            return Finding("schedule", wrong, kernel=names, location=location)
+        kernels = list(planned.kernels)
+        for p in self.kernel_pipeline:
+            before = list(kernels)
+            for i, kernel in enumerate(before):
+                kernels[i] = p.run(kernel)
+                wrong = self.interpreted(wanted, planned, kernels, arrays)
+                if wrong:
+                    return Finding(f"kernel pass {p.name}", wrong, kernel=kernel.name, location=location)
+        return Finding("codegen", problem, kernel=names, location=location)
+
+    def interpreted(
+        self, wanted: Sequence[Expected], planned: Planned, kernels: Sequence[Kernel], arrays: Sequence[Array]
+    ) -> str:
+        try:
+            for kernel in kernels:
+                verify_kernel(kernel)
+            return problem_of(wanted, interpret_plan(planned.plan, kernels, planned.constants, arrays))
+        except VerifyError as error:
+            return error.message
+
+    def of_plan(self, wanted: Sequence[Expected], planned: Planned, arrays: Sequence[Array]) -> str:
+        """What is wrong with the compiled plan, or nothing."""
+        lowered = list(planned.kernels)
+        for p in self.kernel_pipeline:
+            lowered = [p.run(k) for k in lowered]
+        call = link_kernels(planned.plan, lowered, planned.constants, self.options)
+        return problem_of(wanted, [np.asarray(x) for x in call(list(arrays))])
+
+
+def isolated(fusion: Node) -> Graph:
+    """One fused region as a graph of its own, with a parameter for each operand."""
+    table = Table()
+    with table.active():
+        parameters = [table.parameter(o.tensor, f"x{i}") for i, o in enumerate(fusion.operands)]
+        node = table.rebuild(fusion, parameters)
+        return Graph("region", parameters, results_of(node), table)
+
+
+def problem_of(wanted: Sequence[Expected], results: Sequence[Array]) -> str:
+    """The first result that is not what is wanted, in words, or nothing."""
+    for i, (want, got) in enumerate(zip(wanted, results, strict=True)):
+        try:
+            want.check(np.asarray(got), f"result {i}")
+        except AssertionError as error:
+            return str(error)
+    return ""
+
+
+def _as_wanted(array: Array, like: Expected) -> Array:
+    return np.asarray(array, like.want.dtype).reshape(like.want.shape)
+
+
+def _bare_symbols(parameter: Node) -> list[Any]:
+    from .ir.dims import Dim
+
+    return [n.symbols[0] for n in parameter.shape if isinstance(n, Dim) and n == Dim({n.symbols[:1]: 1})]
+
+
+def _line(locations: Locations) -> str:
+    return str(locations[0]) if locations else ""

@@ -1,0 +1,110 @@
+"""`mlc bisect`: the first wrong step of the compiler, for a graph or for all that a program compiles."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlc.cli.output import print_json
+from mlc.cli.program import execute, guarded
+
+if TYPE_CHECKING:
+    from mlc.bisect import Finding
+    from mlc.ir.graph import Graph
+
+MISMATCH = 4
+
+
+@click.command("bisect", context_settings={"ignore_unknown_options": True})
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--feed", "feeds", multiple=True, metavar="NAME=VALUE", help="An input of a graph: @file.npy or JSON.")
+@click.option("--reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A .npz of right results (out0, out1, ...) instead of the evaluator's.")  # fmt: skip
+@click.option("--random", "seed", type=int, default=0, show_default=True, help="Seed of what is not fed.")
+@click.option("--trials", type=click.IntRange(1), default=1, show_default=True, help="How many seeds to try.")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A symbolic size of what is not fed.")
+@click.option("--target", help="A target that this machine runs instead of the best.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    path: Path,
+    arguments: tuple[str, ...],
+    feeds: tuple[str, ...],
+    reference: Path | None,
+    seed: int,
+    trials: int,
+    sizes: tuple[str, ...],
+    target: str | None,
+    as_json: bool,
+) -> int:
+    """Compare what PATH computes after every step of the compiler with the evaluator, and name the first that is wrong.
+
+    PATH is a graph as MLC_DUMP writes it, or a Python program, of which every graph that it compiles is tried.
+
+    Exits with 4 where a step is wrong, with 0 where none is.
+    """
+    if path.suffix != ".graph" and (feeds or reference or sizes):
+        raise click.UsageError("--feed, --reference and --size go with a graph")
+    from mlc.bisect import bisect
+    from mlc.compiler import Options, named_target
+    from mlc.dump import read_graph
+
+    options = replace(Options.from_environment(), dump=None)
+    if target is not None:
+        options = replace(options, target=named_target(target))
+    graphs = [read_graph(path)] if path.suffix == ".graph" else _graphs_of(path, arguments, as_json)
+    if not graphs:
+        raise click.UsageError(f"{path} compiles nothing")
+    found: list[tuple[str, Finding | None]] = []
+    for graph in graphs:
+        finding = None
+        for trial in range(trials):
+            arrays = _arrays(graph, feeds, seed + trial, sizes)
+            finding = bisect(graph, arrays, options, reference=_reference(reference, len(graph.results)))
+            if finding is not None:
+                break
+        found.append((graph.name, finding))
+        if not as_json:
+            click.echo(f"{graph.name}: " + ("every step is right" if finding is None else str(finding)))
+    if as_json:
+        print_json([{"graph": name, "finding": None if f is None else vars(f)} for name, f in found])
+    return MISMATCH if any(f is not None for _, f in found) else 0
+
+
+def _arrays(graph: Graph, feeds: tuple[str, ...], seed: int, sizes: tuple[str, ...]) -> list[Any]:
+    from mlc.cli.feeds import by_name, leaves_of, leaves_of_graph, typical_sizes
+
+    symbols = typical_sizes([(s.name, s.lower, s.upper) for s in graph.symbols], sizes)
+    return leaves_of(leaves_of_graph(graph), by_name(feeds, "--feed"), seed, symbols)
+
+
+def _reference(path: Path | None, count: int) -> Sequence[Any] | None:
+    if path is None:
+        return None
+    from mlc.cli.feeds import value_of
+
+    return [value_of(f"@{path}", f"out{i}") for i in range(count)]
+
+
+def _graphs_of(program: Path, arguments: tuple[str, ...], quiet: bool) -> list[Graph]:
+    """Every graph that the program compiles, once each; what the program itself does with them does not matter."""
+    from mlc.dump import read_graph
+
+    with tempfile.TemporaryDirectory(prefix="mlc-bisect-") as folder:
+        before = os.environ.get("MLC_DUMP")
+        os.environ["MLC_DUMP"] = folder
+        try:
+            guarded(lambda: execute(program, arguments), output_to_stderr=quiet)
+        finally:
+            if before is None:
+                del os.environ["MLC_DUMP"]
+            else:
+                os.environ["MLC_DUMP"] = before
+        graphs = [read_graph(p) for p in sorted(Path(folder).glob("*/00-traced.graph"))]
+    return list({g.fingerprint: g for g in graphs}.values())

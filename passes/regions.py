@@ -1,0 +1,48 @@
+"""A pass on a graph, applied to the regions of its control flow too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlc.ir.graph import CASE, WHILE, Graph, Node
+
+Run = Callable[[Graph], Graph]
+
+CONTROL = frozenset((WHILE, CASE))
+
+
+def is_control(node: Node) -> bool:
+    """Whether the node's regions run a number of times that data decides: they stay graphs of their own to the end."""
+    return node.op in CONTROL
+
+
+def run_inside(run: Run, graph: Graph) -> Graph:
+    """``run(graph)``, and then the same on every region of a while or case in it, and in these. Equal regions once."""
+    return _inside(run, run(graph), {})
+
+
+def _inside(run: Run, graph: Graph, known: dict[Graph, Graph]) -> Graph:
+    if not any(is_control(n) for n in graph.nodes):
+        return graph
+
+    def region(old: Graph) -> Graph:
+        if old not in known:
+            known[old] = _inside(run, run(old), known)
+        return known[old]
+
+    table = graph.table
+    new: dict[Node, Node] = {}
+    with table.active():
+        for node in graph.nodes:
+            operands = [new[o] for o in node.operands]
+            with table.at(graph.locations(node)):
+                changed: dict[str, Any] = {}
+                if node.op is WHILE:
+                    changed = {"cond": region(node["cond"]), "body": region(node["body"])}
+                elif node.op is CASE:
+                    changed = {"branches": tuple(region(b) for b in node["branches"])}
+                if all(changed[k] == node[k] for k in changed):
+                    changed = {}
+                new[node] = table.rebuild(node, operands, **changed)
+    return graph.with_results([new[r] for r in graph.results])
