@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .array import Array as Array
     from .artifact import export as export
     from .artifact import load as load
+    from .control import cond as cond
+    from .control import fori_loop as fori_loop
+    from .control import switch as switch
+    from .control import while_loop as while_loop
     from .errors import MlcError as MlcError
     from .errors import Notice as Notice
     from .ir.dims import dim as dim
@@ -38,16 +42,20 @@ _NAMES = {
     "MlcError": "errors",
     "Notice": "errors",
     "ShapeDtype": "tracing",
+    "cond": "control",
     "dim": "ir.dims",
     "export": "artifact",
+    "fori_loop": "control",
     "grad": "transforms",
     "jit": "staging",
     "jvp": "transforms",
     "load": "artifact",
     "scope": "tracing",
     "stop_gradient": "transforms",
+    "switch": "control",
     "value_and_grad": "transforms",
     "vjp": "transforms",
+    "while_loop": "control",
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]

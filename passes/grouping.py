@@ -414,8 +414,8 @@ class Grouping:
         """The group's nodes that others read from memory, in order."""
         found = []
         for node in sorted(group.nodes, key=lambda n: n.uid):
-            if self.owner(node) is not group:
-                continue
+            if self.owner(node) is not group or (node.op is CONSTANT and node not in self.results):
+                continue  # loops and branches take a constant from where the plan has it
             outside = any(
                 is_view(u) or any(g is not group and node not in g.nodes for g in self.groups_of.get(u, ()))
                 for u in self.users.get(node, ())

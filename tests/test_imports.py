@@ -23,7 +23,7 @@ PRIVATE = tuple(
     f"mlc.{name}"
     for name in ("ir", "passes", "codegen", "runtime", "compiler", "tracing", "transforms", "artifact", "cli", "array")
 )
-FRONT = tuple(f"mlc.{name}" for name in ("tracing", "numpy", "nn", "optim", "transforms"))
+FRONT = tuple(f"mlc.{name}" for name in ("control", "tracing", "numpy", "nn", "optim", "transforms"))
 BEHIND_FRONT = ("mlc.passes", "mlc.codegen", "mlc.runtime", "mlc.artifact", "mlc.cli")
 PYTHON_IN_C = {"runtime/binding/binding.h"}
 BOTH = "mlc.compiler"  # the one module that calls passes and codegen

@@ -64,7 +64,7 @@ class Tracer(Value):
     def __bool__(self) -> NoReturn:
         _refuse(
             self, "bool", "`if`, `while`, `and`, `or` and `not` need a value",
-            "mlc.numpy.where(condition, x, y) chooses, & | ~ combine; or make what decides static (static_argnames)",
+            "mlc.cond, mlc.while_loop and mlc.numpy.where take it, & | ~ combine; or make it static (static_argnames)",
         )  # fmt: skip
 
     def __int__(self) -> NoReturn:

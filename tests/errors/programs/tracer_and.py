@@ -14,4 +14,4 @@ f.lower(mlc.ShapeDtype((2,)), mlc.ShapeDtype((2,)))
 # error: tracer_and.py:10: return mnp.where(near and x > 0, x, y)
 # error: bool: `if`, `while`, `and`, `or` and `not` need a value, but this bool[2] is traced:
 # error: it has none before the compiled function runs; it is made at tracer_and.py:9: near = mnp.abs(x - y) < 1
-# error: hint: mlc.numpy.where(condition, x, y) chooses, & | ~ combine; or make what decides static (static_argnames)
+# error: hint: mlc.cond, mlc.while_loop and mlc.numpy.where take it, & | ~ combine; or make it static (static_argnames)

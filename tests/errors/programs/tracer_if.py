@@ -14,4 +14,4 @@ relu.lower(mlc.ShapeDtype(()))
 # error: tracer_if.py:8: if x > 0:
 # error: bool: `if`, `while`, `and`, `or` and `not` need a value, but this bool[] is traced:
 # error: it has none before the compiled function runs; it is made at tracer_if.py:8: if x > 0:
-# error: hint: mlc.numpy.where(condition, x, y) chooses, & | ~ combine; or make what decides static (static_argnames)
+# error: hint: mlc.cond, mlc.while_loop and mlc.numpy.where take it, & | ~ combine; or make it static (static_argnames)
