@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .analysis import MemoryAnalysis, analyse_cost, analyse_memory
 from .array import Array
 from .compiler import CompiledFunction, Options, assembly_of, compile_function, kernels_text, link
 from .errors import ArgumentError, DTypeError
-from .ir.dims import evaluate_size
 from .ir.graph import Graph
-from .ir.graph.elementwise import total_flops
 from .ir.types import TensorType
 from .passes.runner import run_passes
 from .profile import Profile
@@ -49,10 +48,19 @@ class Lowered:
             return str(run_passes(self.graph, verify=self.options.verify, skip=self.options.skip)[0])
         return self.compile().as_text(stage)
 
-    def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Floating-point operations of one call; symbolic sizes take ``sizes`` or their upper bound."""
-        values = {s.name: s.upper for s in self.graph.symbols} | dict(sizes or {})
-        return {"flops": evaluate_size(total_flops(self.graph.nodes), values)}
+    def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """``flops``, ``transcendentals`` and ``bytes accessed`` of one call, as traced; by scope under ``scopes``.
+
+        Symbolic sizes take ``sizes`` or their upper bound. A node's cost goes to the first of its locations, so that
+        the sums over scopes equal the total.
+
+        Example:
+            >>> import mlc
+            >>> f = mlc.jit(lambda x, y: x @ y)
+            >>> f.lower(mlc.ShapeDtype((2, 3)), mlc.ShapeDtype((3, 4))).cost_analysis()["flops"]
+            48
+        """
+        return analyse_cost(self.graph, sizes)
 
 
 class Compiled:
@@ -117,11 +125,20 @@ class Compiled:
             profile.calls, times = self.executable.stop_profile()
             profile.record(times)
 
-    def memory_analysis(self) -> dict[str, int]:
-        """Bytes of the arena of temporaries, of each thread's scratch, and of constants."""
-        plan = self.function.plan
-        constants = sum(c.nbytes for c in self.function.constants)
-        return {"arena": plan.arena_bytes, "scratch": plan.scratch_bytes, "constants": constants}
+    def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """As ``Lowered.cost_analysis``, of the optimized graph: a fused region reads and writes as a whole."""
+        return analyse_cost(self.function.optimized, sizes)
+
+    def memory_analysis(self) -> MemoryAnalysis:
+        """Bytes of arguments, outputs, temporaries, constants and code, and every buffer of the arena.
+
+        Example:
+            >>> import mlc
+            >>> x = mlc.ShapeDtype((8, 8))
+            >>> mlc.jit(lambda x: x @ x).lower(x).compile().memory_analysis().argument_size_in_bytes
+            256
+        """
+        return analyse_memory(self.function)
 
 
 def as_leaf(x: Any, expected: TensorType) -> Any:

@@ -188,5 +188,3 @@ def _write_package(
         whole = Path(folder) / "artifact"
         package.write(whole, manifest, members)
         os.replace(whole, output)
-
-

@@ -15,6 +15,7 @@ from mlc.artifact.signature import Signature, signature_of
 from mlc.artifact.structure import Json, to_json
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.plan import Plan
+from mlc.ir.plan.memory import ArenaBuffer
 from mlc.ir.target import TARGETS, Target
 
 Report = Callable[[str], None]
@@ -22,22 +23,30 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A function compiled for one target; ``kernels`` is their text, ``optimize`` the level of LLVM's own passes."""
+    """A function compiled for one target; ``kernels`` is their text, ``optimize`` the level of LLVM's own passes.
+
+    ``buffers`` are those of its arena, as ``mlc inspect`` shows them.
+    """
 
     target: Target
     plan: Plan
     llvm: str
     kernels: str
     optimize: int = 0
+    buffers: tuple[ArenaBuffer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """An exported function for all targets; its constants have the places of the Plans' constants."""
+    """An exported function for all targets; its constants have the places of the Plans' constants.
+
+    ``cost`` is that of one call as traced, at the upper bounds of its sizes.
+    """
 
     signature: Signature
     variants: tuple[Variant, ...]
     constants: tuple[tuple[str, npt.NDArray[Any]], ...]
+    cost: Json = None
 
 
 def compile_exports(exports: Sequence[Export], targets: Sequence[str], report: Report) -> list[Function]:
@@ -49,7 +58,9 @@ def compile_exports(exports: Sequence[Export], targets: Sequence[str], report: R
 
 
 def _compile_export(export: Export, targets: Sequence[Target], report: Report) -> Function:
+    from mlc.analysis import analyse_cost
     from mlc.compiler import compile_for_library, kernels_text
+    from mlc.ir.plan.memory import arena_buffers
 
     names = [output_name(path) for path in tree.paths(export.traced.out_tree, "result")]
     variants, tables = [], []
@@ -57,7 +68,8 @@ def _compile_export(export: Export, targets: Sequence[Target], report: Report) -
         report(f"compiling {export.name} for {target.name}")
         compiled = compile_for_library(export.traced.graph, target, result_names=names)
         text = kernels_text(compiled.kernels)
-        variants.append(Variant(target, compiled.plan, compiled.llvm, text, compiled.options.llvm_opt))
+        buffers = arena_buffers(compiled.plan, compiled.kernels)
+        variants.append(Variant(target, compiled.plan, compiled.llvm, text, compiled.options.llvm_opt, buffers))
         tables.append(compiled.constants)
     for table in tables[1:]:
         same = [a.tobytes() for a in table] == [a.tobytes() for a in tables[0]]
@@ -66,7 +78,7 @@ def _compile_export(export: Export, targets: Sequence[Target], report: Report) -
     arguments, result = _structures(export)
     signature = signature_of(export.name, variants[0].plan, arguments, result)
     constants = zip((c.name for c in variants[0].plan.constants), tables[0], strict=True)
-    return Function(signature, tuple(variants), tuple(constants))
+    return Function(signature, tuple(variants), tuple(constants), analyse_cost(export.traced.graph))
 
 
 def output_name(path: str) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlc.artifact import structure
 from mlc.errors import ArgumentError, ArtifactError, TargetError
+
+if TYPE_CHECKING:
+    from mlc.ir.plan import Plan
 
 _LEVELS = {"x86-64-v3": 3, "x86-64-v4": 4}
 
@@ -19,7 +22,7 @@ class ArtifactFunction:
     ``target`` is the one that runs; ``str(function)`` is its signature.
     """
 
-    def __init__(self, record: Mapping[str, Any], target: str, run: Any) -> None:
+    def __init__(self, record: Mapping[str, Any], target: str, run: Any, plan: bytes) -> None:
         self.name: str = record["name"]
         self.target = target
         self.inputs: list[dict[str, Any]] = record["inputs"]
@@ -29,6 +32,19 @@ class ArtifactFunction:
         self._arguments: dict[str, Any] = record["arguments"]
         self._result: Any = record["result"]
         self._run = run
+        self._plan = plan
+
+    @property
+    def executable(self) -> Any:
+        """What the runtime calls, with flat leaves."""
+        return self._run
+
+    @property
+    def plan(self) -> Plan:
+        """The steps that a call takes."""
+        from mlc.ir.plan import decode
+
+        return decode(self._plan)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result tree with mlc arrays as leaves. ArgumentError for arguments that do not fit the signature."""
@@ -131,7 +147,7 @@ def load(path: str | os.PathLike[str], *, target: str | None = None) -> Artifact
             raise ArtifactError(f"{path} is damaged: {loaded.name} names a weight that is not there")
         own = [constants[place] for place in loaded.constants]
         run = _executable(variant.plan, variant.kernels, own, (library, package), record, str(path))
-        functions[loaded.name] = ArtifactFunction(record, _name(variant.level, None), run)
+        functions[loaded.name] = ArtifactFunction(record, _name(variant.level, None), run, bytes(variant.plan))
     return Artifact(Path(path), manifest, functions)
 
 

@@ -6,12 +6,13 @@ import hashlib
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlc.artifact import structure
 from mlc.errors import ArtifactError, TargetError
 from mlc.ir.plan import walk_steps
+from mlc.ir.plan.memory import peak_bytes
 
 if TYPE_CHECKING:
     from mlc.artifact.functions import Function
@@ -46,7 +47,7 @@ def make_manifest(
         "header": f"lib{prefix}.h",
         "weights": "weights.safetensors",
         "source": {"name": source.name, "sha256": source.sha256},
-        "functions": [{**to_json(f.signature), "variants": _variants(f)} for f in functions],
+        "functions": [{**to_json(f.signature), "variants": _variants(f), "cost": f.cost} for f in functions],
         "constants": [
             {"name": w.name, "dtype": w.type.dtype.name, "shape": list(w.array.shape), "bytes": w.array.nbytes}
             for w in weights
@@ -114,6 +115,8 @@ def _variants(function: Function) -> dict[str, Any]:
             "steps": sum(1 for _ in walk_steps(v.plan.steps)),
             "arena_bytes": v.plan.arena_bytes,
             "scratch_bytes": v.plan.scratch_bytes,
+            "peak_bytes": peak_bytes(v.buffers),
+            "buffers": [asdict(b) for b in v.buffers],
         }
         for v in function.variants
     }

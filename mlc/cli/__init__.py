@@ -20,6 +20,7 @@ VERBS = {
     "compile": ("mlc.cli.compile", "Compile the functions that a program exports into one artifact or library."),
     "run": ("mlc.cli.run", "Run a program, or a function of an artifact."),
     "inspect": ("mlc.cli.inspect", "Show what an artifact holds: signatures, targets, kernels, weights."),
+    "bench": ("mlc.cli.bench", "Measure the functions of an artifact or a program."),
     "bisect": ("mlc.cli.bisect", "Name the first step of the compiler that makes a result wrong."),
     "opt": ("mlc.cli.opt", "Print a graph or kernels after named passes of the compiler."),
     "doctor": ("mlc.cli.doctor", "Check this machine and this installation."),

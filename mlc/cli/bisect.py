@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlc.cli.output import print_json
-from mlc.cli.program import execute, guarded
+from mlc.cli.program import graphs_of
 
 if TYPE_CHECKING:
     from mlc.bisect import Finding
@@ -58,7 +56,7 @@ def command(
     options = replace(Options.from_environment(), dump=None)
     if target is not None:
         options = replace(options, target=named_target(target))
-    graphs = [read_graph(path)] if path.suffix == ".graph" else _graphs_of(path, arguments, as_json)
+    graphs = [read_graph(path)] if path.suffix == ".graph" else graphs_of(path, arguments, as_json)[1]
     if not graphs:
         raise click.UsageError(f"{path} compiles nothing")
     found: list[tuple[str, Finding | None]] = []
@@ -90,21 +88,3 @@ def _reference(path: Path | None, count: int) -> Sequence[Any] | None:
     from mlc.cli.feeds import value_of
 
     return [value_of(f"@{path}", f"out{i}") for i in range(count)]
-
-
-def _graphs_of(program: Path, arguments: tuple[str, ...], quiet: bool) -> list[Graph]:
-    """Every graph that the program compiles, once each; what the program itself does with them does not matter."""
-    from mlc.dump import read_graph
-
-    with tempfile.TemporaryDirectory(prefix="mlc-bisect-") as folder:
-        before = os.environ.get("MLC_DUMP")
-        os.environ["MLC_DUMP"] = folder
-        try:
-            guarded(lambda: execute(program, arguments), output_to_stderr=quiet)
-        finally:
-            if before is None:
-                del os.environ["MLC_DUMP"]
-            else:
-                os.environ["MLC_DUMP"] = before
-        graphs = [read_graph(p) for p in sorted(Path(folder).glob("*/00-traced.graph"))]
-    return list({g.fingerprint: g for g in graphs}.values())

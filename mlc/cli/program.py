@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import runpy
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mlc.errors import MlcError, Notice
+
+if TYPE_CHECKING:
+    from mlc.ir.graph import Graph
 
 T = TypeVar("T")
 
@@ -36,6 +41,24 @@ def execute(path: Path, arguments: Sequence[str]) -> None:
         runpy.run_path(str(path), run_name="__main__")
     finally:
         sys.argv, sys.path[:], warnings.formatwarning = saved_arguments, saved_path, plain
+
+
+def graphs_of(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int, list[Graph]]:
+    """Run a program: its exit code, and every graph that it compiled, once each; ``quiet``: its output to stderr."""
+    from mlc.dump import read_graph
+
+    with tempfile.TemporaryDirectory(prefix="mlc-graphs-") as folder:
+        before = os.environ.get("MLC_DUMP")
+        os.environ["MLC_DUMP"] = folder
+        try:
+            status, _ = guarded(lambda: execute(program, arguments), output_to_stderr=quiet)
+        finally:
+            if before is None:
+                del os.environ["MLC_DUMP"]
+            else:
+                os.environ["MLC_DUMP"] = before
+        graphs = [read_graph(p) for p in sorted(Path(folder).glob("*/00-traced.graph"))]
+    return status, list({g.fingerprint: g for g in graphs}.values())
 
 
 def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[int, T | None]:

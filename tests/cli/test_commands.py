@@ -88,7 +88,7 @@ def test_a_traceback_shows_the_users_frames_alone(tmp_path: Path) -> None:
     assert done.stderr == (
         "Traceback (most recent call last):\n"
         f'  File "{program}", line 6, in <module>\n    f()\n'
-        f'  File "{program}", line 4, in f\n    return mlc.ir.dims.dim(\'2\')\n'
+        f"  File \"{program}\", line 4, in f\n    return mlc.ir.dims.dim('2')\n"
         "           ^^^^^^^^^^^^^^^^^^^^\n"
         "ValueError: dim: '2' is not an identifier\n"
     )

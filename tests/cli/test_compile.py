@@ -106,10 +106,7 @@ def test_what_a_machine_lacks_is_told_before_a_training(
 
 
 def test_an_error_in_an_exported_function_names_the_users_line(tmp_path: Path) -> None:
-    text = (
-        "import mlc\n\ndef f(x):\n    return x @ x\n\n"
-        "mlc.export('f', f, x=mlc.ShapeDtype((2, 3), 'f32'))\n"
-    )
+    text = "import mlc\n\ndef f(x):\n    return x @ x\n\nmlc.export('f', f, x=mlc.ShapeDtype((2, 3), 'f32'))\n"
     (tmp_path / "model.py").write_text(text)
     done = mlc("compile", "model.py", cwd=tmp_path)
     assert done.returncode == 1

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import DTypeError, ShapeError
-from ..dims import Size
 from ..types import BOOL, DType, TensorType, ValueType
 from .node import Node
 from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, refuse, round_to
@@ -330,9 +329,3 @@ BITCAST_CONVERT: Op = declare("bitcast_convert", operands=1, infer=_infer_bitcas
                           jvp=(None,), flops=no_flops, elementwise=True)  # fmt: skip
 
 
-def total_flops(nodes: Sequence[Node]) -> Size:
-    """Floating-point operations of all nodes together."""
-    total: Size = 0
-    for node in nodes:
-        total = total + node.op.flops(node)
-    return total
