@@ -58,7 +58,8 @@ def _adam(learning_rate: float | Schedule, b1: float, b2: float, eps: float, wei
             t = as_real(count, p)
             mean = b1 * mean + (1 - b1) * g
             square = b2 * square + (1 - b2) * (g * g)
-            change = (mean / (1 - mnp.pow(b1, t))) / (mnp.sqrt(square / (1 - mnp.pow(b2, t))) + eps)
+            scale, of_square = 1 / (1 - mnp.pow(b1, t)), 1 / (1 - mnp.pow(b2, t))  # divided once, not for each element
+            change = (mean * scale) / (mnp.sqrt(square * of_square) + eps)
             if weight_decay:
                 change = change + weight_decay * p
             return p - rate * change, mean, square
