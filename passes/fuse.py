@@ -140,7 +140,8 @@ def body_of_group(
 def name_of(group: Group) -> str:
     """A short name from the ops that matter, for kernel symbols and profiles."""
     short = {"dot_general": "dot", "exponential": "exp", "maximum": "max", "minimum": "min", "multiply": "mul",
-             "subtract": "sub", "divide": "div", "broadcast_in_dim": "broadcast"}  # fmt: skip
+             "subtract": "sub", "divide": "div", "broadcast_in_dim": "broadcast",
+             "dynamic_slice": "slice", "dynamic_update_slice": "update"}  # fmt: skip
     silent = {CONSTANT, SIZE, SELECT, CONVERT, IOTA, RESHAPE}
     if any(n.op not in MOVES and n.op not in silent for n in group.nodes):
         silent |= MOVES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlc.ir.dims import bounds
 from mlc.ir.graph import (
     BROADCAST_IN_DIM,
     CONCATENATE,
@@ -11,6 +12,9 @@ from mlc.ir.graph import (
     CONVERT,
     CONVOLUTION,
     DOT_GENERAL,
+    DYNAMIC_SLICE,
+    DYNAMIC_UPDATE_SLICE,
+    GATHER,
     GET_TUPLE_ELEMENT,
     IOTA,
     OPS,
@@ -19,6 +23,7 @@ from mlc.ir.graph import (
     REDUCE,
     RESHAPE,
     REVERSE,
+    SCATTER,
     SIZE,
     SLICE,
     TRANSPOSE,
@@ -39,8 +44,10 @@ MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than 
 MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
 
 
-_HEARTS = {"contraction": DOT_GENERAL, "convolution": CONVOLUTION, "reduce": REDUCE, "row": REDUCE}
 _PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that read each element many times
+_KINDS = {**_PRODUCTS, REDUCE: "reduce", SCATTER: "scatter", DYNAMIC_UPDATE_SLICE: "update"}
+_HEARTS = {"row": REDUCE, **{kind: op for op, kind in _KINDS.items()}}
+_LOOKS_UP = frozenset((GATHER, DYNAMIC_SLICE))  # reads at places that other operands say
 
 
 class Group:
@@ -60,7 +67,7 @@ class Group:
 
     @property
     def heart(self) -> Node | None:
-        """The contraction or convolution, or one of the reductions, that give the group its kind."""
+        """The contraction, convolution, scatter or update, or one of the reductions, that give the group its kind."""
         wanted = _HEARTS.get(self.kind)
         return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
 
@@ -98,6 +105,15 @@ def is_repeatable(node: Node) -> bool:
     return node.op in MAKES or node.op is BROADCAST_IN_DIM or node.op is RESHAPE or node.op is CONVERT
 
 
+def _is_read_often(node: Node, operand: Node) -> bool:
+    """Whether computing ``operand`` for every element of ``node`` that looks it up may cost more than storing it."""
+    if operand.op in MAKES or operand.op in MOVES or operand is not node.operands[0]:
+        return False
+    if is_expensive(operand):
+        return True
+    return bool(bounds(node.tensor.size)[1] > bounds(operand.tensor.size)[0])
+
+
 class Grouping:
     """The groups of a graph while they grow and merge."""
 
@@ -111,7 +127,11 @@ class Grouping:
             o
             for n in graph.nodes
             for o in n.operands
-            if n.op in _PRODUCTS or is_view(n) or is_control(n) or (n.op in (CONCATENATE, PAD) and is_expensive(o))
+            if n.op in _PRODUCTS
+            or is_view(n)
+            or is_control(n)
+            or (n.op in (CONCATENATE, PAD, SCATTER) and is_expensive(o))
+            or (n.op in _LOOKS_UP and _is_read_often(n, o))
         } | self.results
 
     # ---------------------------------------------------------------- growing
@@ -127,10 +147,9 @@ class Grouping:
                 self._start_control(node)
                 continue
             into = self._groups_that_read(node)
-            if node.op in _PRODUCTS:
-                self._start(_PRODUCTS[node.op], node)
-            elif node.op is REDUCE:
-                self._start("reduce", node)
+            kind = _KINDS.get(node.op)
+            if kind is not None:
+                self._start(kind, node)
             elif node.op is CONSTANT and node not in self.results:
                 self._join(node, into)
             elif node in self.stored or not into:

@@ -136,7 +136,8 @@ class _Steps:
 
     def _launches(self, scope: Scope, fusion: Node, hazards: Hazards) -> list[Step]:
         region, label = self.places.regions[fusion], _label(scope.graph, fusion)
-        steps: list[Step] = []
+        copies = [(scope.where[fusion, r], fusion.operands[p]) for p, r in region.copies]
+        steps = self._moves([Move(to, self.places.place(scope, x), x.tensor) for to, x in copies], hazards, label)
         for call in region.calls:
             text = call.kernel.canonical_text()
             if text not in self.numbers:
@@ -181,7 +182,7 @@ class _Steps:
             hazards.join(end)
         return Branch(self.places.place(scope, unit.operands[0]).at, tuple(branches), _label(scope.graph, unit))
 
-    def _moves(self, moves: Sequence[Move], hazards: Hazards) -> list[Step]:
+    def _moves(self, moves: Sequence[Move], hazards: Hazards, label: str = "copy") -> list[Step]:
         steps: list[Step] = []
         for move in moves:
             source, target, nbytes = move.source.at, move.target.at, bytes_of(move.type)
@@ -191,7 +192,7 @@ class _Steps:
                 continue
             barrier = hazards.touch([(source, "read", nbytes), (target, "write", nbytes)], serial=False)
             size = move.type.size * move.type.dtype.itemsize
-            steps.append(Copy(target, source, size, barrier, "copy"))
+            steps.append(Copy(target, source, size, barrier, label))
         return steps
 
 

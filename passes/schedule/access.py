@@ -10,14 +10,19 @@ from mlc.ir.dims import size_product
 from mlc.ir.graph import (
     BROADCAST_IN_DIM,
     CONCATENATE,
+    DYNAMIC_SLICE,
+    GATHER,
     PAD,
     RESHAPE,
     REVERSE,
     SLICE,
     TRANSPOSE,
     Node,
-)
+    Windows,
+    windows_of,
+)  # fmt: skip
 from mlc.ir.kernel import Index
+from mlc.ir.types import Shape
 
 from .domain import Coordinates, Domain, group_axes
 
@@ -38,13 +43,23 @@ class Access:
     coordinates: Coordinates
     guards: tuple[Guard, ...] = ()
 
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        """Every expression that the element depends on."""
+        return (*self.coordinates, *(g.index for g in self.guards))
+
 
 def operand_accesses(access: Access, domain: Domain) -> tuple[Access, ...]:
     """The elements of the operands that an element of a node depends on, one for each operand.
 
-    A pad depends on its operand and its padding value, a concatenate on each operand, where their guards hold.
+    A pad depends on its operand and its padding value, a concatenate on each operand, where their guards hold; a
+    gather on its operand, then on each index that says where.
     """
     node = access.node
+    if node.op is GATHER:
+        return _gather(access, domain)
+    if node.op is DYNAMIC_SLICE:
+        return _dynamic_slice(access, domain)
     if node.op.elementwise:
         return tuple(Access(o, access.coordinates, access.guards) for o in node.operands)
     if not node.operands or node.op.name == "get_dimension_size":
@@ -75,6 +90,49 @@ def walk_accesses(roots: Sequence[Access], domain: Domain, stop: Collection[Node
 def _merge(guards: tuple[Guard, ...], new: Sequence[Guard], domain: Domain) -> tuple[Guard, ...]:
     kept = [g for g in new if g not in guards and not domain.is_within(g.index, g.extent)]
     return (*guards, *kept)
+
+
+def _gather(access: Access, domain: Domain) -> tuple[Access, ...]:
+    """The element of the operand, at coordinates that look up the indices behind it."""
+    node, at = access.node, access.coordinates
+    windows = windows_of(node)
+    x, indices = node.operands
+    looked_up = vector_accesses(windows, indices, at, access.guards)
+    first = [ZERO] * len(x.shape)
+    for axis, of in zip(windows.index_map, looked_up, strict=True):
+        limit = domain.sizes.index(x.shape[axis] - windows.sizes[axis])
+        first[axis] = domain.look_up(of, limit) if limit.constant != 0 else ZERO
+    for axis, dim in (*zip(windows.batching, windows.batching_dims, strict=True),
+                      *zip(windows.window_axes, windows.window_dims, strict=True)):  # fmt: skip
+        first[axis] = first[axis] + at[dim]
+    return (Access(x, tuple(first), access.guards), *looked_up)
+
+
+def vector_accesses(windows: Windows, indices: Node, at: Coordinates, guards: tuple[Guard, ...] = ()) -> list[Access]:
+    """The elements of the index vector of the window in which the windowed tensor's element ``at`` lies."""
+    where = dict(zip(windows.index_axes, (at[d] for d in windows.batch_dims), strict=True))
+    found = []
+    for k in range(len(windows.index_map)):
+        vector = where | {windows.index_vector_dim: Index.of(k)}
+        found.append(Access(indices, tuple(vector[i] for i in range(len(indices.shape))), guards))
+    return found
+
+
+def _dynamic_slice(access: Access, domain: Domain) -> tuple[Access, ...]:
+    node = access.node
+    x, *starts = node.operands
+    firsts = window_starts(x.shape, node.shape, starts, domain)
+    at = tuple(a + c for a, c in zip(firsts, access.coordinates, strict=True))
+    return (Access(x, at, access.guards), *(Access(s, ()) for s in starts))
+
+
+def window_starts(whole: Shape, window: Shape, starts: Sequence[Node], domain: Domain) -> Coordinates:
+    """Where a window of a tensor begins that starts at these scalars, moved inside."""
+    limits = [domain.sizes.index(n - m) for n, m in zip(whole, window, strict=True)]
+    return tuple(
+        ZERO if limit.constant == 0 else domain.look_up(Access(start, ()), limit)
+        for start, limit in zip(starts, limits, strict=True)
+    )
 
 
 Rule = Callable[[Node, Coordinates, Domain], list[tuple[Coordinates, list[Guard]]]]

@@ -11,7 +11,7 @@ from mlc.ir.kernel import Index, IndexVariable
 from mlc.ir.types import Shape
 
 from .access import Access, walk_accesses
-from .domain import Domain, coefficient_of, split
+from .domain import Domain, Quotient, coefficient_of, split
 from .sizes import Sizes
 
 MOST_SPLITS = 32
@@ -51,7 +51,7 @@ def refine(shape: Shape, sizes: Sizes, roots: Roots, stop: Collection[Node] = ()
 def leaf_indices(domain: Domain, accesses: Iterable[Access], stop: Collection[Node] = ()) -> set[Index]:
     """Every expression of the domain's variables that an address, a guard or a value is made of."""
     found = {g.index for a in accesses for g in a.guards}
-    found |= {q.index for q in domain.derived.values()}
+    found |= {q.index for q in domain.derived.values() if isinstance(q, Quotient)}  # look-ups are accesses
     for access in accesses:
         if access.node.op is IOTA:
             found.add(access.coordinates[access.node["dimension"]])

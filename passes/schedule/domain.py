@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlc.ir.dims import Dim, Size, bounds, size_product
 from mlc.ir.kernel import Index, IndexVariable
 from mlc.ir.types import Shape
 
 from .sizes import Sizes
+
+if TYPE_CHECKING:
+    from .access import Access
 
 Coordinates = tuple[Index, ...]
 
@@ -21,6 +25,14 @@ class Quotient:
     op: str
     index: Index
     divisor: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a derived variable stands for: an element of integers (``access``), moved into 0 .. ``limit``."""
+
+    access: Access
+    limit: Index
 
 
 @dataclass
@@ -46,7 +58,7 @@ class Domain:
     extents: tuple[Size, ...] = ()
     axis_of: tuple[int, ...] = ()  # the tensor's axis of each variable
     coordinates: Coordinates = ()
-    derived: dict[IndexVariable, Quotient] = field(default_factory=dict)
+    derived: dict[IndexVariable, Quotient | Lookup] = field(default_factory=dict)
     wishes: dict[int, tuple[Size, ...]] = field(default_factory=dict)
     _limits: dict[IndexVariable, Index] = field(default_factory=dict)  # largest value of each variable
 
@@ -105,6 +117,10 @@ class Domain:
             self._derive(Quotient("mod", rest, k), k),
         )
 
+    def look_up(self, access: Access, limit: Index) -> Index:
+        """The element of integers at ``access`` as an index, clamped to 0 .. ``limit``."""
+        return self._derive(Lookup(access, limit), limit + 1)
+
     def is_within(self, index: Index, extent: Index) -> bool:
         """Whether 0 <= index < extent at every point, for all sizes."""
         return self.is_positive(index + 1) and self.is_positive(extent - index)
@@ -127,12 +143,14 @@ class Domain:
         found: set[IndexVariable] = set()
         for v in index.variables:
             if v in self.derived:
-                found |= self.dependencies(self.derived[v].index)
+                what = self.derived[v]
+                for part in (what.index,) if isinstance(what, Quotient) else what.access.indices:
+                    found |= self.dependencies(part)
             elif v.kind == "d":
                 found.add(v)
         return frozenset(found)
 
-    def _derive(self, quotient: Quotient, extent: Index) -> Index:
+    def _derive(self, quotient: Quotient | Lookup, extent: Index) -> Index:
         for variable, known in self.derived.items():
             if known == quotient:
                 return Index.of(variable)

@@ -15,7 +15,7 @@ from mlc.ir.kernel import Index, IndexLike, IndexVariable, KernelBuilder, Memory
 from mlc.ir.types import I32, I64, DType, Shape
 
 from .access import Access, Guard, operand_accesses
-from .domain import Coordinates, Domain, coefficient_of
+from .domain import Coordinates, Domain, Lookup, coefficient_of
 from .scalars import bits_of_element, emit_elementwise, is_uniform
 from .sizes import Sizes
 
@@ -129,13 +129,23 @@ class Point:
                 work.pop()
         return self._values[root]
 
-    def store(self, memory: Memory, value: Value, offset: IndexLike = 0, nontemporal: bool = False) -> None:
+    def store(
+        self,
+        memory: Memory,
+        value: Value,
+        place: Coordinates | None = None,
+        whole: Shape | None = None,
+        offset: IndexLike = 0,
+        nontemporal: bool = False,
+    ) -> None:
         """Write the elements of a tensor of the domain's shape here, ``offset`` elements further on in ``memory``.
 
+        Where ``place`` is given, they lie there in a tensor of the shape ``whole`` that ``memory`` holds.
         ``nontemporal`` is for whole vectors at multiples of their size, past the caches.
         """
         b, value = self.builder, self.widen(value)
-        address = self._address(memory, self.domain.shape, self.domain.coordinates)
+        shape = self.domain.shape if whole is None else whole
+        address = self._address(memory, shape, self.domain.coordinates if place is None else place)
         address = (*address[:-1], address[-1] + offset) if address else ()
         if self.lanes == 1 or self._steps(memory, address) == 1:
             past = nontemporal and self.mask is None and self.lanes > 1
@@ -148,6 +158,10 @@ class Point:
     def place(self, index: Index) -> Index:
         """An index of the domain here, in the kernel's own variables."""
         return self._resolve(index)
+
+    def read(self, memory: Memory, node: Node, place: Coordinates) -> Value:
+        """The elements at ``place`` of ``node``, which ``memory`` holds at this moment: a vector of ``lanes``."""
+        return self.widen(self._load(memory, Access(node, place)))
 
     def widen(self, value: Value) -> Value:
         """The same value in every lane, if it is not a vector yet."""
@@ -310,9 +324,23 @@ class Point:
     def _quotient(self, variable: IndexVariable, lane: int) -> Index:
         if (variable, lane) not in self._quotients:
             q = self.domain.derived[variable]
+            if isinstance(q, Lookup):
+                found = self._look_up(q, lane)
+                self._quotients[variable, lane] = found
+                return found
             divide = self.builder.floordiv if q.op == "floordiv" else self.builder.mod
             self._quotients[variable, lane] = divide(self._resolve(q.index, lane), q.divisor)
         return self._quotients[variable, lane]
+
+    def _look_up(self, lookup: Lookup, lane: int) -> Index:
+        """An integer element of one lane as an index, inside of its limits."""
+        b, value = self.builder, self.element(lookup.access)
+        if value.lanes > 1:
+            value = b.extract(value, lane)
+        limit = self._resolve(lookup.limit, lane)
+        if value.dtype.kind == "uint" and value.dtype.bits == 64:  # an index is signed
+            value = b.op("minimum", value, b.index_value(limit, value.dtype))
+        return b.max(b.min(b.index_of(value), limit), 0)
 
     # Guards
 

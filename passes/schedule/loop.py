@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
-from mlc.ir.dims import Size, bounds
-from mlc.ir.graph import Graph, Node
+from mlc.ir.dims import Size, bounds, size_product
+from mlc.ir.graph import Graph, Node, reachable
 from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
 from mlc.ir.target import Target
 
 from .access import Access
 from .axes import Group, in_place_pairs, join, leaf_indices, refine
-from .domain import Domain, coefficient_of
+from .domain import Coordinates, Domain, coefficient_of
 from .elements import Elements, Point
 from .region import KernelCall, Operand, ScheduledRegion
 from .scalars import kernel_name
@@ -23,18 +24,42 @@ from .turned import MOST_APART, cut_squares, find_turned, lies_apart, turned_loo
 PAST_CACHES = 32 << 20  # bytes of a result: written past the caches, 64 MB took half the time and the caches stay warm
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Elements of ``node`` that go to a result of the body, at ``at`` in it; without, they are the whole result.
+
+    ``needs`` are what ``at`` looks up.
+    """
+
+    node: Node
+    result: int
+    at: Callable[[Domain], Coordinates] | None = None
+    needs: tuple[Access, ...] = ()
+
+
 def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
-    """One kernel: tasks of blocks, in each the results' elements a vector at a time, all results in one pass."""
+    """One kernel for all results."""
+    call = loop_call(body, target, tuple(Piece(r, k) for k, r in enumerate(body.results)))
+    return ScheduledRegion((call,), (), in_place_pairs(body))
+
+
+def loop_call(body: Graph, target: Target, pieces: Sequence[Piece]) -> KernelCall:
+    """Tasks of blocks, in each the elements of the pieces (of one shape) a vector at a time, all in one pass."""
     sizes = Sizes(body)
-    shape = body.results[0].shape
-    domain, accesses = refine(shape, sizes, lambda d: [Access(r, d.coordinates) for r in body.results])
-    groups = join(domain, leaf_indices(domain, accesses) | {domain.linear(shape, domain.coordinates)})
+    nodes = tuple(p.node for p in pieces)
+    shape = nodes[0].shape
+    needs = [a for p in pieces for a in p.needs]
+    domain, accesses = refine(shape, sizes, lambda d: [*(Access(n, d.coordinates) for n in nodes), *needs])
+    places = [domain.coordinates if p.at is None else p.at(domain) for p in pieces]
+    wholes = [body.results[p.result].shape for p in pieces]
+    written = [domain.linear(whole, place) for whole, place in zip(wholes, places, strict=True)]
+    groups = join(domain, leaf_indices(domain, accesses) | set(written))
     groups = groups or (Group((IndexVariable("d", 0),), 1),)
     inner = groups[-1]
-    lanes = choose_lanes(body.nodes, target, inner.extent)
+    lanes = choose_lanes(reachable(nodes), target, inner.extent)
     if lies_apart(domain, accesses, inner):
         lanes = min(lanes, MOST_APART)
-    cost = element_cost(accesses, body.results)
+    cost = element_cost(accesses, nodes)
     turned = find_turned(domain, accesses, groups, lanes)
     if turned is not None:
         groups = (*(g for g in groups[:-1] if g != turned.group), turned.group, inner)
@@ -44,19 +69,23 @@ def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
     nest = tuple((g.extent, n) for g, n in zip(groups, grains, strict=True) if n is not None) or ((1, 1),)
 
     b = KernelBuilder(kernel_name(body.nodes), sizes.count)
-    memories, operands = parameter_buffers(b, body, sizes)
-    results = result_buffers(b, body, sizes)
-    operands += tuple(Operand("result", k) for k in range(len(results)))
+    roots = (*nodes, *(a.node for a in needs))
+    memories, operands = parameter_buffers(b, Graph(body.name, body.parameters, roots, body.table), sizes)
+    results = [
+        b.buffer(f"r{p.result}", p.node.dtype, (sizes.index(size_product(w)),), access="write")
+        for p, w in zip(pieces, wholes, strict=True)
+    ]
+    operands += tuple(Operand("result", p.result) for p in pieces)
     elements = Elements(b, sizes, memories)
-    past = [_goes_past_caches(r, domain, groups, lanes) for r in body.results]
+    past = [p.at is None and _goes_past_caches(p.node, domain, groups, lanes) for p in pieces]
 
     def store(point: Point) -> None:
-        values = [point.value(r) for r in body.results]
-        for memory, value, nontemporal in zip(results, values, past, strict=True):
-            point.store(memory, value, nontemporal=nontemporal)
+        values = [point.value(n) for n in nodes]
+        for memory, value, place, whole, nontemporal in zip(results, values, places, wholes, past, strict=True):
+            point.store(memory, value, place, whole, nontemporal=nontemporal)
 
     with b.parallel(*((sizes.index(e), n) for e, n in nest)) as tasks, ExitStack() as stack:
-        elements.prepare(body.nodes)
+        elements.prepare(reachable(nodes))
         at: dict[IndexVariable, Index] = {}
         ranges = task_ranges(b, groups, grains, tasks, sizes)
         outer = len(groups) - (1 if turned is None else 2)
@@ -70,8 +99,7 @@ def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
             turned_loops(elements, domain, turned, inner, (ranges[-2], ranges[-1]), lanes, at, store)
         else:
             vector_loop(b, *ranges[-1], sizes.index(inner.extent), lanes, unroll_of(accesses), emit)
-    call = KernelCall(b.build(), operands, sizes.operands, nest, count_tasks(nest) <= 1)
-    return ScheduledRegion((call,), (), in_place_pairs(body))
+    return KernelCall(b.build(), operands, sizes.operands, nest, count_tasks(nest) <= 1)
 
 
 def _goes_past_caches(result: Node, domain: Domain, groups: tuple[Group, ...], lanes: int) -> bool:

@@ -211,7 +211,7 @@ def _in_parts(
         def finish(at: dict[IndexVariable, Index], values: list[Value], mask: Value | None) -> None:
             point = _rest_point(nest, elements, at, mask)
             for memory, value in zip(buffers, values, strict=True):
-                point.store(memory, value, part * extent)
+                point.store(memory, value, offset=part * extent)
 
         _emit(nest, elements, kept, reduced, finish)
     first = KernelCall(b.build(), operands, sizes.operands, tasks, False)

@@ -41,20 +41,23 @@ class ScheduledRegion:
 
     ``temporaries`` are sizes in bytes (at the bound of symbolic sizes). An ``in_place`` pair (parameter, result) may
     share memory: each element of the parameter is read only by the iteration that writes the same element of the
-    result, before the write.
+    result, before the write. Before the calls, each of ``copies`` (parameter, result) is made, unless the two share
+    memory.
     """
 
     calls: tuple[KernelCall, ...]
     temporaries: tuple[int, ...] = ()
     in_place: frozenset[tuple[int, int]] = frozenset()
+    copies: tuple[tuple[int, int], ...] = ()
 
 
 Schedule = Callable[[Graph, Target], ScheduledRegion]
 
 
 def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
-    """The kernels that compute ``body``, a fusion of this ``kind``: loop, reduce, row, contraction or convolution.
+    """The kernels that compute ``body``.
 
+    ``kind`` is the fusion's: loop, reduce, row, contraction, convolution, scatter or update.
     Buffers of parameters and results are dense row-major arrays of their types.
     """
     return _schedule_of(kind)(body, target)
@@ -81,4 +84,12 @@ def _schedule_of(kind: str) -> Schedule:
         from .convolution import schedule_convolution
 
         return schedule_convolution
+    if kind == "scatter":
+        from .scatter import schedule_scatter
+
+        return schedule_scatter
+    if kind == "update":
+        from .update import schedule_update
+
+        return schedule_update
     raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")

@@ -9,7 +9,7 @@ import pytest
 
 from mlc.ir import graph as g
 from mlc.ir.graph import Graph, Op, Table, evaluate_graph
-from mlc.ir.types import BOOL, F32, F64, TensorType
+from mlc.ir.types import BOOL, F32, F64, I32, TensorType
 
 DOT = {"lhs_contracting": (1,), "rhs_contracting": (0,), "lhs_batch": (), "rhs_batch": ()}
 MANY = {"lhs_contracting": (3, 0), "rhs_contracting": (1, 2), "lhs_batch": (2,), "rhs_batch": (3,)}
@@ -17,6 +17,12 @@ WINDOW = {"window_strides": (2, 1), "padding": ((1, 2), (0, -1)), "lhs_dilation"
           "window_reversal": (False, True)}  # fmt: skip
 GROUPS = {**WINDOW, "dimension_numbers": "b01f_01io->b01f", "feature_group_count": 2, "batch_group_count": 1}
 BATCHES = {**WINDOW, "dimension_numbers": "bf01_oi10->f01b", "feature_group_count": 1, "batch_group_count": 2}
+ROWS = {"index_vector_dim": 1, "indices_are_sorted": False}
+TAKEN = {**ROWS, "offset_dims": (1,), "collapsed_slice_dims": (0,), "operand_batching_dims": (),
+         "start_indices_batching_dims": (), "start_index_map": (0,), "slice_sizes": (1, 3)}  # fmt: skip
+PUT = {**ROWS, "update_window_dims": (1,), "inserted_window_dims": (0,), "input_batching_dims": (),
+       "scatter_indices_batching_dims": (), "scatter_dims_to_operand_dims": (0,), "unique_indices": False}  # fmt: skip
+INDICES = {g.GATHER: (1,), g.SCATTER: (1,), g.DYNAMIC_SLICE: (1, 2), g.DYNAMIC_UPDATE_SLICE: (2, 3)}
 CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] = [
     (g.ADD, [(3,), (3,)], {}, (0, 1)),
     (g.SUBTRACT, [(3,), (3,)], {}, (0, 1)),
@@ -53,13 +59,22 @@ CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] =
     (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (0,)),
     (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (1,)),
     (g.REDUCE, [(2, 3, 4), ()], {"dimensions": (0, 2), "body": g.body_of(g.ADD, F64)}, (0,)),
+    (g.GATHER, [(3, 3), (6, 1)], TAKEN, (0,)),
+    (g.SCATTER, [(3, 3), (6, 1), (6, 3)], {**PUT, "body": g.body_of(g.ADD, F64)}, (0, 2)),
+    (g.SCATTER, [(3, 3), (6, 1), (6, 3)], {**PUT, "body": g.overwrite_of(F64)}, (0, 2)),
+    (g.DYNAMIC_SLICE, [(5, 4), (), ()], {"slice_sizes": (2, 3)}, (0,)),
+    (g.DYNAMIC_UPDATE_SLICE, [(5, 4), (2, 3), (), ()], {}, (0,)),
+    (g.DYNAMIC_UPDATE_SLICE, [(5, 4), (2, 3), (), ()], {}, (1,)),
 ]
 
 
 @pytest.mark.parametrize("op, shapes, attributes, linear", CASES, ids=[f"{c[0].name} {c[1]} {c[3]}" for c in CASES])
 def test_transpose_is_adjoint(op: Op, shapes: Any, attributes: Any, linear: tuple[int, ...]) -> None:
     rng = np.random.default_rng(7)
-    dtypes = [BOOL if op is g.SELECT and i == 0 else F32 if op is g.CONVERT else F64 for i in range(len(shapes))]
+    dtypes = [
+        I32 if i in INDICES.get(op, ()) else BOOL if op is g.SELECT and i == 0 else F32 if op is g.CONVERT else F64
+        for i in range(len(shapes))
+    ]
     values = [np.asarray(rng.integers(1, 5, s)).astype(t.numpy) for s, t in zip(shapes, dtypes, strict=True)]
     table = Table()
     with table.active():
@@ -74,7 +89,7 @@ def test_transpose_is_adjoint(op: Op, shapes: Any, attributes: Any, linear: tupl
     g.verify_graph(reverse)
     assert [r.type for r in results] == [x[i].type for i in linear]
     # an operand that is added, not multiplied, is linear together with the others: the fixed ones are zero
-    joint = op in (g.REDUCE, g.PAD, g.CONCATENATE)
+    joint = op in (g.REDUCE, g.PAD, g.CONCATENATE, g.SCATTER, g.DYNAMIC_UPDATE_SLICE)
     at = [np.zeros_like(v) if joint and i not in linear else v for i, v in enumerate(values)]
     (out,) = evaluate_graph(forward, at)
     cotangent = np.asarray(rng.integers(-4, 5, out.shape)).astype(out.dtype)

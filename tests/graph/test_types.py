@@ -83,7 +83,19 @@ CONVOLUTION = {
     "window_reversal": (False, False), "dimension_numbers": "b01f_01io->b01f", "feature_group_count": 1,
     "batch_group_count": 1,
 }  # fmt: skip
+TAKE = {"offset_dims": (1,), "collapsed_slice_dims": (0,), "operand_batching_dims": (),
+        "start_indices_batching_dims": (), "start_index_map": (0,), "index_vector_dim": 1, "slice_sizes": (1, 3),
+        "indices_are_sorted": False}  # fmt: skip
+PUT = {"update_window_dims": (1,), "inserted_window_dims": (0,), "input_batching_dims": (),
+       "scatter_indices_batching_dims": (), "scatter_dims_to_operand_dims": (0,), "index_vector_dim": 1,
+       "indices_are_sorted": False, "unique_indices": False, "body": body_of(g.ADD, F32)}  # fmt: skip
 GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
+    (g.GATHER, ["f32[5,3]", "u8[batch,1]"], TAKE, "f32[batch,3]"),
+    (g.GATHER, ["bool[batch,3]", "i64[4,1]"], TAKE, "bool[4,3]"),
+    (g.SCATTER, ["f32[batch,3]", "i32[4,1]", "f32[4,3]"], PUT, "f32[batch,3]"),
+    (g.SCATTER, ["f32[0,3]", "i32[4,1]", "f32[4,3]"], PUT, "f32[0,3]"),
+    (g.DYNAMIC_SLICE, ["f32[5,batch]", "i32[]", "u8[]"], {"slice_sizes": (2, B)}, "f32[2,batch]"),
+    (g.DYNAMIC_UPDATE_SLICE, ["f32[5,batch]", "f32[2,1]", "i32[]", "u8[]"], {}, "f32[5,batch]"),
     (g.BROADCAST_IN_DIM, ["f32[batch]"], {"shape": (3, B), "dimensions": (1,)}, "f32[3,batch]"),
     (g.BROADCAST_IN_DIM, ["u8[1,2]"], {"shape": (4, 2), "dimensions": (0, 1)}, "u8[4,2]"),
     (g.RESHAPE, ["f32[batch,4]"], {"shape": (2, B, 2)}, "f32[2,batch,2]"),
@@ -110,6 +122,32 @@ GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.REDUCE, ["f32[batch,3]", "f32[]"], {"dimensions": (1,), "body": body_of(g.ADD, F32)}, "f32[batch]"),
 ]
 BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [
+    (g.GATHER, ["f32[5,3]", "f32[4,1]"], TAKE, DTypeError, "start indices are f32.4,1.; they must be integers"),
+    (g.GATHER, ["f32[0,3]", "i32[4,1]"], TAKE, ShapeError, "windows of 1 elements do not fit axis 0 of f32.0,3."),
+    (g.GATHER, ["f32[5,3]", "i32[4,2]"], TAKE, ShapeError, "have 2 elements, .0. names 1 axes"),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "index_vector_dim": 3}, ShapeError, "index_vector_dim 3 is no axis"),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "offset_dims": ()}, ShapeError, "0 window dimensions are named"),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "offset_dims": (2,)}, ShapeError, "window dimensions .2."),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "slice_sizes": (2, 3)}, ShapeError, "axis 0, which is left out"),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "slice_sizes": (1, 4)}, ShapeError, "do not fit axis 1"),
+    (g.GATHER, ["f32[5,3]", "i32[4,1]"], {**TAKE, "start_index_map": (2,)}, ShapeError, "start axes .2."),
+    (
+        g.SCATTER,
+        ["f32[5,3]", "i32[4,1]", "f32[4,2]"],
+        {**PUT, "inserted_window_dims": ()},
+        ShapeError,
+        "windows have 2",
+    ),
+    (g.SCATTER, ["f32[5,3]", "i32[4,1]", "f32[3,3]"], PUT, ShapeError, "the updates are f32.3,3., .* are f32.4,3."),
+    (g.SCATTER, ["f32[5,3]", "i32[4,1]", "i32[4,3]"], PUT, DTypeError, "update is i32.4,3.; it must be f32"),
+    (g.SCATTER, ["i32[5,3]", "i32[4,1]", "i32[4,3]"], PUT, ShapeError, "must take two i32.. and give one"),
+    (g.DYNAMIC_SLICE, ["f32[5]", "i32[]"], {"slice_sizes": (6,)}, ShapeError, "window of 6 elements does not fit"),
+    (g.DYNAMIC_SLICE, ["f32[5]", "f32[]"], {"slice_sizes": (5,)}, DTypeError, "start index 0 is f32.., not an integer"),
+    (g.DYNAMIC_SLICE, ["f32[5]"], {"slice_sizes": (5,)}, ShapeError, "needs 1 start indices and sizes, was given 0"),
+    (g.DYNAMIC_SLICE, ["f32[batch]", "i32[]"], {"slice_sizes": (2,)}, ShapeError, "does not fit axis 0 of f32.batch."),
+    (g.DYNAMIC_UPDATE_SLICE, ["f32[5]", "i32[2]", "i32[]"], {}, DTypeError, "update is i32.2.; it must be f32"),
+    (g.DYNAMIC_UPDATE_SLICE, ["f32[5]", "f32[]", "i32[]"], {}, ShapeError, "has another rank than f32.5."),
+    (g.DYNAMIC_UPDATE_SLICE, ["f32[5]"], {}, ShapeError, "takes an operand, an update"),
     (
         g.BROADCAST_IN_DIM,
         ["f32[3]"],

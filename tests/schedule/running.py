@@ -118,6 +118,8 @@ def call_sizes(call: KernelCall, sizes: Mapping[str, int]) -> list[int]:
 
 def interpret(region: ScheduledRegion, body: Graph, values: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
     buffers = buffers_of(region, body, values, sizes)
+    for p, r in region.copies:
+        buffers["result", r][...] = buffers["parameter", p]
     for call in region.calls:
         given, numbers = [], call_sizes(call, sizes)
         by_variable = {IndexVariable("n", k): n for k, n in enumerate(numbers)}
@@ -165,6 +167,8 @@ def run_compiled(
     """
     loaded, functions = compile_calls(region, target)
     plain = buffers_of(region, body, values, sizes)
+    for p, r in region.copies:
+        plain["result", r][...] = plain["parameter", p]
     fenced = {}
     for key, array in plain.items():
         raw = np.full(array.nbytes + 2 * PAD + 64, CANARY, np.uint8)

@@ -3,6 +3,7 @@
 from .contraction import DOT_GENERAL, dot_general, free_axes
 from .control import CASE, WHILE, invariants, trip_count
 from .convolution import CONVOLUTION, ConvolutionAxes, convolution, convolution_axes
+from .dynamic import DYNAMIC_SLICE, DYNAMIC_UPDATE_SLICE
 from .elementwise import (
     ABS,
     ADD,
@@ -47,18 +48,8 @@ from .elementwise import (
     full_like,
 )  # fmt: skip
 from .evaluate import evaluate_graph
-from .node import (
-    Graph,
-    Literal,
-    Location,
-    Node,
-    Table,
-    current_table,
-    graphs_in,
-    has_active_table,
-    reachable,
-    users,
-)  # fmt: skip
+from .gathering import GATHER, SCATTER, Windows, combiner_of, gather, overwrite_of, scatter_windows, windows_of
+from .node import Graph, Literal, Location, Node, Table, current_table, graphs_in, has_active_table, reachable, users
 from .op import OPS, Op
 from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
@@ -98,19 +89,18 @@ from .text import print_graph, resources_of
 from .verify import verify_graph
 
 __all__ = [
-    "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CEIL", "CLAMP", "COMPARE", "COMPOSITE",
-    "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COSINE", "ConvolutionAxes",
-    "DIVIDE", "DOT_GENERAL", "ERF", "EXPONENTIAL",
-    "EXPONENTIAL_MINUS_ONE", "FLOOR", "FUSION", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA",
-    "IS_FINITE", "LOG", "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY",
-    "NEGATE", "NOT", "Node", "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER",
-    "REDUCE", "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT",
-    "SELECT", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE",
-    "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "XOR", "body_of", "broadcast_in_dim", "constant",
-    "convolution", "convolution_axes", "current_table", "dot_general", "evaluate_graph", "fill", "free_axes",
-    "full_like", "has_active_table",
-    "identity_of", "inline", "inverse_permutation", "parse_graph", "print_graph", "reachable", "reduce_add",
-    "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of", "size_value", "users",
-    "verify_graph",
-    "CASE", "WHILE", "graphs_in", "invariants", "trip_count",
+    "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CEIL", "CLAMP", "COMPARE",
+    "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COSINE", "ConvolutionAxes", "DIVIDE",
+    "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE", "FLOOR",
+    "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA", "IS_FINITE", "LOG", "LOGISTIC",
+    "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE", "NOT", "Node", "OPS",
+    "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER", "REDUCE", "REGIONS", "REMAINDER",
+    "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER", "SELECT", "SHIFT_LEFT",
+    "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE", "SQRT", "SUBTRACT", "TAN",
+    "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "body_of", "broadcast_in_dim", "combiner_of",
+    "constant", "convolution", "convolution_axes", "current_table", "dot_general", "evaluate_graph", "fill",
+    "free_axes", "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
+    "inverse_permutation", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_with",
+    "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "size_value",
+    "trip_count", "users", "verify_graph", "windows_of",
 ]  # fmt: skip
