@@ -1,6 +1,6 @@
-"""scatter: the operand copied (or kept in place), then every update in row-major order combined with what is there.
+"""scatter: the operand copied (or kept in place), then one window after the other combined with what is there.
 
-Tasks own disjoint parts of the result, so that none waits for another and the order of additions is the updates': parts
+Tasks own disjoint parts of the result, so that none waits for another and additions keep their order: parts
 of the windows, of the axes that operand and indices share and, where those give too few tasks, blocks of the first axis
 that indices address. A task of such a block looks at every index and does the updates that fall into its block.
 """
@@ -34,7 +34,7 @@ SCAN = 8  # elements of a window that cost as much to combine as one index to lo
 
 @dataclass(frozen=True)
 class _Nest:
-    """The axes of the updates as loops: those that tasks own, those in the updates' order, those of moved windows."""
+    """The axes of the updates as loops: those that tasks own, those that number windows, those that an index moves."""
 
     node: Node
     windows: Windows

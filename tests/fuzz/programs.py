@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from mlc.errors import MlcError
 from mlc.ir import graph as g
-from mlc.ir.dims import Dim, Size, dim, evaluate_size
-from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table, identity_of, results_of
+from mlc.ir.dims import Dim, Size, bounds, dim, evaluate_size
+from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table, Windows, identity_of, results_of
 from mlc.ir.graph.reduction import REDUCERS, body_of
 from mlc.ir.types import DTYPES, F32, U32, U64, DType, TensorType, TupleType
 
@@ -29,6 +29,7 @@ SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 16, 17, 33)
 MOST_ELEMENTS = 3000
 TRIES = 3  # choices that a row may refuse before another row's turn comes
 EVERY = list(DTYPES.values())
+INDEX_TYPES = [t for t in EVERY if t.is_integer]
 
 
 CONTROL = ("while", "case")  # tests/graph/test_control.py has programs of them, which end
@@ -331,6 +332,75 @@ class _Maker:
             type = TensorType((*x.shape[:axis], self.pick(SIZES), *x.shape[axis + 1 :]), x.dtype)
             parts.append(self.like(type) if few(type) else x)
         return g.CONCATENATE(*parts, dimension=axis)
+
+    def make_gather(self) -> Node | None:
+        x = self.any()
+        windows = self.windows(x, inside=True)
+        indices = self.places(x, windows.indices) if windows else None
+        return g.gather(x, indices, windows) if windows and indices else None
+
+    def make_scatter(self) -> Node | None:
+        op = self.pick([g.ADD, g.ADD, None, g.MAXIMUM, g.MINIMUM])
+        x = self.any()
+        windows = self.windows(x, inside=False)
+        if windows is None or not few(windows.operand.with_shape(windows.shape)):
+            return None
+        indices, updates = self.places(x, windows.indices), self.like(x.tensor.with_shape(windows.shape))
+        return g.scatter_windows(x, indices, updates, windows, op)
+
+    def windows(self, x: Node, inside: bool) -> Windows | None:
+        """Windows of ``x``: some axes placed by indices, some left out, now and then one walked with the indices."""
+        axes = [int(i) for i in self.rng.permutation(len(x.shape))]
+        batching = axes[: self.pick([0, 0, 1])]
+        placed = axes[len(batching) : len(batching) + self.pick([0, 1, 1, 2])]
+        dropped = tuple(a for a in placed if self.rng.random() < 0.7)
+        sizes = list(x.shape)
+        for a in placed:
+            n = x.shape[a]
+            least = bounds(n)[0]
+            if least < 1 and inside:
+                return None
+            sizes[a] = 1 if a in dropped else int(self.rng.integers(1, max(least, 1) + 1))
+        for a in batching:
+            sizes[a] = 1
+        count: list[Size] = [self.pick(SIZES) for _ in range(self.pick([0, 1, 1, 2]))]
+        shape = [*(x.shape[a] for a in batching), *count]
+        at = int(self.rng.integers(len(shape) + 1))
+        shape.insert(at, len(placed))
+        kept = len(x.shape) - len(dropped) - len(batching)
+        rank = kept + len(shape) - 1
+        dims = tuple(sorted(int(i) for i in self.rng.permutation(rank)[:kept]))
+        indices = TensorType(tuple(shape), self.pick(INDEX_TYPES))
+        found = Windows(x.tensor, indices, tuple(sizes), dims, tuple(sorted(dropped)), tuple(batching),
+                        tuple(i + (i >= at) for i in range(len(batching))), tuple(placed), at)  # fmt: skip
+        return found if few(x.tensor.with_shape(found.shape)) and few(indices) else None
+
+    def places(self, x: Node, type: TensorType) -> Node:
+        """Start indices around the sizes of ``x``, known or a parameter's."""
+        most = max((bounds(n)[1] for n in x.shape), default=1)
+        shape = [evaluate_size(s, self.sizes) for s in type.shape]
+        low = 0 if type.dtype.kind == "uint" else -2
+        array = self.rng.integers(low, min(most, 60) + 2, shape).astype(type.dtype.numpy)
+        if not self.depth and len(self.parameters) < 8 and (self.rng.random() < 0.6 or not type.is_static):
+            node = self.parameter(type)
+            self.arrays[-1] = array
+            return node
+        if not type.is_static:
+            raise MlcError("no indices fit")
+        return self.keep(g.CONSTANT(value=Literal(array, type.dtype)))
+
+    def make_dynamic_slice(self) -> Node:
+        x = self.any()
+        sizes = tuple(n if isinstance(n, Dim) else int(self.rng.integers(0, n + 1)) for n in x.shape)
+        starts = [self.places(x, TensorType((), self.pick(INDEX_TYPES))) for _ in sizes]
+        return g.DYNAMIC_SLICE(x, *starts, slice_sizes=sizes)
+
+    def make_dynamic_update_slice(self) -> Node:
+        x = self.any()
+        sizes = tuple(n if isinstance(n, Dim) else int(self.rng.integers(0, n + 1)) for n in x.shape)
+        update = self.like(x.tensor.with_shape(sizes))
+        starts = [self.places(x, TensorType((), self.pick(INDEX_TYPES))) for _ in sizes]
+        return g.DYNAMIC_UPDATE_SLICE(x, update, *starts)
 
     def make_reverse(self) -> Node:
         x = self.any()

@@ -15,7 +15,7 @@ from mlc.ir.graph import OPS, Graph, evaluate_graph, parse_graph, resources_of, 
 from mlc.ir.graph.tolerance import FORMATS, assert_close, expected
 from mlc.ir.target import Target
 from mlc.ir.types import DType
-from mlc.passes.schedule import reduce, tasks, turned
+from mlc.passes.schedule import reduce, scatter, tasks, turned
 from tests.codegen.native import TARGETS
 from tests.fuzz.programs import CONTROL, Array, Coverage, Made, allowed, program, programs
 from tests.fuzz.walk import Walk
@@ -87,7 +87,7 @@ def examples(seeds: range) -> Callable[[Callable[..., None]], Callable[[], None]
 def test_any_order_of_workers_and_donation_give_the_same_bits(
     seeds: range, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (tasks, reduce, turned):
+    for module in (tasks, reduce, turned, scatter):
         monkeypatch.setattr(module, "TASK_COST", SMALL)
     for seed in seeds:
         graph, arrays = program(seed, without=("fusion",))

@@ -32,6 +32,7 @@ LAYOUTS: dict[str, tuple[Any, ...]] = {
     "along an axis": ((4, 6), (4, 7, 1), (1, 1), (), (1,), (0,), (0,), (1,), 2),
     "batches behind": ((3, 6, 4), (4, 3, 1), (1, 2, 1), (1,), (), (2, 0), (0, 1), (1,), 2),
     "nothing placed": ((4, 5), (3, 0), (4, 2), (0, 2), (), (), (), (), 1),
+    "overlapping windows": ((7,), (3, 4), (3,), (0,), (), (), (), (0,), 2),
     "no windows": ((5, 3), (0, 1), (1, 3), (1,), (0,), (), (), (0,), 1),
     "empty windows": ((5, 0), (4, 1), (1, 0), (1,), (0,), (), (), (0,), 1),
 }
@@ -55,8 +56,10 @@ def indices_for(windows: Windows, spread: int = 2, seed: int = 0) -> Array:
 def places(w: Windows, indices: Array) -> list[tuple[tuple[int, ...], list[int], list[int]]]:
     """For each element of the windowed tensor: where it is, the start of its window, its offset in the operand."""
     found = []
-    for at in itertools.product(*map(range, map(int, w.shape))):
-        batch = [at[d] for d in range(len(at)) if d not in w.window_dims]
+    numbers = [d for d in range(len(w.shape)) if d not in w.window_dims]
+    every = itertools.product(*map(range, map(int, w.shape)))
+    for at in sorted(every, key=lambda at: [at[d] for d in numbers]):  # one window after the other
+        batch = [at[d] for d in numbers]
         vector: list[Any] = list(batch)
         vector.insert(w.index_vector_dim, slice(None))
         starts = indices[tuple(vector)] if w.index_vector_dim < indices.ndim else [indices[tuple(batch)]]

@@ -1,8 +1,8 @@
 """gather and scatter: windows of a tensor at places that another tensor holds, read and combined with updates.
 
 A gather clamps its start indices so that every window lies inside; a scatter drops the elements of updates that would
-lie outside. Updates come in row-major order: floats are added in that order, and of several overwriting updates of one
-element the last one stays.
+lie outside. Windows are scattered one after the other, in the row-major order of the indices: floats are added in that
+order, and of several overwriting updates of one element the last one stays.
 """
 
 from __future__ import annotations
@@ -139,11 +139,16 @@ def _infer_scatter(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
 
 def _scatter(node: Node, shape: tuple[int, ...], x: Array, indices: Array, updates: Array) -> Array:
     windows = windows_of(node)
-    at = windows.coordinates(windows.starts(indices, x.ndim), updates.shape)
+    order = (*windows.batch_dims, *windows.window_dims)  # one window after the other
+    at = [
+        np.transpose(np.broadcast_to(c, updates.shape), order)
+        for c in windows.coordinates(windows.starts(indices, x.ndim), updates.shape)
+    ]
+    updates = np.transpose(updates, order)
     inside = np.ones(updates.shape, bool)
     for n, c in zip(x.shape, at, strict=True):
         inside &= (c >= 0) & (c < n)
-    where = tuple(np.broadcast_to(c, updates.shape)[inside] for c in at)
+    where = tuple(c[inside] for c in at)
     where = where or (np.zeros(updates.size, np.int64),)  # a scalar operand
     result, op = np.array(x), combiner_of(node["body"])
     target = np.atleast_1d(result)

@@ -18,7 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mlc.ir.dims import evaluate_size
-from mlc.ir.graph import REGIONS, Graph, Node, Table, convolution_axes, reducer_of
+from mlc.ir.graph import (
+    ADD,
+    MAXIMUM,
+    MINIMUM,
+    REGIONS,
+    Graph,
+    Node,
+    Op,
+    Table,
+    body_of,
+    combiner_of,
+    convolution_axes,
+    overwrite_of,
+    reducer_of,
+)  # fmt: skip
 from mlc.ir.graph.evaluate import bind_sizes, evaluate_node
 from mlc.ir.types import DTYPES, F32, F64, DType, TensorType, TupleType, ValueType
 
@@ -37,6 +51,8 @@ ULPS: dict[str, float] = {
     "exponential": 4, "exponential_minus_one": 4, "log": 4, "log_plus_one": 4, "tanh": 6, "logistic": 6, "erf": 6,
     "sine": 4, "cosine": 4, "tan": 8, "power": 16, "rsqrt": 3,
 }  # fmt: skip
+PLACED = {"gather": (0,), "scatter": (0, 2), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1)}
+"""Rows that move elements of these operands to or from where the other operands say."""
 MOVES = {"broadcast_in_dim", "reshape", "transpose", "slice", "pad", "concatenate", "reverse", "optimization_barrier"}
 ROUNDED = {"add", "subtract", "multiply", "divide", "sqrt", "convert"}  # exact operands give a known result
 ZERO = 5e-324  # the bound of a zero whose sign is open (the maximum of 0.0 and -0.0)
@@ -123,6 +139,8 @@ def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
             want = _wide(node, [o.want for o in operands], sizes)
             bound = np.zeros(shape) if not operands else _moved(node, [o.bound for o in operands], sizes)
             return Expected(want, bound, node.dtype) if operands else _exact_of(want, node.dtype)
+        if name in PLACED:
+            return _placed(node, operands, sizes)
         if not node.dtype.is_float and name != "reduce":
             return _discrete(node, operands, sizes)
         if name == "reduce":
@@ -349,6 +367,48 @@ def _discrete(node: Node, operands: list[Expected], sizes: Mapping[str, int]) ->
         ends = [_wide(node, [_shifted(o, s) for o in operands], sizes) for s in (-1, 1)]
         open_ = (ends[0] != want) | (ends[1] != want) | np.isinf(operands[0].bound)
     return Expected(want, np.where(open_, np.inf, 0.0), node.dtype)
+
+
+# ---------------------------------------------------------------- computed places
+
+
+def _placed(node: Node, operands: list[Expected], sizes: Mapping[str, int]) -> Expected:
+    """Elements that indices place; all open where an index is. Sums round once for each update of an element."""
+    want = _wide(node, [o.want for o in operands], sizes)
+    moved = PLACED[node.op.name]
+    if any(np.any(o.bound > 0) for k, o in enumerate(operands) if k not in moved):
+        return Expected(want, np.full(want.shape, np.inf), node.dtype)
+    op = combiner_of(node["body"]) if node.op.name == "scatter" else None
+    bounds = _place(node, [o.bound for o in operands], operands, op and (ADD if op is ADD else MAXIMUM), sizes)
+    if op is None or not node.dtype.is_float:
+        return Expected(want, bounds, node.dtype)
+    if op is ADD:
+        unit, tiny, top = FORMATS[node.dtype.name]
+        starts = [np.full(o.want.shape, float(k == 2)) for k, o in enumerate(operands)]
+        counts = _place(node, starts, operands, ADD, sizes)
+        total = _place(node, [np.abs(o.want) for o in operands], operands, ADD, sizes) + bounds
+        bounds = bounds + counts * (unit * total * (1 + 2.0**-20) + tiny)
+        bounds = np.where(total * (1 + unit) ** np.minimum(counts, 1000) >= top, np.inf, bounds)
+    elif op in (MAXIMUM, MINIMUM):
+        bounds = np.where(want == 0, np.maximum(bounds, ZERO), bounds)
+    else:
+        bounds = np.full(want.shape, np.inf)
+    certain = np.isfinite(want) | np.isinf(_place(node, [o.bound for o in operands], operands, MAXIMUM, sizes))
+    return _limited(want, np.where(certain, bounds, 0.0), node.dtype)
+
+
+def _place(
+    node: Node, arrays: Sequence[Array], operands: list[Expected], op: Op | None, sizes: Mapping[str, int]
+) -> Array:
+    """The row on arrays of f64 in place of what it moves; a scatter combines by ``op``."""
+    table, moved = Table(), PLACED[node.op.name]
+    types = [o.tensor.with_dtype(F64) if k in moved else o.tensor for k, o in enumerate(node.operands)]
+    attributes = dict(node.attributes)
+    if node.op.name == "scatter":
+        attributes["body"] = overwrite_of(F64) if op is None else body_of(op, F64)
+    wide = table.make(node.op, tuple(map(table.parameter, types)), node.tensor.with_dtype(F64), attributes)
+    given = [a if k in moved else o.want for k, (a, o) in enumerate(zip(arrays, operands, strict=True))]
+    return np.asarray(evaluate_node(wide, given, sizes))
 
 
 # ---------------------------------------------------------------- folds
