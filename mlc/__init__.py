@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .control import while_loop as while_loop
     from .errors import MlcError as MlcError
     from .errors import Notice as Notice
+    from .explain import explain_cache as explain_cache
     from .ir.dims import dim as dim
     from .staging import jit as jit
     from .tracing import ShapeDtype as ShapeDtype
@@ -44,6 +45,7 @@ _NAMES = {
     "ShapeDtype": "tracing",
     "cond": "control",
     "dim": "ir.dims",
+    "explain_cache": "explain",
     "export": "artifact",
     "fori_loop": "control",
     "grad": "transforms",

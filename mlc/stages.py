@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import tree
-from .analysis import MemoryAnalysis, analyse_cost, analyse_memory
 from .array import Array
-from .compiler import CompiledFunction, Options, assembly_of, compile_function, kernels_text, link
 from .errors import ArgumentError, DTypeError
 from .ir.graph import Graph
 from .ir.types import TensorType
-from .passes.runner import run_passes
-from .profile import Profile
+from .options import Options
+from .program import Origin, Program
 from .tracing import Traced
+
+if TYPE_CHECKING:
+    from .analysis import MemoryAnalysis
+    from .compiler import CompiledFunction
+    from .profile import Profile
 
 STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm")
 
@@ -35,16 +38,17 @@ class Lowered:
         return self.traced.graph
 
     def compile(self) -> Compiled:
-        """Machine code for this machine (or ``MLC_TARGET``), ready to be called."""
+        """Machine code for this machine (or ``MLC_TARGET``), ready to be called: from the cache where it is there."""
         names = tree.paths(self.traced.out_tree, "out")
-        function = compile_function(self.graph, self.options, result_names=names, donated=self.donated)
-        return Compiled(self.traced, function)
+        return Compiled(self.traced, Program(self.graph, self.options, names, self.donated))
 
     def as_text(self, stage: str = "graph") -> str:
         """The text of this stage, or of a later one (``optimized``, ``kernels``, ``plan``, ``llvm``, ``asm``)."""
         if stage == "graph":
             return str(self.graph)
         if stage == "optimized":
+            from .passes.runner import run_passes
+
             return str(run_passes(self.graph, verify=self.options.verify, skip=self.options.skip)[0])
         return self.compile().as_text(stage)
 
@@ -60,19 +64,31 @@ class Lowered:
             >>> f.lower(mlc.ShapeDtype((2, 3)), mlc.ShapeDtype((3, 4))).cost_analysis()["flops"]
             48
         """
+        from .analysis import analyse_cost
+
         return analyse_cost(self.graph, sizes)
 
 
 class Compiled:
     """A compiled function: callable with arrays of the types it was lowered for (any size within symbolic bounds)."""
 
-    def __init__(self, traced: Traced, function: CompiledFunction) -> None:
+    def __init__(self, traced: Traced, program: Program) -> None:
         self.traced = traced
-        self.function = function
+        self.program = program
         self.in_tree = traced.in_tree
         self.out_tree = traced.out_tree
         self.in_types = traced.in_types
-        self.executable = link(function)
+        self.executable = program.executable
+
+    @property
+    def function(self) -> CompiledFunction:
+        """The stages; of a program from the cache they are made now."""
+        return self.program.function
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it came from the cache on disk, and why not."""
+        return self.program.origin
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, in_tree = tree.flatten((args, kwargs))
@@ -90,11 +106,13 @@ class Compiled:
 
     def as_text(self, stage: str = "plan") -> str:
         """The text of ``stage``: graph, optimized, kernels, plan, llvm or asm. Raises ArgumentError for another."""
+        from .compiler import assembly_of, kernels_text
+
         texts = {
-            "graph": lambda: str(self.function.graph),
+            "graph": lambda: str(self.traced.graph),
             "optimized": lambda: str(self.function.optimized),
             "kernels": lambda: kernels_text(self.function.kernels),
-            "plan": lambda: str(self.function.plan),
+            "plan": lambda: str(self.program.plan),
             "llvm": lambda: self.function.llvm,
             "asm": lambda: assembly_of(self.function),
         }
@@ -117,7 +135,9 @@ class Compiled:
             >>> profile.calls
             10
         """
-        profile = Profile(self.function.plan)
+        from .profile import Profile
+
+        profile = Profile(self.program.plan)
         self.executable.start_profile()
         try:
             yield profile
@@ -127,6 +147,8 @@ class Compiled:
 
     def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
         """As ``Lowered.cost_analysis``, of the optimized graph: a fused region reads and writes as a whole."""
+        from .analysis import analyse_cost
+
         return analyse_cost(self.function.optimized, sizes)
 
     def memory_analysis(self) -> MemoryAnalysis:
@@ -138,6 +160,8 @@ class Compiled:
             >>> mlc.jit(lambda x: x @ x).lower(x).compile().memory_analysis().argument_size_in_bytes
             256
         """
+        from .analysis import analyse_memory
+
         return analyse_memory(self.function)
 
 

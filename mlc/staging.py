@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from .tracing import Traced, Tracer, as_node, trace
 from .tracing.location import user_location
 from .tracing.tracer import current_trace, leaked
 from .tree import TreeDef
+
+if TYPE_CHECKING:
+    from .explain import Record
 
 Names = str | Sequence[str]
 
@@ -70,6 +73,7 @@ class JitFunction(Function):
         self.donated = donated
         self._signature = _signature(function)
         self._positional = _positional_names(self._signature)
+        self.records: list[Record] = []  # for explain_cache
         self._configure(self._positional, static, self._static_key, TRACES)
         if self._signature is not None:
             unknown = [n for n in (*static, *donated) if not _takes(self._signature, n)]
@@ -135,7 +139,12 @@ class JitFunction(Function):
 
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
         """Compile for a signature that is new."""
-        compiled = self._lower(*self._split(args, kwargs)).compile()
+        from .explain import Record
+
+        args, kwargs, static = self._split(args, kwargs)
+        compiled = self._lower(args, kwargs, static).compile()
+        names = tuple([p["name"] for p in compiled.traced.graph.parameters])
+        self.records.append(Record(names, compiled.in_tree, compiled.in_types, static, compiled.origin))
         return compiled.executable, compiled.out_tree
 
     def _call_traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include <elf.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -290,11 +291,17 @@ static PyMethodDef code_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef code_members[] = {
+    {"object", T_OBJECT_EX, offsetof(Code, object), READONLY, "The bytes of the object file."},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot code_slots[] = {
     {Py_tp_doc, "Code(object_bytes): an object file of kernels in executable memory, as long as this object lives."},
     {Py_tp_new, code_new},
     {Py_tp_dealloc, code_dealloc},
     {Py_tp_methods, code_methods},
+    {Py_tp_members, code_members},
     {0, NULL},
 };
 
