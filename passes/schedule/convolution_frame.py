@@ -94,7 +94,7 @@ class Frame:
         point.bind(c.node, self.builder.convert(total, c.node.dtype))
         values = [point.value(r) for r in c.body.results]
         for memory, value in zip(self.results, values, strict=True):
-            point.store(memory, value, self.sizes.index(c.node.tensor.size) * part)
+            point.store(memory, value, offset=self.sizes.index(c.node.tensor.size) * part)
 
     def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
         return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
