@@ -38,6 +38,7 @@ from mlc.ir.types import BF16, F16, F32, TupleType
 from .convolution import open_convolution
 from .rewrite import Rule, rewrite
 from .threefry import next_key, random_bits
+from .windows import open_reduce_window, open_select_and_gather, open_select_and_scatter
 
 
 def decompose(graph: Graph) -> Graph:
@@ -187,4 +188,14 @@ def _spread(x: Node, where: dict[int, int], n: Node) -> Node:
     return broadcast_in_dim(x, n.shape, tuple(sorted(where.values())))
 
 
-RULES: tuple[Rule, ...] = (clamp, barrier, start_from_identity, random, open_convolution, canonical_dot)
+RULES: tuple[Rule, ...] = (
+    clamp,
+    barrier,
+    start_from_identity,
+    random,
+    open_convolution,
+    open_reduce_window,
+    open_select_and_gather,
+    open_select_and_scatter,
+    canonical_dot,
+)

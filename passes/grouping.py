@@ -133,6 +133,14 @@ class Grouping:
             or (n.op in (CONCATENATE, PAD, SCATTER) and is_expensive(o))
             or (n.op in _LOOKS_UP and _is_read_often(n, o))
         } | self.results
+        self.stored |= {n for n in graph.nodes if self._is_shifted(n)}
+
+    def _is_shifted(self, node: Node) -> bool:
+        """Computed here and read by slices and pads that overlap: each of them would compute it again."""
+        if not node.op.elementwise or node.op is CONVERT:
+            return False
+        moved = sum(bounds(u.tensor.size)[1] for u in self.users.get(node, ()) if u.op is SLICE or u.op is PAD)
+        return 2 * moved > 3 * bounds(node.tensor.size)[1]
 
     # ---------------------------------------------------------------- growing
 

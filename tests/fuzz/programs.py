@@ -450,6 +450,33 @@ class _Maker:
             lhs_dilation=few_times[1], rhs_dilation=few_times[2], feature_group_count=groups, batch_group_count=batches,
             window_reversal=tuple(self.choices.chance(0.3) for _ in range(rank)))  # fmt: skip
 
+    def window(self, x: Node) -> dict[str, Any]:
+        still = [isinstance(n, Dim) for n in x.shape]
+        window = tuple(1 if s else self.pick([1, 1, 2, 3, 5]) for s in still)
+        strides = tuple(1 if s else self.pick([1, 1, 2, 3]) for s in still)
+        padding = tuple((0, 0) if s else (self.pick([0, 0, 1, -1]), self.pick([0, 0, 2, -1])) for s in still)
+        return {"window_dimensions": window, "window_strides": strides, "padding": padding}
+
+    def make_reduce_window(self) -> Node:
+        reducer = self.pick(REDUCERS)
+        dtype = self.pick(allowed(reducer))
+        x = self.any(lambda t: t.rank > 0, dtype)
+        start = g.CONSTANT(value=Literal(identity_of(reducer, dtype), dtype))
+        init = start if self.rng.random() < 0.7 else self.like(TensorType((), dtype))
+        dilations = [tuple(1 if isinstance(n, Dim) else self.pick([1, 1, 2]) for n in x.shape) for _ in range(2)]
+        return g.REDUCE_WINDOW(x, init, **self.window(x), base_dilations=dilations[0], window_dilations=dilations[1],
+                               body=body_of(reducer, dtype))  # fmt: skip
+
+    def make_select_and_gather(self) -> Node:
+        x = self.any(lambda t: t.rank > 0, self.pick(allowed(g.DOT_GENERAL)))
+        return g.select_and_gather(self.like(x.tensor), x, self.pick(["GE", "LE"]), **self.window(x))
+
+    def make_select_and_scatter(self) -> Node:
+        gathered = self.make_select_and_gather()
+        source, init = self.like(gathered.tensor), self.like(TensorType((), gathered.dtype))
+        return g.SELECT_AND_SCATTER(gathered.operands[1], source, init, **gathered.attributes,
+                                    scatter=body_of(g.ADD, gathered.dtype))  # fmt: skip
+
     def make_rng_bit_generator(self) -> Node:
         key = self.like(TensorType((2,), U32))
         return g.RNG_BIT_GENERATOR(key, shape=self.shape(), dtype=self.pick([U32, U64]), algorithm="THREE_FRY")

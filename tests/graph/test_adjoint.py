@@ -23,6 +23,8 @@ TAKEN = {**ROWS, "offset_dims": (1,), "collapsed_slice_dims": (0,), "operand_bat
 PUT = {**ROWS, "update_window_dims": (1,), "inserted_window_dims": (0,), "input_batching_dims": (),
        "scatter_indices_batching_dims": (), "scatter_dims_to_operand_dims": (0,), "unique_indices": False}  # fmt: skip
 INDICES = {g.GATHER: (1,), g.SCATTER: (1,), g.DYNAMIC_SLICE: (1, 2), g.DYNAMIC_UPDATE_SLICE: (2, 3)}
+POOL = {"window_dimensions": (3, 2), "window_strides": (2, 1), "padding": ((1, 1), (0, -1))}
+SELECT = {**POOL, "select": g.select_of("GE", F64)}
 CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] = [
     (g.ADD, [(3,), (3,)], {}, (0, 1)),
     (g.SUBTRACT, [(3,), (3,)], {}, (0, 1)),
@@ -58,6 +60,14 @@ CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] =
     (g.CONVOLUTION, [(2, 5, 4, 4), (2, 3, 2, 6)], GROUPS, (1,)),
     (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (0,)),
     (g.CONVOLUTION, [(4, 3, 5, 4), (6, 3, 2, 3)], BATCHES, (1,)),
+    (
+        g.REDUCE_WINDOW,
+        [(5, 6), ()],
+        {**POOL, "base_dilations": (1, 2), "window_dilations": (2, 3), "body": g.body_of(g.ADD, F64)},
+        (0,),
+    ),
+    (g.SELECT_AND_GATHER, [(5, 6), (5, 6)], SELECT, (0,)),
+    (g.SELECT_AND_SCATTER, [(5, 6), (3, 4), ()], {**SELECT, "scatter": g.body_of(g.ADD, F64)}, (1,)),
     (g.REDUCE, [(2, 3, 4), ()], {"dimensions": (0, 2), "body": g.body_of(g.ADD, F64)}, (0,)),
     (g.GATHER, [(3, 3), (6, 1)], TAKEN, (0,)),
     (g.SCATTER, [(3, 3), (6, 1), (6, 3)], {**PUT, "body": g.body_of(g.ADD, F64)}, (0, 2)),
@@ -89,7 +99,8 @@ def test_transpose_is_adjoint(op: Op, shapes: Any, attributes: Any, linear: tupl
     g.verify_graph(reverse)
     assert [r.type for r in results] == [x[i].type for i in linear]
     # an operand that is added, not multiplied, is linear together with the others: the fixed ones are zero
-    joint = op in (g.REDUCE, g.PAD, g.CONCATENATE, g.SCATTER, g.DYNAMIC_UPDATE_SLICE)
+    added = (g.REDUCE, g.REDUCE_WINDOW, g.SELECT_AND_SCATTER, g.PAD, g.CONCATENATE, g.SCATTER, g.DYNAMIC_UPDATE_SLICE)
+    joint = op in added
     at = [np.zeros_like(v) if joint and i not in linear else v for i, v in enumerate(values)]
     (out,) = evaluate_graph(forward, at)
     cotangent = np.asarray(rng.integers(-4, 5, out.shape)).astype(out.dtype)

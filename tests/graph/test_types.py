@@ -89,6 +89,8 @@ TAKE = {"offset_dims": (1,), "collapsed_slice_dims": (0,), "operand_batching_dim
 PUT = {"update_window_dims": (1,), "inserted_window_dims": (0,), "input_batching_dims": (),
        "scatter_indices_batching_dims": (), "scatter_dims_to_operand_dims": (0,), "index_vector_dim": 1,
        "indices_are_sorted": False, "unique_indices": False, "body": body_of(g.ADD, F32)}  # fmt: skip
+POOL = {"window_dimensions": (1, 2, 2, 1), "window_strides": (1, 2, 2, 1), "padding": ((0, 0), (0, 1), (0, 0), (0, 0))}
+ONE = {"base_dilations": (1, 1, 1, 1), "window_dilations": (1, 1, 1, 1)}
 GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.GATHER, ["f32[5,3]", "u8[batch,1]"], TAKE, "f32[batch,3]"),
     (g.GATHER, ["bool[batch,3]", "i64[4,1]"], TAKE, "bool[4,3]"),
@@ -119,6 +121,24 @@ GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
         "i8[4,2,5]",
     ),
     (g.CONVOLUTION, ["f32[batch,8,9,3]", "f32[3,3,3,16]"], CONVOLUTION, "f32[batch,4,5,16]"),
+    (
+        g.REDUCE_WINDOW,
+        ["f32[batch,7,8,3]", "f32[]"],
+        {**POOL, **ONE, "body": body_of(g.MAXIMUM, F32)},
+        "f32[batch,4,4,3]",
+    ),
+    (
+        g.SELECT_AND_SCATTER,
+        ["f32[batch,7,8,3]", "f32[batch,4,4,3]", "f32[]"],
+        {**POOL, "select": g.select_of("GE", F32), "scatter": body_of(g.ADD, F32)},
+        "f32[batch,7,8,3]",
+    ),
+    (
+        g.SELECT_AND_GATHER,
+        ["f32[batch,7,8,3]", "f32[batch,7,8,3]"],
+        {**POOL, "select": g.select_of("GE", F32)},
+        "f32[batch,4,4,3]",
+    ),
     (g.REDUCE, ["f32[batch,3]", "f32[]"], {"dimensions": (1,), "body": body_of(g.ADD, F32)}, "f32[batch]"),
 ]
 BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [

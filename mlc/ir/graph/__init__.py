@@ -53,7 +53,15 @@ from .node import Graph, Literal, Location, Node, Table, current_table, graphs_i
 from .op import OPS, Op
 from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
+from .reduce_window import REDUCE_WINDOW, reduce_window
 from .reduction import REDUCE, body_of, identity_of, reduce_add, reduce_with, reducer_of
+from .select_and_scatter import (
+    SELECT_AND_GATHER,
+    SELECT_AND_SCATTER,
+    direction_of,
+    select_and_gather,
+    select_of,
+)
 from .shape import (
     BROADCAST_IN_DIM,
     CONCATENATE,
@@ -91,16 +99,18 @@ from .verify import verify_graph
 __all__ = [
     "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CEIL", "CLAMP", "COMPARE",
     "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COSINE", "ConvolutionAxes", "DIVIDE",
-    "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE", "FLOOR",
-    "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA", "IS_FINITE", "LOG", "LOGISTIC",
-    "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE", "NOT", "Node", "OPS",
-    "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER", "REDUCE", "REGIONS", "REMAINDER",
-    "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER", "SELECT", "SHIFT_LEFT",
-    "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE", "SQRT", "SUBTRACT", "TAN",
-    "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "body_of", "broadcast_in_dim", "combiner_of",
-    "constant", "convolution", "convolution_axes", "current_table", "dot_general", "evaluate_graph", "fill",
-    "free_axes", "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
-    "inverse_permutation", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_with",
-    "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "size_value",
-    "trip_count", "users", "verify_graph", "windows_of",
+    "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE",
+    "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA", "IS_FINITE", "LOG",
+    "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE", "NOT", "Node",
+    "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER", "REDUCE", "REDUCE_WINDOW",
+    "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER",
+    "SELECT", "SELECT_AND_GATHER", "SELECT_AND_SCATTER", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC",
+    "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE",
+    "Table", "WHILE", "Windows", "XOR", "body_of", "broadcast_in_dim", "combiner_of", "constant", "convolution",
+    "convolution_axes", "current_table", "direction_of", "dot_general", "evaluate_graph", "fill", "free_axes",
+    "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
+    "inverse_permutation", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add",
+    "reduce_window", "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of",
+    "scatter_windows", "select_and_gather", "select_of", "size_value", "trip_count", "users", "verify_graph",
+    "windows_of",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from .node import Node
 from .op import Array, Op, declare, dtype_cast
 from .shape import REVERSE, TRANSPOSE, fill, reshape
 from .typing import require_kind, tensor
-from .window import Pairs, count_windows, dilated, padded_size, require_window, spread
+from .window import Pairs, count_windows, dilated, padded_size, require_window, spread, windows_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,7 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, w: Array) -> Array:
     with np.errstate(all="ignore"):
         for tap in product(*(range(n) for n in w.shape[1 : 1 + rank])):
             starts = [t * d for t, d in zip(tap, node["rhs_dilation"], strict=True)]
-            window = tuple(slice(a, a + (n - 1) * s + 1 if n else a, s)
-                           for a, n, s in zip(starts, counts, node["window_strides"], strict=True))  # fmt: skip
-            part = x[(slice(None), slice(None), *window)]
+            part = x[(slice(None), slice(None), *windows_at(starts, counts, node["window_strides"]))]
             taps = w[(slice(None), *(slice(t, t + 1) for t in tap))]  # group, 1 an axis, input, output
             total += np.matmul(part, taps)
         total = np.moveaxis(total, 0, -2).reshape(*total.shape[1:-1], count * w.shape[-1])

@@ -17,7 +17,7 @@ from .shape import broadcast_in_dim, constant, fill
 from .typing import require_axes, require_dtype, tensor
 
 REDUCERS: tuple[Op, ...] = (ADD, MULTIPLY, MAXIMUM, MINIMUM, AND, OR, XOR)
-_UFUNCS: dict[str, Any] = {"multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "and": np.bitwise_and,
+UFUNCS: dict[str, Any] = {"multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "and": np.bitwise_and,
                            "or": np.bitwise_or, "xor": np.bitwise_xor}  # fmt: skip
 _BODIES: dict[tuple[str, DType], Graph] = {}
 
@@ -67,7 +67,7 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, init: Array) -> Arra
             wide = x.astype(np.float64 if node.dtype.is_float else x.dtype)
             out = np.any(x, axis=axes) | init if x.dtype == bool else wide.sum(axis=axes, dtype=wide.dtype) + init
         else:
-            ufunc = np.logical_and if op is MULTIPLY and x.dtype == bool else _UFUNCS[op.name]
+            ufunc = np.logical_and if op is MULTIPLY and x.dtype == bool else UFUNCS[op.name]
             wide = x.astype(np.float64) if op is MULTIPLY and node.dtype.is_float else x
             out = wide
             for axis in sorted(axes, reverse=True):

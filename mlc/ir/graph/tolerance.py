@@ -141,6 +141,10 @@ def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
             return Expected(want, bound, node.dtype) if operands else _exact_of(want, node.dtype)
         if name in PLACED:
             return _placed(node, operands, sizes)
+        if name in ("reduce_window", "select_and_gather", "select_and_scatter"):
+            from .tolerance_windows import windows
+
+            return windows(node, operands, sizes)
         if not node.dtype.is_float and name != "reduce":
             return _discrete(node, operands, sizes)
         if name == "reduce":

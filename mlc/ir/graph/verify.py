@@ -182,7 +182,7 @@ _KINDS = {
     **_kind("an element type", lambda v: isinstance(v, DType), "dtype"),
     **_kind("a string", lambda v: isinstance(v, str), "direction", "algorithm", "name", "kind",
             "dimension_numbers"),
-    **_kind("a graph", lambda v: isinstance(v, Graph), "body", "callee", "cond", "decomposition"),
+    **_kind("a graph", lambda v: isinstance(v, Graph), "select", "scatter", "body", "callee", "cond", "decomposition"),
     **_kind("a list of graphs", _tuple_of(lambda v: isinstance(v, Graph)), "branches"),
     **_kind("a size", _is_size, "size"),
     **_kind("a constant", lambda v: isinstance(v, Literal), "value"),

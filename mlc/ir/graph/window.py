@@ -73,4 +73,25 @@ def spread(x: Array, axes: Sequence[int], dilation: Sequence[int], padding: Pair
         cut[axis] = slice(max(-low, 0), shape[axis] - max(-high, 0))
     out = np.full(shape, value, x.dtype)
     out[tuple(inner)] = x
-    return out[tuple(cut)]
+    return np.asarray(out[tuple(cut)])
+
+
+def window_counts(name: str, operand: TensorType, attributes: dict[str, Any]) -> tuple[Size, ...]:
+    """How many windows fit along each axis of ``operand``; attributes that are not there are neutral."""
+    rank = operand.rank
+    one = (1,) * rank
+    words = ("window_dimensions", "window_strides", "base_dilations", "window_dilations")
+    require_window(name, rank, attributes, [w for w in words if w in attributes])
+    counts = []
+    for axis in range(rank):
+        padded = padded_size(
+            name, operand, axis, attributes.get("base_dilations", one)[axis], attributes["padding"][axis]
+        )
+        window = dilated(attributes["window_dimensions"][axis], attributes.get("window_dilations", one)[axis])
+        counts.append(count_windows(name, axis, padded, window, attributes["window_strides"][axis]))
+    return tuple(counts)
+
+
+def windows_at(offset: Sequence[int], counts: Sequence[int], strides: Sequence[int]) -> tuple[slice, ...]:
+    """The elements at ``offset`` in each of ``counts`` windows ``strides`` apart."""
+    return tuple(slice(a, a + (n - 1) * s + 1 if n else a, s) for a, n, s in zip(offset, counts, strides, strict=True))

@@ -1,0 +1,140 @@
+"""reduce_window: folds the elements of every window that slides over an array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import DifferentiationError, ShapeError, UnsupportedError
+from ..dims import Dim, Size
+from ..types import TensorType, ValueType, scalar
+from .elementwise import ADD, COMPARE, MAXIMUM, MINIMUM, MULTIPLY, SELECT
+from .node import Graph, Node
+from .op import Array, Op, declare, dtype_cast
+from .reduction import UFUNCS, body_of, identity_of, reducer_of
+from .select_and_scatter import select_and_gather
+from .shape import CONSTANT, PAD, constant, fill
+from .typing import require_dtype, tensor
+from .window import Pairs, dilated, spread, window_counts, windows_at
+
+
+def _infer(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorType:
+    operand, init = tensor("reduce_window", operands[0]), tensor("reduce_window", operands[1], "initial value")
+    require_dtype("reduce_window", init, operand.dtype, "initial value")
+    if init.rank != 0:
+        raise ShapeError(f"reduce_window: initial value is {init}, not a scalar")
+    body, want = attributes["body"], scalar(operand.dtype)
+    if [p.type for p in body.parameters] != [want, want] or [r.type for r in body.results] != [want]:
+        raise ShapeError(f"reduce_window: the body must take two {want} and give one")
+    return operand.with_shape(window_counts("reduce_window", operand, attributes))
+
+
+def _evaluate(node: Node, shape: tuple[int, ...], x: Array, init: Array) -> Array:
+    """Padding has the initial value; floats are added and multiplied in f64 and rounded once."""
+    op = reducer_of(node["body"])
+    wide = x.astype(np.float64) if op in (ADD, MULTIPLY) and node.dtype.is_float else x
+    return dtype_cast(fold_windows(node, op, wide, init, shape), node)
+
+
+def fold_windows(node: Node, op: Op, x: Array, init: Array, shape: tuple[int, ...]) -> Array:
+    """The windows of ``node`` over ``x`` folded with ``op`` in the element type of ``x``."""
+    ufunc = {"add": np.add, **UFUNCS}[op.name]
+    if x.dtype == bool and op in (ADD, MULTIPLY):
+        ufunc = np.logical_or if op is ADD else np.logical_and
+    x = spread(x, range(x.ndim), node["base_dilations"], node["padding"], init)
+    total = np.full(shape, init, x.dtype)
+    with np.errstate(all="ignore"):
+        for tap in product(*map(range, node["window_dimensions"])):
+            offset = [t * d for t, d in zip(tap, node["window_dilations"], strict=True)]
+            total = ufunc(total, x[windows_at(offset, shape, node["window_strides"])])
+    return np.asarray(total)
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def _tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
+    t, of_init = tangents
+    op = reducer_of(node["body"])
+    if of_init is not None:
+        raise UnsupportedError("reduce_window: the initial value cannot be differentiated")
+    if t is None:
+        return None
+    if op is ADD:
+        zero = constant(np.zeros((), t.dtype.numpy), t.dtype)
+        return REDUCE_WINDOW(t, zero, **node.attributes)
+    if op in (MAXIMUM, MINIMUM):
+        return _tangent_of_extreme(node, t, op)
+    if op is MULTIPLY:
+        raise DifferentiationError("reduce_window: the product of a window has no derivative in mlc yet")
+    return None
+
+
+def _tangent_of_extreme(node: Node, t: Node, op: Op) -> Node:
+    """The tangent of the first of the extreme elements of each window."""
+    if any(d != 1 for d in node["window_dilations"]):
+        raise DifferentiationError("reduce_window: the extreme of a dilated window has no derivative in mlc yet")
+    x, init = node.operands
+    interior = tuple(d - 1 for d in node["base_dilations"])
+    if any(interior):
+        none = (0,) * len(interior)
+        least = constant(identity_of(op, x.dtype), x.dtype)
+        x = PAD(x, least, low=none, high=none, interior=interior)
+        t = PAD(t, constant(np.zeros((), t.dtype.numpy), t.dtype), low=none, high=none, interior=interior)
+    window = {key: node[key] for key in ("window_dimensions", "window_strides", "padding")}
+    direction = "GE" if op is MAXIMUM else "LE"
+    found = select_and_gather(t, x, direction, **window)
+    if init.op is CONSTANT and init["value"].array.tobytes() == identity_of(op, x.dtype).tobytes():
+        return found
+    inside = COMPARE(node, select_and_gather(x, x, direction, **window), direction="EQ")
+    return SELECT(inside, found, fill(0.0, found.tensor))
+
+
+def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node | None]:
+    """Sums of the cotangents of the windows that an element is in: windows over the cotangent again."""
+    operand = node.operands[0]
+    if any(n == 0 for n in (*operand.shape, *ct.shape)):
+        return (fill(0.0, operand.tensor), None)
+    padding = []
+    for axis, (low, _) in enumerate(node["padding"]):
+        window = dilated(node["window_dimensions"][axis], node["window_dilations"][axis])
+        before = window - 1 - low
+        spread_size = dilated(operand.shape[axis], node["base_dilations"][axis])
+        covered = dilated(ct.shape[axis], node["window_strides"][axis])
+        after = spread_size - covered + (window - 1 - before)
+        if isinstance(before, Dim) or isinstance(after, Dim):
+            raise ShapeError("reduce_window: the padding of its gradient depends on a symbolic size")
+        padding.append((before, after))
+    return (
+        reduce_window(
+            ADD, ct, node["window_dimensions"], window_strides=node["base_dilations"], padding=tuple(padding),
+            base_dilations=node["window_strides"], window_dilations=node["window_dilations"]),
+        None,
+    )  # fmt: skip
+
+
+def _flops(node: Node) -> Size:
+    return node.tensor.size * prod(node["window_dimensions"])
+
+
+REDUCE_WINDOW: Op = declare(
+    "reduce_window", operands=2, infer=_infer, evaluate=_evaluate,
+    attributes=("window_dimensions", "window_strides", "base_dilations", "window_dilations", "padding", "body"),
+    jvp=_tangent, transpose=_transpose, flops=_flops)  # fmt: skip
+
+
+def reduce_window(op: Op, x: Node, window_dimensions: Sequence[int], *, window_strides: Sequence[int] = (),
+                  padding: Pairs = (), base_dilations: Sequence[int] = (), window_dilations: Sequence[int] = ()
+                  ) -> Node:  # fmt: skip
+    """The windows of ``x`` folded with ``op`` from its identity; what is not given is neutral."""
+    one = (1,) * len(x.shape)
+    body: Graph = body_of(op, x.dtype)
+    return REDUCE_WINDOW(
+        x, constant(identity_of(op, x.dtype), x.dtype), window_dimensions=tuple(window_dimensions),
+        window_strides=tuple(window_strides) or one, padding=tuple(padding) or ((0, 0),) * len(one),
+        base_dilations=tuple(base_dilations) or one, window_dilations=tuple(window_dilations) or one,
+        body=body)  # fmt: skip
