@@ -118,7 +118,7 @@ def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node 
 
 
 def _flops(node: Node) -> Size:
-    return node.tensor.size * prod(node["window_dimensions"])
+    return node.tensor.size * int(prod(node["window_dimensions"]))
 
 
 REDUCE_WINDOW: Op = declare(

@@ -120,7 +120,7 @@ def _scatter_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequen
 
 def _flops(node: Node) -> Size:
     windows = node.operands[1] if node.op is SELECT_AND_SCATTER else node
-    return windows.tensor.size * prod(node["window_dimensions"])
+    return windows.tensor.size * int(prod(node["window_dimensions"]))
 
 
 SELECT_AND_SCATTER: Op = declare(
