@@ -164,9 +164,10 @@ class Places:
     def _reused(self, scope: Scope, i: int, result: Key, nbytes: int) -> Value | None:
         """The operand's place that dies here and may hold this result."""
         unit, index = result
+        taken = [scope.where.get((unit, k)) for k in range(index)]
         for p, r in pairs_in_place(unit, self.regions):
             value = self._dying(scope, i, unit, p) if r == index else None
-            if value is not None and value.nbytes == nbytes:
+            if value is not None and value.nbytes == nbytes and not any(value is other for other in taken):
                 return value
         return None
 

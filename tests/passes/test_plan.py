@@ -106,3 +106,19 @@ def test_a_donated_array_updated_under_another_shape_is_updated_in_place() -> No
     assert got._address() == address
     np.testing.assert_array_equal(np.asarray(got), X * 2 + rows.reshape(4, 6))
     np.testing.assert_allclose(float(total), X.sum(), atol=1e-5)
+
+
+def test_two_results_of_a_kernel_never_share_the_operand_that_dies_there() -> None:
+    def f(x):
+        y = x @ x.T
+        m = mnp.mean(y)  # y waits for it, and dies in the kernel that computes a and b
+        a, b = mnp.exp(y - m), mnp.exp(m - y)
+        return a @ b, b @ a
+
+    for s in plan_of(f, X).steps:
+        written = [ref for ref in getattr(s, "operands", ())[-2:] if ref.space == "arena"]
+        assert len(set(written)) == len(written), s
+    y = X.astype(np.float64) @ X.T
+    a, b = np.exp(y - y.mean()), np.exp(y.mean() - y)
+    for got, want in zip(mlc.jit(f)(X), (a @ b, b @ a), strict=True):
+        np.testing.assert_allclose(np.asarray(got), want, rtol=1e-5)
