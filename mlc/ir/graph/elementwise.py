@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import DTypeError, ShapeError
 from ..types import BOOL, DType, TensorType, ValueType
 from .node import Node
-from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, refuse, round_to
+from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, round_to
 from .typing import elementwise, predicate, require_dtype, same_types, tensor
 
 ARITHMETIC = ("float", "int", "uint")
@@ -283,10 +283,19 @@ def _clamp_tangent(t: Node, n: Node) -> Node:
     return SELECT(inside, t, _zeros_like(t))
 
 
-_BOUND = refuse("the bounds are differentiated by maximum(minimum(x, high), low) only")
+def _low_tangent(t: Node, n: Node) -> Node:
+    low, x, high = n.operands
+    return SELECT(AND(COMPARE(x, low, direction="LT"), COMPARE(low, high, direction="LE")), t, _zeros_like(t))
+
+
+def _high_tangent(t: Node, n: Node) -> Node:
+    low, x, high = n.operands
+    return SELECT(COMPARE(MAXIMUM(x, low), high, direction="GT"), t, _zeros_like(t))
+
+
 CLAMP: Op = declare("clamp", operands=3, infer=elementwise("clamp", ARITHMETIC),
                 evaluate=_plain(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
-                jvp=(_BOUND, _clamp_tangent, _BOUND), flops=per_element(2), elementwise=True)  # fmt: skip
+                jvp=(_low_tangent, _clamp_tangent, _high_tangent), flops=per_element(2), elementwise=True)  # fmt: skip
 
 
 def _infer_convert(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorType:

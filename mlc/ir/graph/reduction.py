@@ -11,9 +11,9 @@ from ...errors import ShapeError, UnsupportedError
 from ..dims import Size
 from ..types import DType, TensorType, ValueType, scalar
 from .elementwise import ADD, AND, COMPARE, CONVERT, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, OR, SELECT, XOR
-from .node import Graph, Node, Table
+from .node import Graph, Literal, Node, Table
 from .op import Array, Op, declare, dtype_cast
-from .shape import broadcast_in_dim, constant, fill
+from .shape import CONSTANT, broadcast_in_dim, constant, fill
 from .typing import require_axes, require_dtype, tensor
 
 REDUCERS: tuple[Op, ...] = (ADD, MULTIPLY, MAXIMUM, MINIMUM, AND, OR, XOR)
@@ -90,13 +90,25 @@ def _expand(x: Node, node: Node) -> Node:
 
 
 def _tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
-    t, of_init = tangents
-    op = reducer_of(node["body"])
-    if of_init is not None:
-        raise UnsupportedError("reduce: the initial value cannot be differentiated")
-    if t is None:
+    """That of op(fold from the identity, initial value): what a start adds to a fold, it adds at its end."""
+    op, init = reducer_of(node["body"]), node.operands[1]
+    if init.op is CONSTANT and init["value"] == Literal(identity_of(op, node.dtype), node.dtype):
+        return _fold_tangent(node, tangents[0])
+    folded = reduce_with(op, node.operands[0], node["dimensions"])
+    start = broadcast_in_dim(init, node.shape, ())
+    whole = op(folded, start)
+    of_fold = tangents[0] if folded is node.operands[0] else _fold_tangent(folded, tangents[0])
+    of_start = None if tangents[1] is None else broadcast_in_dim(tangents[1], node.shape, ())
+    rules = op.jvp if isinstance(op.jvp, tuple) else ()
+    found = zip(rules, (of_fold, of_start), strict=False)
+    parts = [rule(t, whole) for rule, t in found if rule is not None and t is not None]
+    return ADD(*parts) if len(parts) == 2 else next(iter(parts), None)
+
+
+def _fold_tangent(node: Node, t: Node | None) -> Node | None:
+    op, x = reducer_of(node["body"]), node.operands[0]
+    if t is None or any(x.shape[i] == 0 for i in node["dimensions"]):
         return None
-    x = node.operands[0]
     if op is ADD:
         return reduce_add(t, node["dimensions"])
     if op in (MAXIMUM, MINIMUM):  # the mean of the tangents where the operand is the extreme, as JAX
