@@ -33,6 +33,7 @@ from mlc.ir.graph import (
     overwrite_of,
     reducer_of,
 )  # fmt: skip
+from mlc.ir.graph.control import branch_of
 from mlc.ir.graph.evaluate import bind_sizes, evaluate_node
 from mlc.ir.types import DTYPES, F32, F64, DType, TensorType, TupleType, ValueType
 
@@ -117,9 +118,42 @@ def _graph(graph: Graph, arguments: Sequence[Value], sizes: Mapping[str, int]) -
         if node.op.name in REGIONS:
             results = _graph(node[REGIONS[node.op.name]], operands, sizes)
             values[node] = tuple(results) if isinstance(node.type, TupleType) else results[0]
+        elif node.op.name in ("case", "while"):
+            results = (_case if node.op.name == "case" else _while)(node, operands, sizes)
+            values[node] = tuple(results) if isinstance(node.type, TupleType) else results[0]
         else:
             values[node] = _node(node, operands, sizes)
     return [values[r] for r in graph.results]
+
+
+def _case(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> list[Value]:
+    """The branch that the index decides; nothing is known where the index is not."""
+    index, branches = operands[0], node["branches"]
+    if index.bound.any():
+        return _open(node, sizes)
+    return _graph(branches[branch_of(int(index.want), len(branches))], operands[1:], sizes)
+
+
+def _while(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> list[Value]:
+    """Trip by trip; nothing is known once the condition is not."""
+    while True:
+        (go,) = _graph(node["cond"], operands, sizes)
+        if go.bound.any():
+            return _open(node, sizes)
+        if not go.want:
+            return operands
+        operands = _graph(node["body"], operands, sizes)
+
+
+def _open(node: Node, sizes: Mapping[str, int]) -> list[Value]:
+    """Results that may be anything."""
+    types = node.type.elements if isinstance(node.type, TupleType) else (node.type,)
+    tensors = [t for t in types if isinstance(t, TensorType)]
+    shapes = [tuple(evaluate_size(n, sizes) for n in t.shape) for t in tensors]
+    return [
+        Expected(np.zeros(s, np.float64 if t.dtype.is_float else t.dtype.numpy), np.full(s, np.inf), t.dtype)
+        for s, t in zip(shapes, tensors, strict=True)
+    ]
 
 
 def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
