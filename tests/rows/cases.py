@@ -5,7 +5,7 @@ A row without cases here fails the tests, so that no op is added untried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import mlc.ir.graph as g
 from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table
 from mlc.ir.graph.reduction import REDUCERS, identity_of
+from mlc.ir.graph.windows import Windows
 from mlc.ir.types import BOOL, DTYPES, I32, U32, U64, DType, TensorType
 from tests.fuzz.programs import allowed, values
 
@@ -200,6 +201,84 @@ def _while(dtype: DType) -> list[Case]:
     return found
 
 
+def _numbers(*values: int, shape: tuple[int, ...]) -> Node:
+    return g.CONSTANT(value=Literal(np.array(values, np.int32).reshape(shape), I32))
+
+
+ROWS = (
+    ("rows", (7, 3), (4, 1), (0, 6, 9, -2), (1,), (0,), (0,), (1, 3)),
+    ("elements", (7, 3), (3, 2), (6, 2, 0, 0, 2, -9), (), (0, 1), (0, 1), (1, 1)),
+    ("windows", (9,), (2, 1), (3, 8), (1,), (), (0,), (4,)),
+    ("none", (5, 2), (0, 1), (), (1,), (0,), (0,), (1, 2)),
+)
+
+
+def _windows(dtype: DType) -> Iterator[tuple[Windows, tuple[int, ...]]]:
+    """Whole rows, single elements, windows, no windows at all; some start outside of the operand."""
+    for shape, of_indices, at, window_dims, dropped, index_map, sizes in WINDOWS:
+        operand, indices = TensorType(shape, dtype), TensorType(of_indices, I32)
+        yield Windows(operand, indices, sizes, window_dims, dropped, (), (), index_map, len(of_indices) - 1), at
+
+
+def _gather(dtype: DType) -> list[Case]:
+    return [
+        Case(lambda x, w=w, at=at: g.gather(x, _numbers(*at, shape=_static(w.indices)), w), (w.operand,))
+        for w, at in _windows(dtype)
+    ]
+
+
+def _scatter(dtype: DType) -> list[Case]:
+    """Sums meet in one place and in none; what overwrites has a place of its own, so that its gradient is known."""
+    found = []
+    for op in (g.ADD, None) if dtype == F64 else (g.ADD, None, g.MAXIMUM):  # the maximum is not differentiated
+        for w, at in _windows(dtype):
+            unique = op is None
+            there = at if not unique else at[: len(at) - len(at) % 2]
+
+            def formula(x: Node, u: Node, w: Windows = w, there: tuple[int, ...] = there, op: Op | None = op) -> Node:
+                return g.scatter_windows(
+                    x, _numbers(*there, shape=_static(w.indices)), u, w, op, unique_indices=op is None
+                )
+
+            found.append(Case(formula, (w.operand, w.operand.with_shape(w.shape))))
+    return found
+
+
+def _dynamic_slice(dtype: DType) -> list[Case]:
+    """Starts inside, before and behind the operand: the last two are clamped."""
+    uses = (
+        ((7, 5), (3, 5), (2, 0)),
+        ((7, 5), (7, 1), (-3, 9)),
+        ((9,), (0,), (4,)),
+        ((), (), ()),
+        ((0, 3), (0, 2), (1, 1)),
+    )
+    return [
+        Case(
+            lambda x, n=sizes, at=at: g.DYNAMIC_SLICE(x, *(g.constant(i, I32) for i in at), slice_sizes=n),
+            (TensorType(s, dtype),),
+        )
+        for s, sizes, at in uses
+    ]
+
+
+def _dynamic_update_slice(dtype: DType) -> list[Case]:
+    uses = (
+        ((7, 5), (3, 5), (2, 0)),
+        ((7, 5), (7, 1), (-3, 9)),
+        ((9,), (0,), (4,)),
+        ((), (), ()),
+        ((0, 3), (0, 2), (1, 1)),
+    )
+    return [
+        Case(
+            lambda x, u, at=at: g.DYNAMIC_UPDATE_SLICE(x, u, *(g.constant(i, I32) for i in at)),
+            (TensorType(s, dtype), TensorType(n, dtype)),
+        )
+        for s, n, at in uses
+    ]
+
+
 def _first(node: Node) -> Node:
     return g.results_of(node)[0]
 
@@ -217,6 +296,10 @@ CASES: dict[str, Callable[[DType], list[Case]]] = {
     "composite": _called(lambda body, *x: g.COMPOSITE(*x, name="tried", decomposition=body, options={})),
     "case": _case,
     "while": _while,
+    "gather": _gather,
+    "scatter": _scatter,
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
     "optimization_barrier": moves(*((lambda x: g.OPTIMIZATION_BARRIER(x), [s]) for s in SHAPES)),
     "get_dimension_size": moves(*((lambda x, i=i: g.GET_DIMENSION_SIZE(x, dimension=i), [s]) for s in SHAPES
                                   for i in range(len(s)))),
