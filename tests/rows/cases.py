@@ -15,7 +15,7 @@ import mlc.ir.graph as g
 from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table
 from mlc.ir.graph.reduction import REDUCERS, identity_of
 from mlc.ir.graph.windows import Windows
-from mlc.ir.types import BOOL, DTYPES, I32, U32, U64, DType, TensorType
+from mlc.ir.types import BOOL, DTYPES, F64, I32, U32, U64, DType, TensorType
 from tests.fuzz.programs import allowed, values
 
 EVERY = tuple(DTYPES.values())
@@ -205,12 +205,16 @@ def _numbers(*values: int, shape: tuple[int, ...]) -> Node:
     return g.CONSTANT(value=Literal(np.array(values, np.int32).reshape(shape), I32))
 
 
-ROWS = (
-    ("rows", (7, 3), (4, 1), (0, 6, 9, -2), (1,), (0,), (0,), (1, 3)),
-    ("elements", (7, 3), (3, 2), (6, 2, 0, 0, 2, -9), (), (0, 1), (0, 1), (1, 1)),
-    ("windows", (9,), (2, 1), (3, 8), (1,), (), (0,), (4,)),
-    ("none", (5, 2), (0, 1), (), (1,), (0,), (0,), (1, 2)),
+# operand, indices and their values, window and dropped axes, index map, sizes
+WINDOWS: tuple[tuple[tuple[int, ...], ...], ...] = (
+    ((7, 3), (4, 1), (0, 6, 9, -2), (1,), (0,), (0,), (1, 3)),
+    ((7, 3), (3, 2), (6, 2, 0, 0, 2, -9), (), (0, 1), (0, 1), (1, 1)),
+    ((9,), (2, 1), (3, 8), (1,), (), (0,), (4,)),
+    ((5, 2), (0, 1), (), (1,), (0,), (0,), (1, 2)),
 )
+STARTS: tuple[tuple[tuple[int, ...], ...], ...] = (  # operand, window, where it starts
+    ((7, 5), (3, 5), (2, 0)), ((7, 5), (7, 1), (-3, 9)), ((9,), (0,), (4,)), ((), (), ()), ((0, 3), (0, 2), (1, 1)),
+)  # fmt: skip
 
 
 def _windows(dtype: DType) -> Iterator[tuple[Windows, tuple[int, ...]]]:
@@ -232,12 +236,10 @@ def _scatter(dtype: DType) -> list[Case]:
     found = []
     for op in (g.ADD, None) if dtype == F64 else (g.ADD, None, g.MAXIMUM):  # the maximum is not differentiated
         for w, at in _windows(dtype):
-            unique = op is None
-            there = at if not unique else at[: len(at) - len(at) % 2]
 
-            def formula(x: Node, u: Node, w: Windows = w, there: tuple[int, ...] = there, op: Op | None = op) -> Node:
+            def formula(x: Node, u: Node, w: Windows = w, at: tuple[int, ...] = at, op: Op | None = op) -> Node:
                 return g.scatter_windows(
-                    x, _numbers(*there, shape=_static(w.indices)), u, w, op, unique_indices=op is None
+                    x, _numbers(*at, shape=_static(w.indices)), u, w, op, unique_indices=op is None
                 )
 
             found.append(Case(formula, (w.operand, w.operand.with_shape(w.shape))))
@@ -246,37 +248,25 @@ def _scatter(dtype: DType) -> list[Case]:
 
 def _dynamic_slice(dtype: DType) -> list[Case]:
     """Starts inside, before and behind the operand: the last two are clamped."""
-    uses = (
-        ((7, 5), (3, 5), (2, 0)),
-        ((7, 5), (7, 1), (-3, 9)),
-        ((9,), (0,), (4,)),
-        ((), (), ()),
-        ((0, 3), (0, 2), (1, 1)),
-    )
-    return [
-        Case(
-            lambda x, n=sizes, at=at: g.DYNAMIC_SLICE(x, *(g.constant(i, I32) for i in at), slice_sizes=n),
-            (TensorType(s, dtype),),
-        )
-        for s, sizes, at in uses
-    ]
+    found = []
+    for shape, sizes, at in STARTS:
+
+        def formula(x: Node, sizes: tuple[int, ...] = sizes, at: tuple[int, ...] = at) -> Node:
+            return g.DYNAMIC_SLICE(x, *(g.constant(i, I32) for i in at), slice_sizes=sizes)
+
+        found.append(Case(formula, (TensorType(shape, dtype),)))
+    return found
 
 
 def _dynamic_update_slice(dtype: DType) -> list[Case]:
-    uses = (
-        ((7, 5), (3, 5), (2, 0)),
-        ((7, 5), (7, 1), (-3, 9)),
-        ((9,), (0,), (4,)),
-        ((), (), ()),
-        ((0, 3), (0, 2), (1, 1)),
-    )
-    return [
-        Case(
-            lambda x, u, at=at: g.DYNAMIC_UPDATE_SLICE(x, u, *(g.constant(i, I32) for i in at)),
-            (TensorType(s, dtype), TensorType(n, dtype)),
-        )
-        for s, n, at in uses
-    ]
+    found = []
+    for shape, sizes, at in STARTS:
+
+        def formula(x: Node, update: Node, at: tuple[int, ...] = at) -> Node:
+            return g.DYNAMIC_UPDATE_SLICE(x, update, *(g.constant(i, I32) for i in at))
+
+        found.append(Case(formula, (TensorType(shape, dtype), TensorType(sizes, dtype))))
+    return found
 
 
 def _first(node: Node) -> Node:
