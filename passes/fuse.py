@@ -1,8 +1,8 @@
 """Cut the graph into fused regions: each becomes a FUSION node whose body one schedule turns into kernels.
 
-Three steps: grow loops from consumers to producers; merge groups that share data (a contraction or reduction with what
-follows it, siblings that read the same arrays); emit. What stays outside is parameters, large constants and reshapes,
-which are views. Every step is linear in nodes but for the search for cycles, which walks groups only.
+Three steps, each linear in nodes: grow loops from consumers to producers; merge groups that share data (a contraction
+or reduction with what follows it, whole rows, siblings that read the same arrays); emit. What stays outside is
+parameters, large constants and reshapes, which are views.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mlc.ir.graph import (
 from mlc.ir.types import TupleType
 
 from .grouping import MOVES, Group, Grouping
+from .merging import merge
 
 
 def fuse(graph: Graph) -> Graph:
@@ -33,7 +34,8 @@ def fuse(graph: Graph) -> Graph:
         return graph
     grouping = Grouping(graph)
     grouping.grow()
-    grouping.merge()
+    grouping.link()
+    merge(grouping)
     return emit(grouping)
 
 
@@ -46,7 +48,7 @@ def emit(grouping: Grouping) -> Graph:
             if group.kind == "control":
                 _emit_control(group, new, grouping)
                 continue
-            results = grouping.stored_results(group)
+            results = sorted(group.stored, key=lambda n: n.uid)
             inside = in_body_order(group, results)
             operands = list(dict.fromkeys(o for n in inside for o in n.operands if o not in group.nodes))
             for operand in operands:
@@ -89,19 +91,19 @@ def _find(node: Node, new: dict[Node, Node], grouping: Grouping) -> None:
 def ordered(grouping: Grouping) -> list[Group]:
     """Groups, producers first; among those that are ready, in the order of the program."""
     order: list[Group] = []
-    state: dict[int, bool] = {}
+    state: dict[Group, bool] = {}
     for first in grouping.groups():
         work = [first]
         while work:
             group = work[-1]
-            if id(group) in state:
+            if group in state:
                 work.pop()
-                if not state[id(group)]:
-                    state[id(group)] = True
+                if not state[group]:
+                    state[group] = True
                     order.append(group)
                 continue
-            state[id(group)] = False
-            work.extend(p for i, p in grouping.producers(group).items() if i not in state)
+            state[group] = False
+            work.extend(p for p in sorted(group.before, key=lambda g: g.first) if p not in state)
     return order
 
 

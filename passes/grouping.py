@@ -1,8 +1,6 @@
-"""Which nodes share a region: groups that grow from users to producers, then merge along edges and as siblings."""
+"""Which nodes share a region, first: groups that grow from users to producers."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from mlc.ir.dims import bounds
 from mlc.ir.graph import (
@@ -34,14 +32,13 @@ from mlc.ir.graph import (
 from mlc.ir.types import Shape, TensorType
 
 from .regions import is_control
-from .rows import RowSpace, is_row, make_rows, row_space
+from .rows import RowSpace
 
 MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
 MAKES = frozenset((IOTA, SIZE, CONSTANT))
 EXPENSIVE_FLOPS = 4  # an op that costs at least this much an element is computed once and stored rather than repeated
 _DIVISIONS = frozenset(OPS[name] for name in ("divide", "sqrt", "power", "remainder"))
 MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than read
-MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
 
 
 _PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that read each element many times
@@ -54,16 +51,27 @@ class Group:
     """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it.
 
     Results of a row group have the shape of its ``space`` or of that's rows. A while or case, with the elements of its
-    tuple, is a group of kind ``control``, which nothing joins.
+    tuple, is a group of kind ``control``, which nothing joins. The rest is known once groups have grown:
+    ``reads`` are values from outside, ``stored`` nodes that others read from memory, ``before`` and ``after`` the
+    groups whose results this one reads (through views too) and those that read its own.
     """
 
-    __slots__ = ("kind", "nodes", "shape", "space")
+    __slots__ = ("after", "before", "first", "kind", "last", "nodes", "reads", "shape", "space", "stored")
 
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
-        self.nodes: set[Node] = {root}
+        self.nodes: dict[Node, None] = {root: None}
         self.shape: Shape = root.shape if isinstance(root.type, TensorType) else ()
         self.space: RowSpace | None = None
+        self.reads: dict[Node, None] = {}
+        self.stored: list[Node] = []
+        self.before: dict[Group, None] = {}
+        self.after: dict[Group, None] = {}
+        self.first = self.last = root.uid
+
+    def add(self, node: Node) -> None:
+        self.nodes[node] = None
+        self.first, self.last = min(self.first, node.uid), max(self.last, node.uid)
 
     @property
     def heart(self) -> Node | None:
@@ -115,11 +123,12 @@ def _is_read_often(node: Node, operand: Node) -> bool:
 
 
 class Grouping:
-    """The groups of a graph while they grow and merge."""
+    """The groups of a graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.users = users(graph.nodes)
+        self.views = {n for n in graph.nodes if is_view(n)}
         self.groups_of: dict[Node, list[Group]] = {}
         self.results = set(graph.results)
         self.repeated: set[Node] = set()  # cheap nodes that each of several groups computes for itself
@@ -226,7 +235,9 @@ class Grouping:
 
     def _start_control(self, node: Node) -> None:
         group = Group("control", node)
-        group.nodes.update(u for u in self.users.get(node, ()) if u.op is GET_TUPLE_ELEMENT)
+        for user in self.users.get(node, ()):
+            if user.op is GET_TUPLE_ELEMENT:
+                group.add(user)
         self.groups_of.update((n, [group]) for n in group.nodes)
 
     def _start(self, kind: str, node: Node) -> None:
@@ -235,218 +246,48 @@ class Grouping:
     def _join(self, node: Node, groups: list[Group]) -> None:
         self.groups_of[node] = list(groups)
         for group in groups:
-            group.nodes.add(node)
+            group.add(node)
 
-    # ---------------------------------------------------------------- merging
+    # ---------------------------------------------------------------- what groups know of each other
 
-    def merge(self) -> None:
-        """Merge along edges and between siblings until nothing changes."""
-        self._merge_behind("contraction")
-        self._merge_behind("convolution")
-        self._merge_rows()
-        self._merge_behind("reduce")
-        self._merge_behind("loop")
-        self._merge_siblings()
-
-    def _merge_behind(self, kind: str) -> None:
-        for group in list(self.groups()):
-            if group.kind == kind and group.nodes:
-                while self._merge_a_consumer(group):
-                    pass
+    def link(self) -> None:
+        """Fill in what each group reads and stores, and its neighbours."""
+        for group in self.groups():
+            for node in group.nodes:
+                for operand in node.operands:
+                    if operand not in group.nodes:
+                        group.reads[operand] = None
+            for operand in group.reads:
+                producer = None if operand.op is CONSTANT else self.owner(self.source(operand))
+                if producer is not None:
+                    group.before[producer] = None
+                    producer.after[group] = None
+            group.stored = [n for n in group.nodes if self.is_stored(n)]
 
     def groups(self) -> list[Group]:
         """All groups, in the order of their last node."""
-        found = {id(g): g for gs in self.groups_of.values() for g in gs}
-        return sorted(found.values(), key=lambda g: max(n.uid for n in g.nodes))
+        found = dict.fromkeys(g for gs in self.groups_of.values() for g in gs)
+        return sorted(found, key=lambda g: g.last)
 
     def owner(self, node: Node) -> Group | None:
-        """The one group that stores ``node``, where there is one."""
+        """The one group that computes ``node``, where there is one."""
         groups = self.groups_of.get(node, ())
         return groups[0] if len(groups) == 1 else None
 
-    def reads(self, group: Group) -> dict[Node, None]:
-        """Values from outside that the group reads."""
-        inside = group.nodes
-        ordered = sorted(inside, key=lambda n: n.uid)
-        return {o: None for n in ordered for o in n.operands if o not in inside}
-
-    def producers(self, group: Group) -> dict[int, Group]:
-        """The groups whose results this one reads, through views too."""
-        found: dict[int, Group] = {}
-        for node in self.reads(group):
-            while is_view(node):
-                node = node.operands[0]
-            owner = self.owner(node)
-            if owner is not None:
-                found[id(owner)] = owner
-        return found
-
-    def consumers(self, group: Group) -> dict[int, Group]:
-        """The groups that read this one's results, through views too."""
-        found: dict[int, Group] = {}
-        work = [u for n in group.nodes if self.owner(n) is group for u in self.users.get(n, ())]
-        while work:
-            user = work.pop()
-            if is_view(user):
-                work.extend(self.users.get(user, ()))
-            for other in self.groups_of.get(user, ()):
-                if other is not group:
-                    found[id(other)] = other
-        return found
-
-    def _merge_a_consumer(self, group: Group) -> bool:
-        ordered = sorted(self.consumers(group).values(), key=lambda g: min(n.uid for n in g.nodes))
-        for other in ordered:
-            if self._fits_behind(group, other) and not self._has_path(group, other, direct=False):
-                self._absorb(group, other)
-                return True
-        return False
-
-    def _fits_behind(self, group: Group, other: Group) -> bool:
-        """``other`` is a loop over the same elements that reads the group's results element by element only."""
-        if other.kind != "loop" or other.shape != group.shape or self._too_wide(group, other):
-            return False
-        aligned = self.aligned(other)
-        for node in other.nodes:
-            for operand in node.operands:
-                if operand in group.nodes and operand not in other.nodes and self.owner(operand) is group:
-                    if operand.shape != group.shape or not (node.op.elementwise and node in aligned):
-                        return False
-                elif is_view(operand) and self._is_view_of(operand, group):
-                    return False
-        return True
-
-    def _is_view_of(self, node: Node, group: Group) -> bool:
-        return self._source(node) in group.nodes
-
-    def _too_wide(self, group: Group, other: Group) -> bool:
-        reads = self.reads(group).keys() | self.reads(other).keys()
-        inputs = [n for n in reads if n not in group.nodes and n not in other.nodes]
-        return len(inputs) + len(self.stored_results(group)) + len(self.stored_results(other)) > MOST_BUFFERS
-
-    def aligned(self, group: Group) -> set[Node]:
-        """The nodes of the group that are computed for exactly the element of the result that is stored."""
-        found: set[Node] = set()
-        for node in sorted(group.nodes, key=lambda n: -n.uid):
-            inside = [u for u in self.users.get(node, ()) if u in group.nodes]
-            if node.shape == group.shape and all(u.op.elementwise and u in found for u in inside):
-                found.add(node)
-        return found
-
-    def _has_path(self, start: Group, goal: Group, *, direct: bool) -> bool:
-        """Whether ``goal`` depends on ``start``; without ``direct`` only through a third group."""
-        seen: set[int] = set()
-        work = [g for g in self.consumers(start).values() if direct or g is not goal]
-        newest = max(n.uid for n in goal.nodes)
-        while work:
-            group = work.pop()
-            if group is goal:
-                return True
-            if id(group) in seen or min(n.uid for n in group.nodes) > newest:
-                continue
-            seen.add(id(group))
-            work.extend(self.consumers(group).values())
-        return False
-
-    def _absorb(self, group: Group, other: Group) -> None:
-        for node in other.nodes:
-            kept = [g for g in self.groups_of[node] if g is not other and g is not group]
-            self.groups_of[node] = [*kept, group]
-        group.nodes |= other.nodes
-        other.nodes = set()
-
-    def _merge_rows(self) -> None:
-        """Merge reductions of rows with what is computed on the same rows around them."""
-        found = []
-        for group in self.groups():
-            if group.kind == "reduce":
-                group.space = row_space(group.nodes)
-                if group.space is not None:
-                    found.append((not group.space.axes, group))
-        for _, group in sorted(found, key=lambda pair: pair[0]):  # a single row last
-            while group.nodes and self._extend_rows(group):
-                pass
-
-    def _extend_rows(self, group: Group) -> bool:
-        assert group.space is not None
-        around = self.consumers(group) | (self.producers(group) if group.space.axes else {})
-        for other in sorted(around.values(), key=lambda g: min(n.uid for n in g.nodes)):
-            if (
-                self._makes_rows(group, other)
-                and not self._has_path(group, other, direct=False)
-                and not self._has_path(other, group, direct=False)
-            ):
-                self._absorb(group, other)
-                is_one = is_row(group.nodes, self.stored_results(group), group.space)
-                group.kind = "row" if is_one else "reduce"
-                return True
-        return False
-
-    def _makes_rows(self, group: Group, other: Group) -> bool:
-        space = group.space
-        assert space is not None
-        if other.kind in ("contraction", "convolution", "control") or self._too_wide(group, other):
-            return False
-        if other.kind == "loop" and other.shape not in (space.shape, space.kept):
-            return False
-        if other.kind != "loop" and row_space(other.nodes) != space:
-            return False
-        both = group.nodes | other.nodes
-        if any(is_view(o) and self._source(o) in both for n in both for o in n.operands if o not in both):
-            return False
-        return make_rows(both, self.users, {*self.stored_results(group), *self.stored_results(other)}, space)
-
-    def _source(self, node: Node) -> Node:
-        while is_view(node):
+    def source(self, node: Node) -> Node:
+        """What ``node`` is a view of; itself, where it is no view."""
+        while node in self.views:
             node = node.operands[0]
         return node
 
-    def _merge_siblings(self) -> None:
-        """Merge loops over the same elements (and reductions of the same axes) that read a common array."""
-        by_place: dict[object, list[Group]] = {}
-        for group in self.groups():
-            for key in self._sibling_keys(group):
-                merged = False
-                for other in by_place.get(key, ()):
-                    if other is group or not other.nodes or self._too_wide(other, group):
-                        continue
-                    if not self._has_path(other, group, direct=True) and not self._has_path(group, other, direct=True):
-                        if "row" in (other.kind, group.kind):
-                            other.kind, other.space = "row", other.space or group.space
-                        self._absorb(other, group)
-                        merged = True
-                        break
-                if merged:
-                    break
-                by_place.setdefault(key, []).append(group)
+    def is_stored(self, node: Node) -> bool:
+        """Whether the one group that computes ``node`` has others read it from memory.
 
-    def _sibling_keys(self, group: Group) -> Iterator[object]:
-        if group.kind == "loop":
-            if group.shape == ():
-                yield "scalars"
-            for node in self.reads(group):
-                if node.shape == group.shape and group.shape != ():
-                    yield ("loop", node)
-        elif group.kind in ("reduce", "row"):
-            heart = group.heart
-            assert heart is not None
-            operand = heart.operands[0]
-            for node in self.reads(group):
-                if node.shape == operand.shape:
-                    yield ("reduce", heart["dimensions"], operand.shape, node)
-
-    # ---------------------------------------------------------------- results
-
-    def stored_results(self, group: Group) -> list[Node]:
-        """The group's nodes that others read from memory, in order."""
-        found = []
-        for node in sorted(group.nodes, key=lambda n: n.uid):
-            if self.owner(node) is not group or (node.op is CONSTANT and node not in self.results):
-                continue  # loops and branches take a constant from where the plan has it
-            outside = any(
-                is_view(u) or any(g is not group and node not in g.nodes for g in self.groups_of.get(u, ()))
-                for u in self.users.get(node, ())
-            )
-            if node in self.results or outside:
-                found.append(node)
-        return found
+        Loops and branches take a constant from where the plan has it.
+        """
+        group = self.owner(node)
+        if group is None or node.op is CONSTANT:
+            return group is not None and node in self.results
+        return node in self.results or (
+            any(u in self.views or any(g is not group for g in self.groups_of.get(u, ())) for u in self.users[node])
+        )
