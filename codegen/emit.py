@@ -17,10 +17,24 @@ from mlc.codegen import values
 from mlc.codegen.addresses import Addresses
 from mlc.codegen.lines import Lines, Scope
 from mlc.codegen.memory import Accesses
-from mlc.codegen.names import constant, memory_element, typed
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, Value
+from mlc.codegen.names import constant, literal, memory_element, typed
+from mlc.errors import InternalError
+from mlc.ir.kernel import (
+    Index,
+    IndexVariable,
+    Instruction,
+    Kernel,
+    Loop,
+    Memory,
+    Role,
+    Statement,
+    Value,
+    While,
+)
+from mlc.ir.kernel.machine import MACHINE_OPS
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.target import Target
+from mlc.ir.types import BOOL, U8
 
 _SIGNATURE = "ptr noalias readonly %buffers, ptr noalias readonly %sizes, i64 %begin, i64 %end, ptr noalias %scratch"
 
@@ -79,17 +93,27 @@ class _Function:
         self.kernel = kernel
         self.out = Lines()
         self.addresses = Addresses(self.out)
+        self.name = kernel.name
         self.operands: dict[int, str] = {}
         self.frames: list[_Frame] = []
         self.accesses = Accesses(self.out, self.addresses, self.operands, _alias_metadata(kernel, metadata))
         self.hide_tails = target.vector_bits == 512 and _stores_narrow(kernel)
 
     def text(self, name: str) -> str:
+        self.name = name
         self.prologue()
         self.parallel()
         self.out.add("ret void")
         lines = "\n".join(self.out.scopes[0].lines)
-        return f'define void @"{name}"({_SIGNATURE}) #0 {{\nentry:\n{lines}\n}}'
+        tables = "".join(self.table(number, m) for number, m in enumerate(self.kernel.tables))
+        return f'{tables}define void @"{name}"({_SIGNATURE}) #0 {{\nentry:\n{lines}\n}}'
+
+    def table(self, number: int, m: Memory) -> str:
+        element = memory_element(m.dtype)
+        stored = U8 if m.dtype == BOOL else m.dtype
+        numbers = ", ".join(f"{element} {literal(b, stored)}" for b in m.data)
+        kind = f"[{len(m.data)} x {element}]"
+        return f'@"{self.name}.table{number}" = private unnamed_addr constant {kind} [{numbers}], align 64\n'
 
     def prologue(self) -> None:
         k, out = self.kernel, self.out
@@ -98,6 +122,8 @@ class _Function:
             self.addresses.bases[m.id] = out.let(f"load ptr, ptr {slot}, align 8")
         for m, offset in zip(k.scratches, k.scratch_offsets, strict=True):
             self.addresses.bases[m.id] = out.let(f"getelementptr i8, ptr %scratch, i64 {offset}")
+        for number, m in enumerate(k.tables):
+            self.addresses.bases[m.id] = f'@"{self.name}.table{number}"'
         for number in range(k.sizes):
             slot = out.let(f"getelementptr i64, ptr %sizes, i64 {number}")
             self.addresses.define(IndexVariable("n", number), out.let(f"load i64, ptr {slot}, align 8"))
@@ -131,6 +157,10 @@ class _Function:
         for statement in body:
             if isinstance(statement, Loop):
                 self.loop(statement)
+            elif isinstance(statement, While):
+                self.while_(statement)
+            elif isinstance(statement, Role):
+                raise InternalError(f"codegen: role {statement.name} is of threads of a block, which no CPU has")
             else:
                 self.instruction(statement)
 
@@ -148,6 +178,28 @@ class _Function:
         self.addresses.define(loop.index, index)
         self.block(loop.body)
         self.close([v for _, v in carried], [self.operands[y.id] for y in loop.yields], list(loop.results))
+
+    def while_(self, loop: While) -> None:
+        """The test is the loop's head; what it carries keeps its names behind the loop."""
+        out, before = self.out, self.out.current_label
+        head, body, exit_ = out.fresh("test"), out.fresh("body"), out.fresh("exit")
+        initial = [self.operands[v.id] for v in loop.initial]
+        names = [out.fresh("carried") for _ in loop.arguments]
+        self.operands.update(zip((a.id for a in loop.arguments), names, strict=True))
+        out.scopes.append(Scope(label=head))
+        self.block(loop.test)
+        out.add(f"br i1 {self.operands[loop.condition.id]}, label {body}, label {exit_}")
+        out.label(body)
+        self.block(loop.body)
+        latch, scope = out.current_label, out.scopes.pop()
+        out.add(f"br label {head}")
+        out.scopes[-1].lines.append(f"{head[1:]}:")
+        for name, argument, start, y in zip(names, loop.arguments, initial, loop.yields, strict=True):
+            out.add(f"{name} = phi {typed(argument.type)} [ {start}, {before} ], [ {self.operands[y.id]}, {latch} ]")
+        out.scopes[-1].lines += scope.lines
+        out.add(f"br label {head}")
+        out.label(exit_)
+        self.operands.update(zip((r.id for r in loop.results), names, strict=True))
 
     def open(self, lower: str, upper: str, step: str, guarded: bool, carried: Sequence[tuple[Value, str]] = ()) -> str:
         out, before = self.out, self.out.current_label
@@ -192,6 +244,8 @@ class _Function:
     # Instructions
 
     def instruction(self, n: Instruction) -> None:
+        if n.op in MACHINE_OPS:
+            raise InternalError(f"codegen: {n.op} is an operation of a block of threads, which no CPU has")
         if n.writes_memory:
             self.accesses.write(n)
         elif isinstance(n.result, Value):
@@ -222,6 +276,8 @@ class _Function:
                 return values.bitcast(out, operands[0], types[0], result)
             case "reduce", str() as op:
                 return values.reduce(out, op, operands[0], types[0])
+            case ("dot2" | "dot4") as op, _:
+                return values.dot(out, op, operands[0], operands[1], operands[2], types[0], result)
             case "shuffle", tuple() as lanes:
                 return values.shuffle(out, operands[0], operands[1], types[0], lanes)
             case "extract", int() as lane:
@@ -272,13 +328,13 @@ def _stores_narrow(kernel: Kernel) -> bool:
 
 def _alias_metadata(kernel: Kernel, metadata: _Metadata) -> dict[int, str]:
     """For each memory the metadata of its accesses: its own scope if it is noalias, and all such scopes but that."""
-    alone = [m for m in kernel.buffers + kernel.scratches if m.noalias]
+    alone = [m for m in kernel.memories if m.noalias]
     if not alone:
-        return {m.id: "" for m in kernel.buffers + kernel.scratches}
+        return {m.id: "" for m in kernel.memories}
     domain = metadata.add("distinct !{SELF}")
     scopes = {m.id: metadata.add(f"distinct !{{SELF, {domain}}}") for m in alone}
     result = {}
-    for m in kernel.buffers + kernel.scratches:
+    for m in kernel.memories:
         text = f", !alias.scope {metadata.add(f'!{{{scopes[m.id]}}}')}" if m.noalias else ""
         others = [s for i, s in scopes.items() if i != m.id]
         if others:

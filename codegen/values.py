@@ -8,7 +8,7 @@ from mlc.codegen.lines import Lines
 from mlc.codegen.names import constant, element, mangled, typed, vector
 from mlc.errors import InternalError
 from mlc.ir.kernel import VectorType
-from mlc.ir.types import BOOL, F16, F32, F64, DType
+from mlc.ir.types import BF16, BOOL, F16, F32, F64, DType
 
 _FLOAT_BINARY = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
 _INTEGER_BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "and": "and", "or": "or", "xor": "xor"}
@@ -119,6 +119,23 @@ def reduce(out: Lines, op: str, x: str, t: VectorType) -> str:
     return x
 
 
+def dot(out: Lines, op: str, x: str, y: str, total: str, operand: VectorType, result: VectorType) -> str:
+    """The instructions of x86-64: ``vdpbf16ps``, ``vpdpbusd`` (u8 by i8), ``vpmaddwd`` and an addition."""
+    bits, name, source = result.lanes * 32, typed(result), typed(operand)
+    if op == "dot4":
+        operands = [(name, total), (source, x), (source, y)]
+        return out.call(name, f"llvm.x86.avx512.vpdpbusd.{bits}", operands)
+    if operand.dtype == BF16:
+        halves = vector("bfloat", operand.lanes)
+        left, right = (out.let(f"bitcast {source} {v} to {halves}") for v in (x, y))
+        operands = [(name, total), (halves, left), (halves, right)]
+        return out.call(name, f"llvm.x86.avx512bf16.dpbf16ps.{bits}", operands)
+    if operand.dtype.bits != 16 or operand.dtype.is_float:
+        raise InternalError(f"codegen: {op} of {operand} should have been expanded by a kernel pass")
+    products = out.call(name, _MULTIPLY_ADD[bits], [(source, x), (source, y)])
+    return out.let(f"add {name} {total}, {products}")
+
+
 def tail_mask(out: Lines, start: str, stop: str, lanes: int, *, hide: bool = False) -> str:
     """Compares 32-bit lane numbers with what is left, clamped so that it fits; ``hide`` its value from LLVM."""
     if lanes == 1:
@@ -134,6 +151,7 @@ def tail_mask(out: Lines, start: str, stop: str, lanes: int, *, hide: bool = Fal
     return out.let(f"icmp slt {typed(t)} {iota(t)}, {limit}")
 
 
+_MULTIPLY_ADD = {128: "llvm.x86.sse2.pmadd.wd", 256: "llvm.x86.avx2.pmadd.wd", 512: "llvm.x86.avx512.pmaddw.d.512"}
 _I32 = DType("i32", "int", 32)
 
 
@@ -251,6 +269,6 @@ def _ones(dtype: DType) -> int:
 
 
 __all__ = [
-    "bitcast", "compare", "convert", "elementwise", "extract", "insert", "iota", "reduce", "select",
+    "bitcast", "compare", "convert", "dot", "elementwise", "extract", "insert", "iota", "reduce", "select",
     "shuffle", "splat", "tail_mask",
 ]  # fmt: skip

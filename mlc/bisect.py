@@ -182,7 +182,7 @@ class _Search:
         for p in self.kernel_pipeline:
             before = list(kernels)
             for i, kernel in enumerate(before):
-                kernels[i] = p.run(kernel)
+                kernels[i] = p.run(kernel, self.options.target)
                 wrong = self.interpreted(wanted, planned, kernels, arrays)
                 if wrong:
                     return Finding(f"kernel pass {p.name}", wrong, kernel=kernel.name, location=location)
@@ -202,7 +202,7 @@ class _Search:
         """What is wrong with the compiled plan, or nothing."""
         lowered = list(planned.kernels)
         for p in self.kernel_pipeline:
-            lowered = [p.run(k) for k in lowered]
+            lowered = [p.run(k, self.options.target) for k in lowered]
         call = link_kernels(planned.plan, lowered, planned.constants, self.options)
         return problem_of(wanted, [np.asarray(x) for x in call(list(arrays))])
 

@@ -96,7 +96,7 @@ def _kernels(file: Path, options: Options, passes: str | None, until: str | None
     kernels = list(read_kernels(file))
     for kernel_pass in chosen:
         if kernel_pass.name not in options.skip or kernel_pass.required:
-            kernels = [kernel_pass.run(k) for k in kernels]
+            kernels = [kernel_pass.run(k, options.target) for k in kernels]
             for kernel in kernels if options.verify else ():
                 verify_kernel(kernel)
     return kernels_text(kernels).rstrip("\n")

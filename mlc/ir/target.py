@@ -36,9 +36,13 @@ class Target:
 _TRIPLE = "x86_64-unknown-linux-gnu"
 X86_64_V3 = Target("x86-64-v3", _TRIPLE, "x86-64-v3", "", 256, 16, 32 << 10, 512 << 10)
 X86_64_V4 = Target("x86-64-v4", _TRIPLE, "x86-64-v4", "-prefer-256-bit", 512, 32, 48 << 10, 1 << 20)
+X86_64_V4_DOT = Target(  # v4 with AVX512-VNNI and AVX512-BF16: dot products of small numbers
+    "x86-64-v4-dot", _TRIPLE, "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, 32, 48 << 10, 1 << 20
+)
 TARGETS: dict[str, Target] = {t.name: t for t in (X86_64_V3, X86_64_V4)}
 
 _V3_FLAGS = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
+_DOT_FLAGS = {"avx512_vnni", "avx512_bf16"}
 _V4_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}
 
 
@@ -54,6 +58,13 @@ def host_target() -> Target:
         return X86_64_V3
     missing = ", ".join(sorted(_V3_FLAGS - flags))
     raise TargetError(f"this CPU is below x86-64-v3: it lacks {missing}", hint="mlc needs AVX2, FMA and F16C")
+
+
+def host_runs(target: Target) -> bool:
+    """Whether this machine has the instructions of a CPU target."""
+    wanted = {X86_64_V3.name: _V3_FLAGS, X86_64_V4.name: _V3_FLAGS | _V4_FLAGS}
+    wanted[X86_64_V4_DOT.name] = _V3_FLAGS | _V4_FLAGS | _DOT_FLAGS
+    return _cpu_flags() >= wanted[target.name]
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Value, walk
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Statement, Value, While, walk
 from mlc.passes.kernels.rewrite import Rewriter
 
 Key = tuple[object, ...]
@@ -29,7 +29,7 @@ class _Sharer(Rewriter):
 
     def instruction(self, n: Instruction) -> None:
         n = self.substitute(n)
-        if n.writes_memory:
+        if n.has_effect:
             self.keep(n)
             self.forget([n])
             return
@@ -49,18 +49,36 @@ class _Sharer(Rewriter):
 
     def loop(self, loop: Loop) -> None:
         """What a loop's body computes is unknown after it, and what it stores may change before its first load."""
-        stores = [s for s in walk(loop.body) if isinstance(s, Instruction) and s.writes_memory]
-        self.forget(stores)
-        outside = self.known
-        self.known = _Known(dict(outside.values), dict(outside.loads))
+        outside = self.enter(loop)
         super().loop(loop)
         self.known = outside
 
+    def while_(self, loop: While) -> None:
+        outside = self.enter(loop)
+        super().while_(loop)
+        self.known = outside
+
+    def enter(self, loop: Loop | While) -> _Known:
+        """What is known before the loop, without loads that its stores may change, to return to after it."""
+        self.forget([s for s in walk((loop,)) if isinstance(s, Instruction) and s.has_effect])
+        outside = self.known
+        self.known = _Known(dict(outside.values), dict(outside.loads))
+        return outside
+
+    def copy(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        """A block: what it computes is not known after it, as others may not have run it."""
+        outside = self.known
+        self.known = _Known(dict(outside.values), dict(outside.loads))
+        found = super().copy(body)
+        self.known = outside
+        return found
+
     def forget(self, stores: list[Instruction]) -> None:
         for store in stores:
-            written = store.memory
-            assert written is not None
-            loads = self.known.loads
+            if not store.writes_memory or store.memory is None:  # other threads may have written anything
+                self.known.loads = {}
+                continue
+            written, loads = store.memory, self.known.loads
             self.known.loads = {k: v for k, v in loads.items() if not may_alias(written, v[0])}
 
     def reuse(self, n: Instruction, found: Result) -> None:

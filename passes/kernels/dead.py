@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Loop, Statement, Value, walk
+from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Loop, Role, Statement, Value, While, walk
 
 
 def remove_dead(kernel: Kernel) -> Kernel:
@@ -20,15 +20,18 @@ def _live(body: tuple[Statement, ...], used: set[int | IndexVariable]) -> tuple[
             loop = _live_loop(s, used)
             if loop is not None:
                 kept.append(loop)
-        elif s.writes_memory or _name(s.result) in used:
+        elif isinstance(s, While):
+            kept += _live_while(s, used)
+        elif isinstance(s, Role):
+            kept.append(replace(s, body=_live(s.body, used)))
+        elif s.has_effect or _name(s.result) in used:
             _use(s, used)
             kept.append(s)
     return tuple(reversed(kept))
 
 
 def _live_loop(loop: Loop, used: set[int | IndexVariable]) -> Loop | None:
-    stores = any(isinstance(s, Instruction) and s.writes_memory for s in walk(loop.body))
-    if not stores and not any(r.id in used for r in loop.results):
+    if not _has_effect(loop) and not any(r.id in used for r in loop.results):
         return None
     wanted = _carried(loop, used)
     columns = zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True)
@@ -38,6 +41,18 @@ def _live_loop(loop: Loop, used: set[int | IndexVariable]) -> Loop | None:
     used |= {c[0].id for c in kept} | loop.lower.variables | loop.upper.variables
     initial, arguments, yields, results = zip(*kept, strict=True) if kept else ((), (), (), ())
     return replace(loop, body=body, initial=initial, arguments=arguments, yields=yields, results=results)
+
+
+def _live_while(loop: While, used: set[int | IndexVariable]) -> list[While]:
+    if not _has_effect(loop) and not any(r.id in used for r in loop.results):
+        return []
+    used |= {v.id for v in (*loop.initial, *loop.yields, loop.condition)}
+    body = _live(loop.body, used)
+    return [replace(loop, test=_live(loop.test, used), body=body)]
+
+
+def _has_effect(loop: Loop | While) -> bool:
+    return any(isinstance(s, Instruction) and s.has_effect for s in walk((loop,)))
 
 
 def _carried(loop: Loop, used: set[int | IndexVariable]) -> set[int]:
@@ -55,7 +70,7 @@ def _carried(loop: Loop, used: set[int | IndexVariable]) -> set[int]:
 
 def _use(n: Instruction, used: set[int | IndexVariable]) -> None:
     used |= {v.id for v in n.operands}
-    for i in n.indices:
+    for i in n.indices + n.source_indices:
         used |= i.variables
 
 

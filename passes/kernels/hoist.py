@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, walk
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Role, Statement, While, defined, walk
 
 
 def hoist_invariants(kernel: Kernel) -> Kernel:
@@ -18,6 +18,10 @@ def _block(body: tuple[Statement, ...], data: set[object]) -> tuple[Statement, .
     for s in body:
         if isinstance(s, Loop):
             result += _loop(s, data)
+        elif isinstance(s, While):
+            result.append(replace(s, test=_block(s.test, data), body=_block(s.body, data)))
+        elif isinstance(s, Role):
+            result.append(replace(s, body=_block(s.body, data)))
         else:
             result.append(s)
     return tuple(result)
@@ -40,7 +44,7 @@ def _loop(loop: Loop, data: set[object]) -> list[Statement]:
 
 
 def _is_invariant(n: Instruction, varies: set[object]) -> bool:
-    if n.memory is not None or n.op == "constant":  # constants are immediate
+    if n.memory is not None or n.has_effect or n.op == "constant":  # constants are immediate
         return False
     return not any(v.id in varies for v in n.operands) and not any(_depends(i, varies) for i in n.indices)
 
@@ -50,8 +54,4 @@ def _depends(index: Index, names: set[object]) -> bool:
 
 
 def _results(s: Statement) -> set[object]:
-    if isinstance(s, Loop):
-        return {r.id for r in s.results}
-    if isinstance(s.result, IndexVariable):
-        return {s.result}
-    return set() if s.result is None else {s.result.id}
+    return {r if isinstance(r, IndexVariable) else r.id for r in defined(s)}

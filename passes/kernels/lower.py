@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from mlc.errors import ArgumentError
 from mlc.ir.kernel import Kernel
-from mlc.ir.target import Target
+from mlc.ir.target import X86_64_V3, Target
 from mlc.passes.kernels.common import share_common
 from mlc.passes.kernels.dead import remove_dead
+from mlc.passes.kernels.dots import expand_dots
 from mlc.passes.kernels.expand_math import expand_math
 from mlc.passes.kernels.hoist import hoist_invariants
 from mlc.passes.kernels.unroll import unroll
@@ -18,15 +19,23 @@ from mlc.passes.kernels.widen import widen
 
 @dataclass(frozen=True, slots=True)
 class KernelPass:
-    """A named function from kernel to kernel; code generation needs the form that ``required`` ones leave."""
+    """A named function from kernel to kernel; code generation needs the form that ``required`` ones leave.
+
+    A function ``by_target`` takes the target as its second argument.
+    """
 
     name: str
-    run: Callable[[Kernel], Kernel]
+    function: Callable[..., Kernel]
     required: bool = False
+    by_target: bool = False
+
+    def run(self, kernel: Kernel, target: Target = X86_64_V3) -> Kernel:
+        return self.function(kernel, target) if self.by_target else self.function(kernel)
 
 
 KERNEL_PIPELINE: tuple[KernelPass, ...] = (
     KernelPass("unroll", unroll),
+    KernelPass("expand-dots", expand_dots, required=True, by_target=True),
     KernelPass("widen", widen, required=True),
     KernelPass("expand-math", expand_math, required=True),
     KernelPass("share-common", share_common),
@@ -37,14 +46,13 @@ KERNEL_PIPELINE: tuple[KernelPass, ...] = (
 
 
 def lower_kernel(kernel: Kernel, target: Target, skip: frozenset[str] = frozenset()) -> Kernel:
-    """Everything that code generation needs done, for any target of now, but the passes named in ``skip``.
+    """Everything that code generation needs done, but the passes named in ``skip``.
 
-    ``target`` decides nothing yet: all of them have fused multiply-add and conversions of f16.
+    All targets have fused multiply-add and conversions of f16.
     """
-    del target
     for kernel_pass in KERNEL_PIPELINE:
         if kernel_pass.name not in skip or kernel_pass.required:
-            kernel = kernel_pass.run(kernel)
+            kernel = kernel_pass.run(kernel, target)
     return kernel
 
 

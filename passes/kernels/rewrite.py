@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 
-from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Statement, Value, Writer, largest_id, walk
+from mlc.ir.kernel import (
+    Index,
+    IndexVariable,
+    Instruction,
+    Kernel,
+    Loop,
+    Role,
+    Statement,
+    Value,
+    While,
+    Writer,
+    largest_id,
+    walk,
+)
 
 Rule = Callable[[Writer, Instruction], Value | None]
 
@@ -51,6 +65,10 @@ class Rewriter:
         for s in body:
             if isinstance(s, Loop):
                 self.loop(s)
+            elif isinstance(s, While):
+                self.while_(s)
+            elif isinstance(s, Role):
+                self.writer.emit(replace(s, body=self.copy(s.body)))
             else:
                 self.instruction(s)
 
@@ -65,12 +83,12 @@ class Rewriter:
     def substitute(self, n: Instruction) -> Instruction:
         """The instruction with operands and indices replaced, its result as it was."""
         operands = self.mapped(n.operands)
-        indices = n.indices
-        if indices and self.variables:
-            indices = tuple([self.index(i) for i in indices])
-        if operands is n.operands and (indices is n.indices or indices == n.indices):
+        indices, origin = n.indices, n.source_indices
+        if self.variables and (indices or origin):
+            indices, origin = tuple([self.index(i) for i in indices]), tuple([self.index(i) for i in origin])
+        if operands is n.operands and indices == n.indices and origin == n.source_indices:
             return n
-        return Instruction(n.op, n.result, operands, indices, n.attribute, n.memory)
+        return Instruction(n.op, n.result, operands, indices, n.attribute, n.memory, n.source, origin)
 
     def keep(self, n: Instruction) -> None:
         """Writes ``n``, already substituted."""
@@ -84,7 +102,7 @@ class Rewriter:
                 variable = IndexVariable("q", self.writer.fresh_id())
                 self.variables[result] = Index.of(variable)
                 result = variable
-            n = Instruction(n.op, result, n.operands, n.indices, n.attribute, n.memory)
+            n = replace(n, result=result)
         self.writer.emit(n)
 
     def loop(self, loop: Loop) -> None:
@@ -101,6 +119,15 @@ class Rewriter:
         yields = self.mapped(loop.yields)
         results = self.define(loop.results)
         return Loop(index, lower, upper, loop.step, initial, arguments, body, yields, results, loop.unroll)
+
+    def while_(self, loop: While) -> None:
+        initial, arguments = self.mapped(loop.initial), self.define(loop.arguments)
+        test = self.copy(loop.test)
+        (condition,) = self.mapped((loop.condition,))
+        body = self.copy(loop.body)
+        yields = self.mapped(loop.yields)
+        results = self.define(loop.results)
+        self.writer.emit(While(initial, arguments, test, condition, body, yields, results))
 
     def define(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         if not self.fresh:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlc.ir.kernel import Instruction, Kernel, Loop, Statement, Value, Writer, walk
+from mlc.ir.kernel import Instruction, Kernel, Statement, Value, Writer, walk
 from mlc.ir.kernel.ops import ELEMENTWISE
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, I32, U16, U32, DType
 from mlc.passes.kernels.rewrite import rewrite
@@ -17,7 +17,7 @@ def widen(kernel: Kernel) -> Kernel:
 
 def _is_narrow(s: Statement) -> bool:
     """An instruction that makes or takes f16 or bf16."""
-    if isinstance(s, Loop):
+    if not isinstance(s, Instruction):
         return False
     values = (*s.operands, s.result) if isinstance(s.result, Value) else s.operands
     return any(v.dtype in _NARROW for v in values)

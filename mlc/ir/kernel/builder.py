@@ -11,7 +11,8 @@ from mlc.ir.types import DType
 
 from .data import Kernel, Memory, Statement
 from .index import Index, IndexLike, IndexVariable
-from .writer import Writer, need
+from .literal import bits_of
+from .writer import Number, Writer, need
 
 
 @dataclass
@@ -19,6 +20,7 @@ class _Parallel:
     indices: tuple[IndexVariable, ...]
     extents: tuple[Index, ...]
     grains: tuple[int, ...]
+    threads: int
     body: tuple[Statement, ...] = field(default=())
 
 
@@ -53,6 +55,8 @@ class KernelBuilder(Writer):
         self.sizes = tuple(Index.of(IndexVariable("n", k)) for k in range(sizes))
         self._buffers: list[Memory] = []
         self._scratches: list[Memory] = []
+        self._shared: list[Memory] = []
+        self._tables: list[Memory] = []
         self._parallel: _Parallel | None = None
 
     # Memory
@@ -65,8 +69,14 @@ class KernelBuilder(Writer):
         strides: Sequence[IndexLike] | None = None,
         access: str = "read",
         noalias: bool = False,
+        space: str = "global",
+        box: Sequence[int] = (),
+        swizzle: int = 0,
     ) -> Memory:
-        """The next buffer parameter; strides count elements and are row-major unless given."""
+        """The next buffer parameter; strides count elements and are row-major unless given.
+
+        Its space is global, const or tensor_map; copies from a tensor map take a ``box``, with a swizzle.
+        """
         need(access in ("read", "write", "readwrite"), f"buffer {name}: access {access!r}")
         sizes = tuple(map(Index.of, shape))
         steps = _row_major(sizes) if strides is None else tuple(map(Index.of, strides))
@@ -74,7 +84,7 @@ class KernelBuilder(Writer):
         known = {v for n in self.sizes for v in n.variables}
         for n in sizes + steps:
             need(n.variables <= known, f"buffer {name}: {n} depends on more than the sizes")
-        memory = Memory(self._memory_id(), name, dtype, sizes, steps, access, noalias)
+        memory = Memory(self._memory_id(), name, dtype, sizes, steps, access, noalias, space, swizzle, tuple(box))
         self._buffers.append(memory)
         return memory
 
@@ -85,14 +95,31 @@ class KernelBuilder(Writer):
         self._scratches.append(memory)
         return memory
 
+    def shared(self, name: str, dtype: DType, shape: Sequence[int], swizzle: int = 0) -> Memory:
+        """Memory of the threads of a block; rows of ``swizzle`` bytes (32, 64, 128) are permuted, 0 for none."""
+        sizes = tuple(map(Index.of, shape))
+        memory = Memory(self._memory_id(), name, dtype, sizes, _row_major(sizes), "shared", True, swizzle=swizzle)
+        self._shared.append(memory)
+        return memory
+
+    def table(self, name: str, dtype: DType, shape: Sequence[int], numbers: Sequence[Number]) -> Memory:
+        """Constant memory with these numbers in row-major order: offsets, masks, coefficients."""
+        sizes, bits = tuple(map(Index.of, shape)), tuple(bits_of(x, dtype) for x in numbers)
+        memory = Memory(self._memory_id(), name, dtype, sizes, _row_major(sizes), "table", True, data=bits)
+        self._tables.append(memory)
+        return memory
+
     @contextmanager
-    def parallel(self, *nest: tuple[IndexLike, int]) -> Iterator[tuple[Index, ...]]:
-        """The one outermost loop: index ``d`` runs over ``0 .. ceil(extent / grain) - 1`` of its (extent, grain)."""
+    def parallel(self, *nest: tuple[IndexLike, int], threads: int = 0) -> Iterator[tuple[Index, ...]]:
+        """The one outermost loop: index ``d`` runs over ``0 .. ceil(extent / grain) - 1`` of its (extent, grain).
+
+        The last ``threads`` of the indices count the threads of a block.
+        """
         need(self._parallel is None, "parallel: a kernel has exactly one")
         for extent, grain in nest:
             need(grain >= 1, f"parallel: grain {grain} of extent {extent}")
         indices = tuple(IndexVariable("i", self.fresh_id()) for _ in nest)
-        self._parallel = _Parallel(indices, tuple(Index.of(e) for e, _ in nest), tuple(g for _, g in nest))
+        self._parallel = _Parallel(indices, tuple(Index.of(e) for e, _ in nest), tuple(g for _, g in nest), threads)
         self._blocks.append([])
         yield tuple(map(Index.of, indices))
         self._parallel.body = tuple(self._blocks.pop())
@@ -104,13 +131,16 @@ class KernelBuilder(Writer):
         if self._parallel is None or self._blocks:
             raise VerifyError(f"kernel {self.name}: needs exactly one parallel loop, closed")
         p = self._parallel
+        nest = p.indices, p.extents, p.grains, p.body
         buffers, scratches = tuple(self._buffers), tuple(self._scratches)
-        kernel = Kernel(self.name, len(self.sizes), buffers, scratches, p.indices, p.extents, p.grains, p.body)
+        kernel = Kernel(
+            self.name, len(self.sizes), buffers, scratches, *nest, tuple(self._shared), tuple(self._tables), p.threads
+        )
         verify_kernel(kernel)
         return kernel
 
     def _memory_id(self) -> int:
-        return len(self._buffers) + len(self._scratches)
+        return len(self._buffers) + len(self._scratches) + len(self._shared) + len(self._tables)
 
 
 def _row_major(shape: tuple[Index, ...]) -> tuple[Index, ...]:

@@ -11,14 +11,37 @@ from mlc.ir.types import DType
 
 from .index import Index, IndexVariable
 
+TOKEN = DType("token", "token", 0)  # what waits for an asynchronous copy or product takes
+
+
+class Fragment(NamedTuple):
+    """A matrix spread over ``threads`` in the way of a matrix unit; ``role`` is a, b or accumulator."""
+
+    rows: int
+    columns: int
+    role: str
+    threads: int = 32
+
 
 class VectorType(NamedTuple):
-    """``lanes`` elements of ``dtype``; one lane is a scalar. Prints as ``f32x16`` and ``f32``."""
+    """``lanes`` elements of ``dtype``; one lane is a scalar. Prints as ``f32x16`` and ``f32``.
+
+    Those of a ``fragment`` are the elements of a matrix that one thread holds: ``fragment(16 x 8, f32, accumulator)``.
+    """
 
     dtype: DType
     lanes: int = 1
+    fragment: Fragment | None = None
+
+    @staticmethod
+    def of_fragment(rows: int, columns: int, dtype: DType, role: str, threads: int = 32) -> VectorType:
+        return VectorType(dtype, rows * columns // threads, Fragment(rows, columns, role, threads))
 
     def __repr__(self) -> str:
+        if self.fragment is not None:
+            rows, columns, role, threads = self.fragment
+            spread = "" if threads == 32 else f", {threads}"
+            return f"fragment({rows} x {columns}, {self.dtype.name}, {role}{spread})"
         return self.dtype.name if self.lanes == 1 else f"{self.dtype.name}x{self.lanes}"
 
 
@@ -39,9 +62,13 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What loads and stores address: a buffer parameter, or scratch of the running thread (``access`` is scratch).
+    """What loads and stores address: a buffer parameter, or memory of the kernel's own, of which ``access`` is
 
-    ``strides`` count elements; a scratch has ints only. ``noalias`` promises that no other parameter overlaps it.
+    scratch: of the running thread; shared: of the threads of a block; table: constant, with its elements' bits in
+    ``data``. ``strides`` count elements; what is not a buffer has ints only. ``noalias`` promises that no other
+    parameter overlaps a buffer. The ``space`` of a buffer is global, const (read through the constant cache) or
+    tensor_map (a descriptor of it, for copies of a ``box``). Rows of ``swizzle`` bytes have their 16-byte chunks
+    permuted by the row's number, so that neither rows nor columns meet in a bank.
     """
 
     id: int
@@ -51,6 +78,10 @@ class Memory:
     strides: tuple[Index, ...]
     access: str
     noalias: bool = False
+    space: str = "global"
+    swizzle: int = 0
+    box: tuple[int, ...] = ()
+    data: tuple[int, ...] = ()
 
     @property
     def is_scratch(self) -> bool:
@@ -58,7 +89,7 @@ class Memory:
 
     @property
     def static_size(self) -> int:
-        """Elements of a scratch."""
+        """Elements of what is no buffer."""
         total = 1
         for n in self.shape:
             assert n.constant is not None
@@ -76,7 +107,7 @@ class Instruction:
     ``attribute`` is the direction of a compare, the operation of a reduce, the bits of a constant (one int for all
     lanes or a tuple), the lanes of shuffle, extract and insert, or "nontemporal" on a store.
     What reads memory has the operands (offsets, mask), what writes it (value, offsets, mask): offsets for gather and
-    scatter only, and a mask only where not all lanes are on.
+    scatter only, and a mask only where not all lanes are on. A copy goes from ``source`` to ``memory``.
     """
 
     op: str
@@ -85,6 +116,8 @@ class Instruction:
     indices: tuple[Index, ...] = ()
     attribute: Attribute = None
     memory: Memory | None = None
+    source: Memory | None = None
+    source_indices: tuple[Index, ...] = ()
 
     @property
     def value(self) -> Value:
@@ -98,6 +131,11 @@ class Instruction:
     @property
     def writes_memory(self) -> bool:
         return self.op in ("store", "scatter")
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it stays where it is, in order with others of its kind, even if nothing uses its result."""
+        return self.writes_memory or self.op in _EFFECTS
 
     @property
     def accessed(self) -> VectorType:
@@ -136,7 +174,39 @@ class Loop:
     unroll: int = 1
 
 
-Statement = Instruction | Loop
+@dataclass(frozen=True, slots=True)
+class While:
+    """Repeats ``body`` while ``condition``, which ``test`` computes, holds.
+
+    ``arguments`` are seen by test and body: ``initial`` at first, then what the body yielded; ``results`` are what
+    they were when the condition failed.
+    """
+
+    initial: tuple[Value, ...]
+    arguments: tuple[Value, ...]
+    test: tuple[Statement, ...]
+    condition: Value
+    body: tuple[Statement, ...]
+    yields: tuple[Value, ...]
+    results: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What only threads ``first .. last - 1`` along a block axis do: some warps of a kernel, or one thread.
+
+    ``registers`` is what each of them is given, 0 for as many as the others.
+    """
+
+    name: str
+    index: IndexVariable
+    first: int
+    last: int
+    body: tuple[Statement, ...]
+    registers: int = 0
+
+
+Statement = Instruction | Loop | While | Role
 
 
 @dataclass(frozen=True)
@@ -144,6 +214,7 @@ class Kernel:
     """A named function over buffers: one parallel loop nest, each iteration independent of all others.
 
     Loop ``d`` of the nest runs ``indices[d]`` over ``0 .. ceil(extents[d] / grains[d]) - 1``; the last varies fastest.
+    The last ``threads`` loops count the threads of a block, which share memory and meet at barriers; the others blocks.
     """
 
     name: str
@@ -154,6 +225,9 @@ class Kernel:
     extents: tuple[Index, ...]
     grains: tuple[int, ...]
     body: tuple[Statement, ...]
+    shared: tuple[Memory, ...] = ()
+    tables: tuple[Memory, ...] = ()
+    threads: int = 0
     _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -169,6 +243,11 @@ class Kernel:
     def scratch_bytes(self) -> int:
         """Bytes of scratch memory that one thread needs to run this kernel."""
         return sum(_round_up(s.static_size * s.dtype.itemsize) for s in self.scratches)
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """Buffers, then what is the kernel's own."""
+        return self.buffers + self.scratches + self.shared + self.tables
 
     def canonical_text(self) -> str:
         """The text with kernel and memory names numbered: kernels with equal canonical text are compiled once."""
@@ -191,19 +270,39 @@ def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
     """Every statement of ``body`` in textual order, a loop before its body."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop):
-            yield from walk(statement.body)
+        for block in blocks(statement):
+            yield from walk(block)
+
+
+def blocks(statement: Statement) -> tuple[tuple[Statement, ...], ...]:
+    """The statements inside of a statement."""
+    if isinstance(statement, Instruction):
+        return ()
+    return (statement.test, statement.body) if isinstance(statement, While) else (statement.body,)
+
+
+def defined(statement: Statement) -> tuple[Value | IndexVariable, ...]:
+    """What a statement defines for those that follow it."""
+    if isinstance(statement, Instruction):
+        return () if statement.result is None else (statement.result,)
+    return () if isinstance(statement, Role) else statement.results
 
 
 def largest_id(kernel: Kernel) -> int:
     """The largest id of a value or index variable in the kernel; new ones are numbered from there."""
     most = max((v.id for v in kernel.indices), default=0)
     for s in walk(kernel.body):
-        if isinstance(s, Loop):
-            most = max(most, s.index.id, *(v.id for v in s.arguments + s.results), 0)
-        elif s.result is not None:
-            most = max(most, s.result.id)
+        inside = s.arguments if isinstance(s, Loop | While) else ()
+        index = (s.index,) if isinstance(s, Loop) else ()
+        most = max([most, *(v.id for v in (*inside, *index, *defined(s)))])
     return most
+
+
+_EFFECTS = frozenset((  # operations of a block: their order is that of the text
+    "barrier", "warp_shuffle", "async_copy", "commit", "wait", "fence_async", "barrier_init", "barrier_expect",
+    "barrier_arrive", "barrier_wait", "load_matrix", "store_matrix", "mma", "mma_fence", "mma_async", "mma_commit",
+    "mma_wait",
+))  # fmt: skip
 
 
 def _round_up(nbytes: int) -> int:

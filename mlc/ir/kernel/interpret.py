@@ -11,8 +11,9 @@ from mlc.errors import VerifyError
 from mlc.ir.types import BOOL, I32
 
 from . import numeric
-from .data import Instruction, Kernel, Loop, Memory, Statement, Value
+from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, While
 from .index import Index, IndexVariable
+from .machine import MACHINE_OPS
 from .numeric import Array
 from .ops import ELEMENTWISE
 
@@ -42,7 +43,11 @@ class _Interpreter:
             self.flat[m.id] = array.reshape(-1)
         for s in kernel.scratches:
             self.flat[s.id] = np.zeros(s.static_size, s.dtype.numpy)
-        for m in kernel.buffers + kernel.scratches:
+        for m in kernel.tables:
+            bits = np.array(m.data, f"u{m.dtype.itemsize}")
+            self.flat[m.id] = bits != 0 if m.dtype == BOOL else bits.view(m.dtype.numpy)
+        _need(not kernel.shared, f"{kernel.name}: shared memory is not interpreted")
+        for m in kernel.memories:
             self.shapes[m.id] = tuple(map(self.index, m.shape))
             self.strides[m.id] = tuple(map(self.index, m.strides))
 
@@ -59,6 +64,12 @@ class _Interpreter:
         for s in body:
             if isinstance(s, Loop):
                 self.loop(s)
+            elif isinstance(s, While):
+                self.while_(s)
+            elif isinstance(s, Role):
+                raise VerifyError(f"{self.kernel.name}: roles of threads are not interpreted")
+            elif s.op in MACHINE_OPS:
+                raise VerifyError(f"{self.kernel.name}: {s.op} is not interpreted: it is an operation of a block")
             elif s.writes_memory:
                 self.store(s)
             elif isinstance(s.result, Value):
@@ -73,6 +84,17 @@ class _Interpreter:
         for i in range(self.index(loop.lower), self.index(loop.upper), loop.step):
             self.variables[loop.index] = i
             self.values.update(zip((a.id for a in loop.arguments), carried, strict=True))
+            self.block(loop.body)
+            carried = [self.values[y.id] for y in loop.yields]
+        self.values.update(zip((r.id for r in loop.results), carried, strict=True))
+
+    def while_(self, loop: While) -> None:
+        carried = [self.values[v.id] for v in loop.initial]
+        while True:
+            self.values.update(zip((a.id for a in loop.arguments), carried, strict=True))
+            self.block(loop.test)
+            if not self.values[loop.condition.id][0]:
+                break
             self.block(loop.body)
             carried = [self.values[y.id] for y in loop.yields]
         self.values.update(zip((r.id for r in loop.results), carried, strict=True))
@@ -100,6 +122,8 @@ class _Interpreter:
                 return operands[0].view(t.dtype.numpy)
             case "reduce", str() as op:
                 return numeric.reduce(op, t.dtype, operands[0])
+            case ("dot2" | "dot4") as op, _:
+                return numeric.dot(int(op[-1]), *operands)
             case "shuffle", tuple() as lanes:
                 return np.concatenate(operands)[list(lanes)]
             case "extract", int() as lane:

@@ -53,6 +53,17 @@ def reduce(op: str, dtype: DType, x: Array) -> Array:
     return x
 
 
+def dot(width: int, x: Array, y: Array, total: Array) -> Array:
+    """``total`` plus groups of ``width`` products: integers wrap; floats from the last to the first, by fma in f32."""
+    if total.dtype.kind != "f":
+        products = x.astype(np.int32) * y.astype(np.int32)
+        return np.asarray(total + products.reshape(-1, width).sum(axis=1, dtype=np.int32), dtype=np.int32)
+    with np.errstate(all="ignore"):
+        for k in reversed(range(width)):
+            total = fused_multiply_add(x[k::width].astype(np.float32), y[k::width].astype(np.float32), total)
+    return total
+
+
 def convert(x: Array, source: DType, target: DType) -> Array:
     """Rounds to nearest even; float to integer truncates and saturates, NaN becomes 0; to bool is != 0."""
     with np.errstate(all="ignore"):

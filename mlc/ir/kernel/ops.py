@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlc.errors import VerifyError
-from mlc.ir.types import BOOL
+from mlc.ir.types import BF16, BOOL, F16, F32, I8, I16, I32, U8
 
 from .data import Attribute, VectorType
+from .machine import MACHINE_OPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ INDEX_OPS = ("floordiv", "mod", "min", "max")
 SOURCES = ("constant", "iota", "tail_mask", "index_value")  # no value operands; the type is chosen by the writer
 _OPERANDS = {
     "compare": 2, "select": 3, "convert": 1, "bitcast": 1, "reduce": 1,
-    "splat": 1, "shuffle": 2, "extract": 1, "insert": 2,
+    "dot2": 3, "dot4": 3, "splat": 1, "shuffle": 2, "extract": 1, "insert": 2,
 }  # fmt: skip
 ACCESSES = ("load", "store", "gather", "scatter")
-OPS = frozenset((*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, *ACCESSES, "index_of"))
+OPS = frozenset((*ELEMENTWISE, *INDEX_OPS, *SOURCES, *_OPERANDS, *ACCESSES, *MACHINE_OPS, "index_of"))
 
 
 def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, asked: VectorType | None) -> VectorType:
@@ -74,6 +75,8 @@ def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, aske
         _need(first.lanes & (first.lanes - 1) == 0, op, f"{first.lanes} lanes are no power of two")
         _elementwise(ELEMENTWISE[str(attribute)], (first, first))
         return VectorType(first.dtype)
+    if op in ("dot2", "dot4"):
+        return _dot(op, types)
     if op in ("shuffle", "extract", "insert"):
         return _lanes(op, types, attribute)
     if asked is None:
@@ -99,6 +102,18 @@ def _elementwise(op: Op, types: Sequence[VectorType]) -> VectorType:
     kind = {"float": "f", "int": "i", "uint": "i", "bool": "b"}[types[0].dtype.kind]
     _need(kind in op.kinds, op.name, f"is not defined on {types[0].dtype}")
     return VectorType(BOOL, types[0].lanes) if op.result_is_bool else types[0]
+
+
+def _dot(op: str, types: Sequence[VectorType]) -> VectorType:
+    """Neighbours of x and y, multiplied and added up to each lane of the third operand."""
+    x, y, total = types
+    width = int(op[-1])
+    kinds = ((BF16, F32), (F16, F32), (I16, I32)) if op == "dot2" else ((I8, I32), (U8, I32))
+    _need((x.dtype, total.dtype) in kinds, op, f"is not defined on {x} into {total}")
+    fits = y.dtype == x.dtype if op == "dot2" else y.dtype in (I8, U8)
+    _need(fits and y.lanes == x.lanes, op, f"operand types differ: {x}, {y}")
+    _need(x.lanes == width * total.lanes, op, f"{x} is not {width} times as long as {total}")
+    return total
 
 
 def _source(op: str, asked: VectorType | None) -> VectorType:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.types import DTYPES, DType
 
-from .data import Attribute, Instruction, Kernel, Loop, Memory, Statement, Value, VectorType
+from .data import TOKEN, Attribute, Instruction, Kernel, Loop, Memory, Role, Statement, Value, VectorType, While
 from .index import Index, IndexVariable
 from .literal import parse_bits
+from .machine import MACHINE_OPS, ROLES
 from .ops import ACCESSES, INDEX_OPS, OPS
 from .verify import KernelError, verify_kernel
 
@@ -100,14 +101,17 @@ class _Parser:
         sizes = self.integer()
         self.variables.update({f"%n{k}": IndexVariable("n", k) for k in range(sizes)})
         self.expect("{")
-        buffers, scratches = [], []
+        buffers = []
         while self.accept("buffer"):
             buffers.append(self.buffer())
-        while self.accept("scratch"):
-            scratches.append(self.scratch())
+        own: dict[str, list[Memory]] = {"scratch": [], "shared": [], "table": []}
+        for access, found in own.items():
+            while self.accept(access):
+                found.append(self.own_memory(access))
         self.expect("parallel")
         self.expect("(")
         nest: list[tuple[str, Index, int]] = []
+        threads = 0
         while not self.accept(")"):
             if nest:
                 self.expect(",")
@@ -116,12 +120,17 @@ class _Parser:
             extent = self.index()
             self.expect("by")
             nest.append((index, extent, self.integer()))
+            block = self.accept("block")
+            if threads and not block:
+                raise self.error("the axes of a block come last")
+            threads += block
         indices = tuple(self.define_variable(i) for i, _, _ in nest)
         self.expect("{")
         body, _ = self.block()
         self.expect("}")
         extents, grains = tuple(e for _, e, _ in nest), tuple(g for _, _, g in nest)
-        return Kernel(name, sizes, tuple(buffers), tuple(scratches), indices, extents, grains, body)
+        scratches, shared, tables = map(tuple, own.values())
+        return Kernel(name, sizes, tuple(buffers), scratches, indices, extents, grains, body, shared, tables, threads)
 
     def buffer(self) -> Memory:
         name, dtype, shape = self.memory_head()
@@ -130,18 +139,26 @@ class _Parser:
         access = self.next()
         if access not in ("read", "write", "readwrite"):
             raise self.error(f"{access!r} is no access")
-        return self.define_memory(
-            Memory(len(self.memories), name[1:], dtype, shape, strides, access, self.accept("noalias"))
-        )
+        noalias = self.accept("noalias")
+        space = next((s for s in ("const", "tensor_map") if self.accept(s)), "global")
+        box = tuple(int(i.constant or 0) for i in self.bracketed()) if self.accept("box") else ()
+        layout = shape, strides, access, noalias, space, self.swizzle(), box
+        return self.define_memory(Memory(len(self.memories), name[1:], dtype, *layout))
 
-    def scratch(self) -> Memory:
+    def swizzle(self) -> int:
+        return self.integer() if self.accept("swizzle") else 0
+
+    def own_memory(self, access: str) -> Memory:
         name, dtype, shape = self.memory_head()
         strides, step = [], 1
         for n in reversed(shape):
             strides.append(Index.of(step))
             step *= n.constant or 0
         strides.reverse()
-        return self.define_memory(Memory(len(self.memories), name[1:], dtype, shape, tuple(strides), "scratch", True))
+        swizzle = self.swizzle()
+        data = tuple(self.constant(r, dtype) for r in self.raw_list() if r) if access == "table" else ()
+        layout = shape, tuple(strides), access, True, "global", swizzle, (), data
+        return self.define_memory(Memory(len(self.memories), name[1:], dtype, *layout))
 
     def memory_head(self) -> tuple[str, DType, tuple[Index, ...]]:
         name, dtype = self.next("%"), self.next()
@@ -177,7 +194,15 @@ class _Parser:
             while self.accept(","):
                 results.append(self.next("%"))
             self.expect("=")
-        statement = self.loop(results) if self.accept("loop") else self.instruction(results)
+        statement: Statement
+        if self.accept("loop"):
+            statement = self.loop(results)
+        elif self.accept("while"):
+            statement = self.while_(results)
+        elif self.peek().startswith("role."):
+            statement = self.role()
+        else:
+            statement = self.instruction(results)
         self.lines[id(statement)] = line
         return statement
 
@@ -192,6 +217,40 @@ class _Parser:
         if self.accept("unroll"):
             unroll = 0 if self.accept("full") else self.integer()
         index = self.define_variable(name)
+        initial, arguments = self.carried()
+        self.expect("{")
+        body, yields = self.block()
+        results = self.results(names, arguments)
+        return Loop(index, lower, upper, step, initial, arguments, body, yields, results, unroll)
+
+    def while_(self, names: list[str]) -> While:
+        initial, arguments = self.carried()
+        self.expect("{")
+        test: list[Statement] = []
+        while not self.accept("condition"):
+            test.append(self.statement())
+        condition = self.value()
+        for word in ("}", "do", "{"):
+            self.expect(word)
+        body, yields = self.block()
+        return While(initial, arguments, tuple(test), condition, body, yields, self.results(names, arguments))
+
+    def role(self) -> Role:
+        name = self.next().partition(".")[2]
+        axis = self.next("%")
+        if axis not in self.variables:
+            raise self.error(f"no index is called {axis}")
+        self.expect("in")
+        first = self.integer()
+        self.expect("to")
+        last = self.integer()
+        registers = self.integer() if self.accept("registers") else 0
+        self.expect("{")
+        body, _ = self.block()
+        return Role(name, self.variables[axis], first, last, body, registers)
+
+    def carried(self) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+        """What a loop carries: initial values and arguments."""
         arguments: list[Value] = []
         initial: list[Value] = []
         if self.accept("carry"):
@@ -204,12 +263,12 @@ class _Parser:
                 initial.append(self.value())
                 self.expect(":")
                 arguments.append(self.define(argument, self.type()))
-        self.expect("{")
-        body, yields = self.block()
+        return tuple(initial), tuple(arguments)
+
+    def results(self, names: list[str], arguments: tuple[Value, ...]) -> tuple[Value, ...]:
         if len(names) != len(arguments):
             raise self.error(f"the loop carries {len(arguments)} values and has {len(names)} results")
-        results = tuple(self.define(n, a.type) for n, a in zip(names, arguments, strict=True))
-        return Loop(index, lower, upper, step, tuple(initial), tuple(arguments), body, yields, results, unroll)
+        return tuple(self.define(n, a.type) for n, a in zip(names, arguments, strict=True))
 
     def instruction(self, names: list[str]) -> Instruction:
         head = self.next()
@@ -223,6 +282,8 @@ class _Parser:
             indices, operands = self.bracketed(), self.operands()
             result = self.define(names[0], self.ascribed()) if names else None
             return Instruction(op, result, operands, indices, word or None, memory)
+        if op in MACHINE_OPS:
+            return self.machine(op, word, names)
         raw = self.raw_list() if self.peek() == "[" else None
         indices = self.parenthesized() if self.peek() == "(" else ()
         operands = self.operands()
@@ -237,6 +298,24 @@ class _Parser:
             single = op in ("extract", "insert") or (op == "constant" and len(numbers) == 1)
             attribute = numbers[0] if single and len(numbers) == 1 else tuple(numbers)
         return Instruction(op, self.define(names[0], t), operands, indices, attribute)
+
+    def machine(self, op: str, word: str, names: list[str]) -> Instruction:
+        attribute: Attribute = word or None
+        if self.peek() == "[":
+            numbers = [self.lane(r) for r in self.raw_list()]
+            attribute = numbers[0] if len(numbers) == 1 else tuple(numbers)
+        memory, source = None, None
+        indices: tuple[Index, ...] = ()
+        origin: tuple[Index, ...] = ()
+        if MACHINE_OPS[op].memory:
+            memory, indices = self.memory(), self.bracketed()
+        elif self.peek() == "(":
+            indices = self.parenthesized()
+        if self.accept("from") or self.accept("with"):
+            source, origin = self.memory(), self.bracketed()
+        operands = self.operands()
+        result = self.define(names[0], self.ascribed()) if names else None
+        return Instruction(op, result, operands, indices, attribute, memory, source, origin)
 
     def memory(self) -> Memory:
         name = self.next("%")
@@ -283,11 +362,33 @@ class _Parser:
         return self.type()
 
     def type(self) -> VectorType:
+        if self.accept("fragment"):
+            return self.fragment()
+        if self.accept(TOKEN.name):
+            return VectorType(TOKEN)
         text = self.next()
         match = _TYPE.fullmatch(text)
         if match is None:
             raise self.error(f"{text!r} is no type")
         return VectorType(DTYPES[match.group(1)], int(match.group(2) or 1))
+
+    def fragment(self) -> VectorType:
+        self.expect("(")
+        rows = self.integer()
+        self.expect("x")
+        columns = self.integer()
+        self.expect(",")
+        dtype = self.next()
+        if dtype not in DTYPES:
+            raise self.error(f"{dtype!r} is no element type")
+        self.expect(",")
+        role, threads = self.next(), 32
+        if self.accept(","):
+            threads = self.integer()
+        self.expect(")")
+        if role not in ROLES or threads not in (32, 128) or rows * columns % threads:
+            raise self.error(f"{rows} x {columns} of role {role} over {threads} threads is no fragment")
+        return VectorType.of_fragment(rows, columns, DTYPES[dtype], role, threads)
 
     def bracketed(self) -> tuple[Index, ...]:
         return self.index_list("[", "]")

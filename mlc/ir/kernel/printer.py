@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .data import Instruction, Kernel, Loop, Memory, Statement, Value
+from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, While
 from .index import Index, IndexVariable
 from .literal import print_bits
 
@@ -33,12 +33,14 @@ class _Printer:
         self.lines.append(f"kernel @{'kernel' if self.canonical else k.name} sizes {k.sizes} {{")
         for m in k.buffers:
             extra = " noalias" if m.noalias else ""
-            self.lines.append(f"  buffer {self.memories[m.id]} {self.layout(m)} {m.access}{extra}")
-        for m in k.scratches:
-            self.lines.append(f"  scratch {self.memories[m.id]} {m.dtype}[{self.join(m.shape)}]")
+            text = f"{self.memories[m.id]} {self.layout(m)} {m.access}{extra}{self.details(m)}"
+            self.lines.append(f"  buffer {text}")
+        for m in k.scratches + k.shared + k.tables:
+            self.lines.append(f"  {m.access} {self.memories[m.id]} {m.dtype}[{self.join(m.shape)}]{self.details(m)}")
+        blocks = len(k.indices) - k.threads
         nest = [
-            f"{self.define_index(i)} = {self.index(extent)} by {grain}"
-            for i, extent, grain in zip(k.indices, k.extents, k.grains, strict=True)
+            f"{self.define_index(i)} = {self.index(extent)} by {grain}{' block' if number >= blocks else ''}"
+            for number, (i, extent, grain) in enumerate(zip(k.indices, k.extents, k.grains, strict=True))
         ]
         self.lines.append(f"  parallel ({', '.join(nest)}) {{")
         self.block(k.body, "    ")
@@ -47,7 +49,7 @@ class _Printer:
 
     def name_memories(self) -> None:
         taken: set[str] = set()
-        for m in self.kernel.buffers + self.kernel.scratches:
+        for m in self.kernel.memories:
             name = re.sub(r"\W", "_", m.name, flags=re.ASCII) or "_"
             if self.canonical:
                 name = "b"
@@ -62,10 +64,20 @@ class _Printer:
     def layout(self, m: Memory) -> str:
         return f"{m.dtype}[{self.join(m.shape)}] strides [{self.join(m.strides)}]"
 
+    def details(self, m: Memory) -> str:
+        text = "" if m.space == "global" else f" {m.space}"
+        text += f" box [{', '.join(map(str, m.box))}]" if m.box else ""
+        text += f" swizzle {m.swizzle}" if m.swizzle else ""
+        return text + (f" [{', '.join(print_bits(b, m.dtype) for b in m.data)}]" if m.access == "table" else "")
+
     def block(self, body: tuple[Statement, ...], indent: str) -> None:
         for statement in body:
             if isinstance(statement, Loop):
                 self.loop(statement, indent)
+            elif isinstance(statement, While):
+                self.while_(statement, indent)
+            elif isinstance(statement, Role):
+                self.role(statement, indent)
             else:
                 self.lines.append(indent + self.instruction(statement))
 
@@ -85,12 +97,35 @@ class _Printer:
             self.lines.append(f"{indent}  yield {', '.join(self.value(v) for v in loop.yields)}")
         self.lines.append(f"{indent}}}")
 
+    def while_(self, loop: While, indent: str) -> None:
+        initial = [self.value(v) for v in loop.initial]
+        results = ", ".join(self.define(v) for v in loop.results)
+        carried = (f"{self.define(a)} = {v}: {a.type}" for a, v in zip(loop.arguments, initial, strict=True))
+        head = f"while carry ({', '.join(carried)})" if loop.arguments else "while"
+        self.lines.append(f"{indent}{results}{' = ' if results else ''}{head} {{")
+        self.block(loop.test, indent + "  ")
+        self.lines += [f"{indent}  condition {self.value(loop.condition)}", f"{indent}}} do {{"]
+        self.block(loop.body, indent + "  ")
+        if loop.yields:
+            self.lines.append(f"{indent}  yield {', '.join(self.value(v) for v in loop.yields)}")
+        self.lines.append(f"{indent}}}")
+
+    def role(self, role: Role, indent: str) -> None:
+        registers = f" registers {role.registers}" if role.registers else ""
+        axis = self.index(Index.of(role.index))
+        self.lines.append(f"{indent}role.{role.name} {axis} in {role.first} to {role.last}{registers} {{")
+        self.block(role.body, indent + "  ")
+        self.lines.append(f"{indent}}}")
+
     def instruction(self, n: Instruction) -> str:
         text = n.op + self.attribute(n)
         if n.memory is not None:
             text += f" {self.memories[n.memory.id]}[{self.join(n.indices)}]"
         elif n.indices:
             text += f" ({self.join(n.indices)})"
+        if n.source is not None:
+            word = "with" if n.op == "mma_async" else "from"
+            text += f" {word} {self.memories[n.source.id]}[{self.join(n.source_indices)}]"
         if n.operands:
             text += " " + ", ".join(self.value(v) for v in n.operands)
         if isinstance(n.result, Value):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from mlc.errors import VerifyError
 from mlc.ir.types import BOOL
 
-from .data import Instruction, Kernel, Loop, Statement, Value, VectorType
+from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, VectorType, While
 from .index import Index, IndexVariable
+from .machine import MACHINE_OPS, check_machine_op
 from .ops import ACCESSES, INDEX_OPS, OPS, SOURCES, result_type
 
 
@@ -29,28 +30,58 @@ class _Verifier:
         self.values: dict[int, Value] = {}
         self.defined: set[int] = set()
         self.variables = {IndexVariable("n", k) for k in range(kernel.sizes)}
-        self.memories = {m.id: m for m in kernel.buffers + kernel.scratches}
+        self.axes: dict[IndexVariable, Index] = {}
+        self.memories = {m.id: m for m in kernel.memories}
 
     def run(self) -> None:
         k = self.kernel
-        self.need(len(self.memories) == len(k.buffers) + len(k.scratches), "two memories have one id", None)
-        for m in k.buffers + k.scratches:
+        self.need(len(self.memories) == len(k.memories), "two memories have one id", None)
+        for m in k.memories:
             self.need(len(m.shape) == len(m.strides), f"{m.name}: rank of strides differs from rank of shape", None)
             for n in m.shape + m.strides:
                 self.index(n, None)
-        for s in k.scratches:
-            self.need(all(n.constant is not None for n in s.shape), f"scratch {s.name}: its shape is not static", None)
+            self.memory(m)
         for extent, grain in zip(k.extents, k.grains, strict=True):
             self.index(extent, None)
             self.need(grain >= 1, f"parallel: grain {grain} is not positive", None)
         for i in k.indices:
             self.define_variable(i, None)
+        self.need(0 <= k.threads <= len(k.indices), f"parallel: {k.threads} axes of a block", None)
+        blocks = len(k.indices) - k.threads
+        self.axes = dict(zip(k.indices[blocks:], k.extents[blocks:], strict=True))
+        for i, extent in self.axes.items():
+            grain = k.grains[k.indices.index(i)]
+            fits = extent.constant is not None and grain == 1
+            self.need(fits, f"parallel: block axis {i} = {extent} by {grain} is not a static number by 1", None)
+        self.need(not k.shared or k.threads > 0, "shared memory without the axes of a block", None)
         self.block(k.body)
+
+    def memory(self, m: Memory) -> None:
+        where = f"{m.access} {m.name}"
+        if m in self.kernel.buffers:
+            self.need(m.space in ("global", "const", "tensor_map"), f"{where}: no such space {m.space}", None)
+            self.need(m.space == "global" or m.access == "read", f"{where}: a {m.space} buffer is read only", None)
+            boxed = len(m.box) == len(m.shape) and all(n > 0 for n in m.box) if m.space == "tensor_map" else not m.box
+            self.need(boxed, f"{where}: a tensor map, and nothing else, has a box of its rank", None)
+        else:
+            self.need(all(n.constant is not None for n in m.shape), f"{where}: its shape is not static", None)
+            filled = len(m.data) == (m.static_size if m.access == "table" else 0)
+            self.need(filled, f"{where}: {len(m.data)} numbers for {m.static_size} elements", None)
+        if m.swizzle:
+            may = m.access == "shared" or m.space == "tensor_map"
+            self.need(may and m.swizzle in (32, 64, 128), f"{where}: swizzle {m.swizzle} is none of 32, 64, 128", None)
+            last = m.box[-1] if m.box else (m.shape[-1].constant or 0 if m.shape else 0)
+            fits = last * m.dtype.itemsize % m.swizzle == 0
+            self.need(fits, f"{where}: rows are no multiple of {m.swizzle} bytes", None)
 
     def block(self, body: tuple[Statement, ...]) -> None:
         for s in body:
             if isinstance(s, Loop):
                 self.loop(s)
+            elif isinstance(s, While):
+                self.while_(s)
+            elif isinstance(s, Role):
+                self.role(s)
             else:
                 self.instruction(s)
 
@@ -59,15 +90,7 @@ class _Verifier:
         self.index(loop.upper, loop)
         self.need(loop.step >= 1, f"step {loop.step} is not positive", loop)
         self.need(loop.unroll >= 0, f"unroll {loop.unroll} is negative", loop)
-        counts = {len(loop.initial), len(loop.arguments), len(loop.yields), len(loop.results)}
-        self.need(len(counts) == 1, "carried values, arguments, yields and results differ in number", loop)
-        for initial, argument, y, result in zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True):
-            self.use(initial, loop)
-            self.need(
-                initial.type == argument.type == y.type == result.type,
-                f"a carried {initial.type} is argument {argument.type}, yields {y.type}, results in {result.type}",
-                loop,
-            )
+        self.carried(loop)
         values, variables = dict(self.values), set(self.variables)  # what the body defines ends with it
         self.define_variable(loop.index, loop)
         for a in loop.arguments:
@@ -79,14 +102,56 @@ class _Verifier:
         for r in loop.results:
             self.define(r, loop)
 
+    def carried(self, loop: Loop | While) -> None:
+        counts = {len(loop.initial), len(loop.arguments), len(loop.yields), len(loop.results)}
+        self.need(len(counts) == 1, "carried values, arguments, yields and results differ in number", loop)
+        for initial, argument, y, result in zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True):
+            self.use(initial, loop)
+            self.need(
+                initial.type == argument.type == y.type == result.type,
+                f"a carried {initial.type} is argument {argument.type}, yields {y.type}, results in {result.type}",
+                loop,
+            )
+
+    def while_(self, loop: While) -> None:
+        self.carried(loop)
+        outside, variables = dict(self.values), set(self.variables)
+        for a in loop.arguments:
+            self.define(a, loop)
+        inside = dict(self.values)
+        self.block(loop.test)
+        self.use(loop.condition, loop)
+        self.need(loop.condition.type == VectorType(BOOL), f"condition {loop.condition.type} is no bool", loop)
+        self.values, self.variables = inside, set(variables)  # what the test computes ends with it
+        self.block(loop.body)
+        for y in loop.yields:
+            self.use(y, loop)
+        self.values, self.variables = outside, variables
+        for r in loop.results:
+            self.define(r, loop)
+
+    def role(self, role: Role) -> None:
+        extent = self.axes.get(role.index)
+        if extent is None:
+            raise KernelError(f"role {role.name}: {role.index} is no axis of a block\n  in {self.text(role)}", role)
+        inside = 0 <= role.first < role.last <= (extent.constant or 0)
+        self.need(inside, f"role {role.name}: threads {role.first} to {role.last} of {extent}", role)
+        fits = role.registers == 0 or (role.registers % 8 == 0 and 24 <= role.registers <= 240)
+        self.need(fits, f"role {role.name}: {role.registers} registers: a multiple of 8 from 24 to 240", role)
+        values, variables = dict(self.values), set(self.variables)
+        self.block(role.body)
+        self.values, self.variables = values, variables
+
     def instruction(self, n: Instruction) -> None:
         self.need(n.op in OPS, f"{n.op}: no such operation", n)
         for v in n.operands:
             self.use(v, n)
-        for i in n.indices:
+        for i in n.indices + n.source_indices:
             self.index(i, n)
         if n.op in ACCESSES:
             self.access(n)
+        elif n.op in MACHINE_OPS:
+            self.machine(n)
         elif n.op in INDEX_OPS:
             self.need(len(n.indices) == 2 and not n.operands, f"{n.op}: takes two indices", n)
         elif n.op == "index_of":
@@ -117,6 +182,15 @@ class _Verifier:
             fits = all(isinstance(b, int) and 0 <= b < 1 << t.dtype.bits for b in bits)
             self.need(fits, f"constant: bits do not fit {t.dtype}", n)
 
+    def machine(self, n: Instruction) -> None:
+        for m in (n.memory, n.source):
+            self.need(m is None or self.memories.get(m.id) == m, f"{n.op}: its memory is not the kernel's", n)
+        self.need(bool(self.axes), f"{n.op}: needs the axes of a block", n)
+        try:
+            check_machine_op(n)
+        except VerifyError as error:
+            raise KernelError(f"{error.message}\n  in {self.text(n)}", n) from None
+
     def access(self, n: Instruction) -> None:
         m = n.memory
         if m is None or self.memories.get(m.id) != m:
@@ -128,6 +202,8 @@ class _Verifier:
         accessed, offsets = n.accessed, n.offsets
         self.need(accessed.dtype == m.dtype, f"{n.op}: {accessed} of memory of {m.dtype}", n)
         self.need(m.access != ("write" if reads else "read"), f"{n.op}: {m.name} is {m.access}-only", n)
+        self.need(reads or m.access != "table", f"{n.op}: {m.name} is a table", n)
+        self.need(m.space != "tensor_map", f"{n.op}: {m.name} is a tensor map, which only copies read", n)
         self.need(len(n.indices) == len(m.shape), f"{n.op}: {len(n.indices)} indices for rank {len(m.shape)}", n)
         if offsets is None:
             contiguous = accessed.lanes == 1 or (bool(m.strides) and m.strides[-1].constant == 1)
@@ -169,5 +245,9 @@ class _Verifier:
         name = f"{self.kernel.name}: "
         if isinstance(where, Loop):
             return f"{name}loop {where.index} = {where.lower} to {where.upper} step {where.step}"
+        if isinstance(where, While):
+            return f"{name}while"
+        if isinstance(where, Role):
+            return f"{name}role {where.name}"
         operands = ", ".join(f"v{v.id}: {v.type}" for v in where.operands)
         return f"{name}{where.op} ({operands}) {list(where.indices)}"

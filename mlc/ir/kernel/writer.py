@@ -11,9 +11,10 @@ import numpy as np
 from mlc.errors import VerifyError
 from mlc.ir.types import BOOL, I64, DType
 
-from .data import Attribute, Instruction, Loop, Memory, Statement, Value, VectorType
+from .data import Attribute, Instruction, Loop, Memory, Role, Statement, Value, VectorType, While
 from .index import Index, IndexLike, IndexVariable
 from .literal import bits_of
+from .machine import check_machine_op
 from .ops import result_type
 
 Number = float | int | bool | np.generic
@@ -27,6 +28,8 @@ class LoopScope:
     carried: tuple[Value, ...]
     results: tuple[Value, ...]
     yields: tuple[Value, ...] | None = None
+    test: tuple[Statement, ...] = ()
+    condition: Value | None = None
 
 
 class Writer:
@@ -72,6 +75,60 @@ class Writer:
         copies = 0 if unroll == "full" else int(unroll)
         bounds = Index.of(lower), Index.of(upper), step
         self.emit(Loop(index, *bounds, tuple(carried), arguments, body, yields, results, copies))
+
+    @contextmanager
+    def while_(self, *carried: Value) -> Iterator[LoopScope]:
+        """A loop of as many iterations as its ``condition`` holds, which ends its test; then yield_ the next values."""
+        arguments = tuple(Value(self.fresh_id(), v.type) for v in carried)
+        results = tuple(Value(self.fresh_id(), v.type) for v in carried)
+        scope = LoopScope(Index.of(0), arguments, results)
+        self._blocks.append([])
+        self._loops.append(scope)
+        yield scope
+        body = tuple(self._blocks.pop())
+        self._loops.pop()
+        if scope.condition is None:
+            raise VerifyError("while: has no condition")
+        yields = scope.yields or ()
+        need([y.type for y in yields] == [a.type for a in arguments], f"while: yields {yields} for {arguments}")
+        self.emit(While(tuple(carried), arguments, scope.test, scope.condition, body, yields, results))
+
+    def condition(self, value: Value) -> None:
+        """Ends the test of the innermost open while: its body follows, and runs if ``value`` is true."""
+        need(bool(self._loops) and self._loops[-1].condition is None, "condition: outside of the test of a while")
+        need(value.type == VectorType(BOOL), f"condition: {value.type} is no bool")
+        self._loops[-1].test, self._loops[-1].condition = tuple(self._blocks.pop()), value
+        self._blocks.append([])
+
+    @contextmanager
+    def role(self, name: str, index: IndexLike, first: int, last: int, registers: int = 0) -> Iterator[None]:
+        """What only threads ``first .. last - 1`` along the block axis ``index`` do."""
+        axis = Index.of(index)
+        need(len(axis.variables) == 1 and axis.terms[0][1] == 1, f"role {name}: {axis} is no block axis")
+        self._blocks.append([])
+        yield
+        body = tuple(self._blocks.pop())
+        self.emit(Role(name, next(iter(axis.variables)), first, last, body, registers))
+
+    def machine(
+        self,
+        op: str,
+        *operands: Value,
+        to: tuple[Memory, Sequence[IndexLike]] | None = None,
+        source: tuple[Memory, Sequence[IndexLike]] | None = None,
+        attribute: Attribute = None,
+        indices: Sequence[IndexLike] = (),
+        result: VectorType | None = None,
+    ) -> Value | None:
+        """An operation of blocks of threads, by name; ``to`` is the memory that it is about, with its address."""
+        value = None if result is None else Value(self.fresh_id(), result)
+        at = tuple(map(Index.of, indices if to is None else to[1]))
+        origin = () if source is None else tuple(map(Index.of, source[1]))
+        memories = None if to is None else to[0], None if source is None else source[0]
+        n = Instruction(op, value, operands, at, attribute, memories[0], memories[1], origin)
+        check_machine_op(n)
+        self.emit(n)
+        return value
 
     def yield_(self, *values: Value) -> None:
         """The values that the innermost open loop carries into its next iteration; ends the loop's body."""
@@ -182,6 +239,17 @@ class Writer:
         """Scalar over all lanes as a fixed pairwise tree: lane l with lane l + half, while more than one is left."""
         return self.value("reduce", (value,), operation)
 
+    def dot2(self, x: Value, y: Value, total: Value) -> Value:
+        """Lane i is total[i] + x[2i+1] * y[2i+1] + x[2i] * y[2i], each step rounded once: f16 and bf16 into f32.
+
+        Machines with an instruction for it may take subnormal numbers for zeros. Also of i16 into i32, wrapping.
+        """
+        return self.value("dot2", (x, y, total))
+
+    def dot4(self, x: Value, y: Value, total: Value) -> Value:
+        """Lane i is total[i] plus the products of elements 4i .. 4i+3: i8 and u8 into i32, wrapping."""
+        return self.value("dot4", (x, y, total))
+
     def shuffle(self, x: Value, y: Value, indices: Sequence[int]) -> Value:
         """Lanes picked from ``x`` (0 .. lanes-1) and ``y`` (lanes .. 2*lanes-1)."""
         return self.value("shuffle", (x, y), tuple(indices))
@@ -260,7 +328,7 @@ class Writer:
 
     def emit(self, statement: Statement) -> None:
         if not self._blocks:
-            name = statement.op if isinstance(statement, Instruction) else "loop"
+            name = statement.op if isinstance(statement, Instruction) else type(statement).__name__.lower()
             raise VerifyError(f"{name}: outside of the parallel loop")
         need(not self._loops or self._loops[-1].yields is None, "an operation follows yield in its loop")
         self._blocks[-1].append(statement)
