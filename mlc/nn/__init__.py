@@ -1,4 +1,4 @@
-"""mlc.nn: activations, row functions, losses and initialisers of neural networks, as pure functions."""
+"""mlc.nn: activations, convolutions, pools, row functions, losses and initialisers, as pure functions."""
 
 from . import init
 from .activations import (
@@ -16,11 +16,14 @@ from .activations import (
     swish,
     tanh,
 )  # fmt: skip
+from .convolution import conv, conv_transpose
 from .losses import cross_entropy
+from .pooling import avg_pool, max_pool
+from .regularization import dropout, layer_norm
 from .rows import log_softmax, logsumexp, one_hot, softmax
 
 __all__ = [
-    "cross_entropy", "elu", "gelu", "hard_tanh", "init", "leaky_relu", "log_sigmoid", "log_softmax",
-    "logsumexp", "one_hot", "relu", "relu6", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish",
-    "tanh",
+    "avg_pool", "conv", "conv_transpose", "cross_entropy", "dropout", "elu", "gelu", "hard_tanh", "init",
+    "layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool", "one_hot", "relu", "relu6",
+    "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
 ]  # fmt: skip
