@@ -214,7 +214,7 @@ def _raised(traced: Traced) -> Traced:
 
 
 def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
-    """Run ``function`` on arrays outside any trace: compiled for their types once, keyword arguments static."""
+    """Run the user's ``function`` on arrays outside any trace: compiled for their types, keyword arguments static."""
     return _eager_function(function, tuple(sorted(static)))(*args, **static)
 
 

@@ -2,7 +2,7 @@
 
 The convention: ``@operation("x", "y")`` names the parameters that hold operands (values, or trees of them), which come
 first; all others are static and hashable. The decorated function takes anything an operand may be (tracers, arrays,
-numbers) and returns tracers. Outside of a trace ``mlc.staging.eager(function, *operands, **static)`` runs it, where
+numbers) and returns tracers. Outside of a trace ``mlc.eager.eager(function, *operands, **static)`` runs it, where
 ``function`` is the undecorated one and every operand is passed by position.
 """
 
@@ -92,7 +92,7 @@ def _static(x: Any) -> Any:
 
 
 def _run_eagerly(function: Callable[..., Any], operands: tuple[Any, ...], static: dict[str, Any]) -> Any:
-    from mlc.staging import eager
+    from mlc.eager import eager
 
     operands = _check_operands(function.__name__, operands)
     try:

@@ -9,9 +9,9 @@
 
 #include "binding.h"
 
-enum { BUCKETS = 64, SHORT_OUTPUTS = 32 };
+enum { BUCKETS = 64, MOST_IN_BUCKET = 64, SHORT_OUTPUTS = 32 };
 
-/* One signature with its compiled function. Entries live as long as their Function. */
+/* One signature with its compiled function. One that nobody uses may be dropped for newer ones. */
 struct entry {
     struct entry *next;
     uint64_t hash;
@@ -21,6 +21,7 @@ struct entry {
     Executable *executable;
     struct recipe *recipe;
     bool known; /* a call with this signature passed all checks */
+    int users;  /* running calls and comparisons */
 };
 
 typedef struct {
@@ -58,7 +59,7 @@ static int same_objects(const struct entry *entry, const struct signature *s)
     return 1;
 }
 
-/* The entry for `s`, or NULL; *status is -1 with an exception set, else 0. */
+/* The entry for `s`, in use from now on, or NULL; *status is -1 with an exception set, else 0. */
 static struct entry *find(const Function *self, const struct signature *s, uint64_t hash, int *status)
 {
     *status = 0;
@@ -66,15 +67,48 @@ static struct entry *find(const Function *self, const struct signature *s, uint6
         if (entry->hash != hash || entry->n_words != s->n_words || entry->n_objects != s->n_objects ||
             memcmp(entry->words, s->words, s->n_words * sizeof *s->words) != 0)
             continue;
+        entry->users++;
         int same = same_objects(entry, s);
-        *status = same < 0 ? -1 : 0;
-        if (same)
-            return same < 0 ? NULL : entry;
+        if (same > 0)
+            return entry;
+        entry->users--;
+        if (same < 0) {
+            *status = -1;
+            return NULL;
+        }
     }
     return NULL;
 }
 
-/* A new entry for `s` and what _compile_call gave: (Executable, TreeDef). NULL with an exception set. */
+/* Free a list of entries that are in no bucket: what they hold may run Python code when it goes. */
+static void free_all(struct entry *entry)
+{
+    while (entry) {
+        struct entry *next = entry->next;
+        entry_free(entry);
+        entry = next;
+    }
+}
+
+/* Drop the oldest entries of a full bucket that nobody uses. */
+static void bound(struct entry **bucket)
+{
+    struct entry *dropped = NULL;
+
+    for (int n = 1; *bucket; n++) {
+        struct entry *entry = *bucket;
+        if (n <= MOST_IN_BUCKET || entry->users) {
+            bucket = &entry->next;
+        } else {
+            *bucket = entry->next;
+            entry->next = dropped;
+            dropped = entry;
+        }
+    }
+    free_all(dropped);
+}
+
+/* A new entry in use, for `s` and what _compile_call gave: (Executable, TreeDef). NULL with an exception set. */
 static struct entry *add(Function *self, const struct signature *s, uint64_t hash, PyObject *compiled)
 {
     PyObject *executable, *structure;
@@ -107,8 +141,10 @@ static struct entry *add(Function *self, const struct signature *s, uint64_t has
         entry_free(entry);
         return NULL;
     }
+    entry->users = 1;
     entry->next = self->buckets[hash % BUCKETS];
     self->buckets[hash % BUCKETS] = entry;
+    bound(&self->buckets[hash % BUCKETS]);
     return entry;
 }
 
@@ -250,8 +286,10 @@ static PyObject *call(Function *self, PyObject *args, PyObject *kwargs)
         struct entry *entry = find(self, &s, hash, &status);
         if (!entry && !status)
             entry = compile(self, &s, hash, args, kwargs);
-        if (entry)
+        if (entry) {
             result = run(self, entry, &s);
+            entry->users--;
+        }
     }
     signature_release(&s);
     return status > 0 ? call_method(self, "_call_unusual", args, kwargs) : result;
@@ -284,13 +322,9 @@ static PyObject *function_call_here(PyObject *object, PyObject *arguments)
 static void drop_entries(Function *self)
 {
     for (int b = 0; b < BUCKETS; b++) {
-        struct entry *entry = self->buckets[b];
+        struct entry *entries = self->buckets[b];
         self->buckets[b] = NULL;
-        while (entry) {
-            struct entry *next = entry->next;
-            entry_free(entry);
-            entry = next;
-        }
+        free_all(entries);
     }
 }
 
