@@ -25,8 +25,8 @@ MOST = 1 << 20  # larger extents are compiled for their own sake: bounds decide 
 
 # What moves elements or makes them of their position; elementwise rows compute each by itself.
 _MOVES = frozenset({
-    "parameter", "constant", "broadcast_in_dim", "reshape", "transpose", "slice", "concatenate", "pad", "reverse", "iota",
-    "get_dimension_size",
+    "parameter", "constant", "broadcast_in_dim", "reshape", "transpose", "slice", "concatenate", "pad", "reverse",
+    "iota", "get_dimension_size",
 })  # fmt: skip
 
 
