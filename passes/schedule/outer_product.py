@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from mlc.ir.dims import Size
-from mlc.ir.kernel import Index, Memory, Value
+from mlc.ir.kernel import Index, IndexLike, Memory, Value
 from mlc.ir.target import Target
 
 from .contraction_frame import Frame
@@ -49,10 +49,12 @@ class _Writer:
         if tiling.packing != "none":
             depth = tiling.depth or frame.c.length
             depth = -(-depth // 16) * 16
-            self.panel = self.builder.scratch("panel", frame.dtype, (depth, tiling.width))
-        if tiling.depth is not None or heavy:
+            copies = tiling.panels if tiling.depth is not None else 1
+            self.panel = self.builder.scratch("panel", frame.dtype, (copies * depth, tiling.width))
+        if tiling.depth is not None or heavy or tiling.rows_first:
             rows = tiling.task_rows if tiling.depth is not None else tiling.blocks.largest
-            self.sums = self.builder.scratch("sums", frame.dtype, (rows, tiling.width))
+            shape = (rows, tiling.width * (tiling.panels if tiling.depth is not None or tiling.rows_first else 1))
+            self.sums = self.builder.scratch("sums", frame.dtype, shape)
 
     def write(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
         b, t, f = self.builder, self.tiling, self.frame
@@ -63,19 +65,52 @@ class _Writer:
         return f.call(tasks)
 
     def panels(self, batch: Index, ir: Index, group: Index) -> None:
-        """The panels of a task: whole ones, then the last one, which may be narrower."""
+        """The panels of a task."""
         b, t, n = self.builder, self.tiling, self.frame.c.n
-        whole = Index.of(n // t.width) if isinstance(n, int) else b.floordiv(self.frame.n, t.width)
         count = Index.of(-(-n // t.width)) if isinstance(n, int) else b.floordiv(self.frame.n + t.width - 1, t.width)
         single = count.constant is not None and count.constant <= t.panels
+        exact = isinstance(n, int) and n % t.width == 0 and t.panels == 1
         first = Index.of(0) if single else group * t.panels
-        last = count if single else b.min(first + t.panels, count)
+        last = count if single else first + 1 if exact else b.min(first + t.panels, count)
+        if t.depth is not None:
+            self.deep(batch, ir, first, last)
+        elif t.rows_first:
+            self.rows(batch, ir, first, last)
+        else:
+            self.each_panel(first, last, lambda columns, _: self.columns(batch, ir, columns))
+
+    def each_panel(self, first: Index, last: Index, body: Callable[[Columns, Index], None]) -> None:
+        """``body(columns, number)`` for whole panels, then for the last one, which may be narrower."""
+        b, t, n = self.builder, self.tiling, self.frame.c.n
+        whole = Index.of(n // t.width) if isinstance(n, int) else b.floordiv(self.frame.n, t.width)
         if whole.constant != 0:
-            full = lambda p: self.columns(batch, ir, Columns(p * t.width, (None,) * t.vectors))  # noqa: E731
-            exact = whole == count and t.panels == 1
-            counted(b, first, first + 1 if exact else b.min(last, whole), full)
-        if whole != count:
-            counted(b, b.max(first, whole), last, lambda p: self.columns(batch, ir, self.tail(p * t.width)))
+            all_whole = isinstance(n, int) and n % t.width == 0
+            end = last if all_whole else b.min(last, whole)
+            counted(b, first, end, lambda p: body(Columns(p * t.width, (None,) * t.vectors), p - first))
+        if not (isinstance(n, int) and n % t.width == 0):
+            start = b.max(first, whole)
+            counted(b, start, last, lambda p: body(self.tail(p * t.width), p - first))
+
+    def rows(self, batch: Index, ir: Index, first: Index, last: Index) -> None:
+        """All panels of one row block after the other; then its rows are stored, each as its memory lies."""
+        b, t, f, sums = self.builder, self.tiling, self.frame, self.sums
+        assert sums is not None
+        start, stop = f.contracted(batch)
+
+        def block(rows: int, row: Index) -> None:
+            def tile(columns: Columns, place: Index) -> None:
+                vectors = len(columns.masks)
+                zeros = [f.zero(t.lanes)] * (rows * vectors)
+                totals = self.accumulate(batch, row, rows, columns, start, stop, zeros)
+                for k, total in enumerate(totals):
+                    b.store(sums, (k // vectors, place * t.width + k % vectors * t.lanes), total)
+
+            self.each_panel(first, last, tile)
+            with b.loop(0, rows) as loop:
+                r = loop.index
+                self.each_panel(first, last, lambda c, p: self.store_row(batch, row + r, r, c, p * t.width))
+
+        t.blocks.each(b, f.m, ir, t.row_blocks, block)
 
     def tail(self, first: Index) -> Columns:
         """The last panel: as few vectors as hold it, masked where they reach too far."""
@@ -90,9 +125,6 @@ class _Writer:
     def columns(self, batch: Index, ir: Index, columns: Columns) -> None:
         """All rows of the task at one panel."""
         b, t, f = self.builder, self.tiling, self.frame
-        if t.depth is not None:
-            self.deep(batch, ir, columns)
-            return
         start, stop = f.contracted(batch)
 
         def block(rows: int, row: Index, source: Source = self.source) -> None:
@@ -120,29 +152,56 @@ class _Writer:
         counted(b, whole * pays, whole, lambda q: block(rows, first + q * rows, "columns"))
         t.blocks.rest(b, first + whole * rows, last, lambda w, row: block(w, row, "columns"))
 
-    def deep(self, batch: Index, ir: Index, columns: Columns) -> None:
-        """As ``columns``, with K in chunks: the sums of all rows of the task wait in scratch for the next chunk."""
+    def deep(self, batch: Index, ir: Index, first: Index, last: Index) -> None:
+        """With K in chunks: the sums of all rows and panels of the task wait in scratch for the next chunk."""
         b, t, f, sums, panel = self.builder, self.tiling, self.frame, self.sums, self.panel
         assert t.depth is not None and sums is not None and panel is not None
         depth, start = t.depth, self.first_row(ir)
         with b.loop(0, t.task_rows) as row:
-            for v in range(len(columns.masks)):
+            for v in range(t.panels * t.vectors):
                 b.store(sums, (row.index, v * t.lanes), f.zero(t.lanes))
         begin, end = f.contracted(batch)
         with b.loop(begin, end, depth) as chunk:
             stop = b.min(chunk.index + depth, end)
-            pack_panel(f, t, panel, batch, columns, chunk.index, stop)
+            self.pack(batch, first, last, chunk.index, stop)
 
-            def block(rows: int, row: Index) -> None:
-                places = [(row - start + r, v * t.lanes) for r in range(rows) for v in range(len(columns.masks))]
-                totals = [b.load(sums, at, t.lanes) for at in places]
-                totals = self.accumulate(batch, row, rows, columns, chunk.index, stop, totals, self.source)
-                for at, total in zip(places, totals, strict=True):
-                    b.store(sums, at, total)
+            def tiles(columns: Columns, place: Index) -> None:
+                def block(rows: int, row: Index) -> None:
+                    at = [
+                        (row - start + r, place * t.width + v * t.lanes)
+                        for r in range(rows)
+                        for v in range(len(columns.masks))
+                    ]
+                    totals = [b.load(sums, a, t.lanes) for a in at]
+                    base = place * depth
+                    totals = self.accumulate(batch, row, rows, columns, chunk.index, stop, totals, self.source, base)
+                    for a, total in zip(at, totals, strict=True):
+                        b.store(sums, a, total)
 
-            t.blocks.each(b, f.m, ir, t.row_blocks, block)
+                t.blocks.each(b, f.m, ir, t.row_blocks, block)
+
+            self.each_panel(first, last, tiles)
         with b.loop(start, self.first_row(ir + 1)) as row:
-            self.store_row(batch, row.index, row.index - start, columns)
+            index = row.index
+            self.each_panel(first, last, lambda c, p: self.store_row(batch, index, index - start, c, p * t.width))
+
+    def pack(self, batch: Index, first: Index, last: Index, start: Index, stop: Index) -> None:
+        """Copy a chunk of the task's panels: several of them k by k, as their memory lies."""
+        b, t, f, panel = self.builder, self.tiling, self.frame, self.panel
+        assert t.depth is not None and panel is not None
+        if t.panels == 1:
+            self.each_panel(first, last, lambda columns, _: pack_panel(f, t, panel, batch, columns, start, stop))
+            return
+        depth = t.depth
+        with b.loop(start, stop) as loop:
+            k = loop.index
+
+            def copy(columns: Columns, place: Index) -> None:
+                for v, mask in enumerate(columns.masks):
+                    vector = f.column_vector(batch, columns.first + v * t.lanes, k, t.lanes, mask)
+                    b.store(panel, (place * depth + k - start, v * t.lanes), vector)
+
+            self.each_panel(first, last, copy)
 
     def first_row(self, group: Index) -> Index:
         """The first row of a task; of the group after the last one, the end."""
@@ -161,13 +220,14 @@ class _Writer:
         start: Index,
         stop: Index,
         totals: list[Value],
-        source: Source,
+        source: Source = "columns",
+        base: IndexLike = 0,
     ) -> list[Value]:
-        """The register tile: ``totals`` plus the products of k in start .. stop."""
+        """The register tile: ``totals`` plus the products of k in start .. stop; a panel's rows begin at ``base``."""
         b, t, f = self.builder, self.tiling, self.frame
         with b.loop(start, stop, carried=totals, unroll=UNROLL) as loop:
             k = loop.index
-            places = [(k - start, v * t.lanes) for v in range(len(columns.masks))]
+            places = [(k - start + base, v * t.lanes) for v in range(len(columns.masks))]
             if self.panel is not None and source == "panel":
                 vectors = [b.load(self.panel, at, t.lanes) for at in places]
             else:
@@ -200,9 +260,9 @@ class _Writer:
         with b.loop(0, rows) as loop:
             self.store_row(batch, row + loop.index, loop.index, columns)
 
-    def store_row(self, batch: Index, row: Index, place: Index, columns: Columns) -> None:
+    def store_row(self, batch: Index, row: Index, place: Index, columns: Columns, column: IndexLike = 0) -> None:
         b, t = self.builder, self.tiling
         assert self.sums is not None
         for v, mask in enumerate(columns.masks):
-            total = b.load(self.sums, (place, v * t.lanes), t.lanes)
+            total = b.load(self.sums, (place, column + v * t.lanes), t.lanes)
             self.frame.store(batch, row, columns.first + v * t.lanes, total, mask)

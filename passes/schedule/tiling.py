@@ -17,6 +17,11 @@ TASK_WORK = 800_000  # flops (a byte from memory counts as 8) below which a task
 PANEL_SHARE = 4  # a packed panel of columns takes at most 1/4 of the second-level cache
 COPY_BLOCKS = 4  # of rows that pay for the copy of a panel
 LEAST_BLOCKS = 32  # of rows that a panel is packed for; with more, the rows of a task fit the second-level cache
+STREAM = 256  # columns of a strip that is read in the order of memory
+STREAM_DEPTH = 128  # of K in a chunk of a strip: it stays in the second-level cache beside the sums
+FAR_APART = 2048  # bytes from one k, or row, to the next: then each is in a page of its own, soon
+FLOPS_A_BYTE = 16  # that are computed while a byte comes from memory
+STORED_ROWS = 28  # of a task that moves much
 
 Packing = Literal["none", "copy", "transpose"]
 RowBlock = Callable[[int, Index], None]  # emits a block of so many rows from a first row on
@@ -90,7 +95,8 @@ def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index]
 class Tiling:
     """``vectors`` of ``lanes`` columns make a panel; ``depth`` is a chunk of K that is packed at once, or None for all.
 
-    A task does ``batches`` x ``row_blocks`` x ``panels``.
+    A task does ``batches`` x ``row_blocks`` x ``panels``: all rows of a panel after one another, or all panels of a
+    row block where its ``rows_first``.
     """
 
     blocks: RowBlocks
@@ -101,6 +107,7 @@ class Tiling:
     batches: int
     row_blocks: int
     panels: int
+    rows_first: bool = False
 
     @property
     def width(self) -> int:
@@ -126,11 +133,19 @@ class Tiling:
 def tile_outer(c: Contraction, target: Target) -> Tiling:
     """Tiles for outer products: each element of a row times vectors of columns."""
     lanes = _lanes_for(c, target)
+    itemsize, k = c.accumulator.itemsize, c.length
+    if _stores_much(c, target):
+        return _rows_first(c, lanes, target)
     vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
     most = 1 if vectors > 4 else min(MOST_ROWS, rows_beside(vectors, target.vector_registers))
     blocks = RowBlocks.of(c.m, most)
+    if _streams_columns(c, target):
+        columns = -(-bounds(c.n)[1] // (vectors * lanes))
+        rows = blocks.count or -(-bounds(c.m)[1] // blocks.largest)
+        return Tiling(
+            blocks, vectors, lanes, "copy", STREAM_DEPTH, 1, rows, _even(columns, STREAM // (vectors * lanes))
+        )
     packing = _packing(c, blocks, target)
-    itemsize, k = c.accumulator.itemsize, c.length
     depth = None
     if packing != "none":
         deepest = max(target.l2_bytes // (PANEL_SHARE * itemsize * vectors * lanes) // 16 * 16, 16)
@@ -140,6 +155,40 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
         packing, depth = "none", None
     rows = target.l2_bytes // (itemsize * max(depth or k, 1))
     return _tasks(c, blocks, vectors, lanes, packing, depth, max(rows // blocks.largest, LEAST_BLOCKS))
+
+
+def _streams_columns(c: Contraction, target: Target) -> bool:
+    """Whether the columns are far more than a cache holds, and far apart from k to k, and rows are few: a wide strip
+    of them is read in the order of memory, in chunks of K, and the sums of all rows wait."""
+    direct = c.columns.node.op.name == "parameter" and c.columns.node.dtype == c.accumulator
+    if not (direct and isinstance(c.n, int) and c.columns.innermost == c.columns.free and c.part is None):
+        return False
+    itemsize, rows = c.accumulator.itemsize, bounds(c.m)[1]
+    far = c.n * itemsize >= FAR_APART and c.length * c.n * itemsize >= 4 * target.l2_bytes and c.batch == 1
+    return far and rows > 1 and rows * STREAM * itemsize <= target.l2_bytes // PANEL_SHARE and c.length > STREAM_DEPTH
+
+
+def _stores_much(c: Contraction, target: Target) -> bool:
+    """Whether the results and what the epilogue reads of their shape take longer to move than the sums to compute."""
+    whole = [n for n in (*c.body.parameters, *c.body.results) if n.shape == c.dot.shape]
+    nbytes = sum(n.dtype.itemsize for n in whole)
+    size = bounds(c.dot.tensor.size)[1]
+    if not isinstance(c.n, int) or c.batch != 1 or c.part is not None or c.columns.walks_contracted:
+        return False
+    far = c.n * c.accumulator.itemsize >= FAR_APART and size * nbytes > target.l2_bytes
+    fits = max(c.length, MOST_ROWS) * c.n * c.accumulator.itemsize <= target.l2_bytes // 2
+    return far and fits and nbytes * FLOPS_A_BYTE > 2 * c.length and c.row_axis is not None and c.m != 1
+
+
+def _rows_first(c: Contraction, lanes: int, target: Target) -> Tiling:
+    """Rows whole, so that memory is walked in its order."""
+    columns = -(-bounds(c.n)[1] // lanes)
+    vectors = min(2, columns)
+    blocks = RowBlocks.of(c.m, min(rows_beside(vectors, target.vector_registers), MOST_ROWS))
+    panels = -(-columns // vectors)
+    count = blocks.count or -(-bounds(c.m)[1] // blocks.largest)
+    rows = _even(count, max(STORED_ROWS // blocks.largest, 1))
+    return Tiling(blocks, vectors, lanes, "none", None, 1, rows, panels, True)
 
 
 def _lanes_for(c: Contraction, target: Target) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mlc.ir.dims import dim
+from mlc.ir.dims import Size, dim
 from mlc.ir.types import BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from mlc.passes.schedule import schedule_region
+from mlc.passes.schedule.contraction_form import contraction_form
+from mlc.passes.schedule.tiling import tile_outer
 
-from .contraction_bodies import arrays_for, contraction
+from .contraction_bodies import arrays_for, bias_relu, contraction, residual
 from .running import TARGETS, check_region
 
 TOLERANCE = {F64: 1e-14, F32: 3e-6, F16: 1e-3, BF16: 8e-3}
@@ -141,3 +143,21 @@ def test_deep_sums_in_parts(lhs: str, rhs: str, extents: tuple[int, int, int]) -
     body = contraction(dict(zip("mkn", extents, strict=True)), lhs, rhs)
     assert len(schedule_region("contraction", body, TARGETS[0]).calls) >= 2
     check_region("contraction", body, arrays_for(body), 1e-5, interpreted=False)
+
+
+@pytest.mark.parametrize("m", [2, 50, dim("m", 0, 64)], ids=str)
+@pytest.mark.parametrize("lhs", ["mk", "km"])
+def test_large_columns_are_read_in_the_order_of_memory(lhs: str, m: Size) -> None:
+    """A strip of columns, some rows of it at a time, and a last strip that is narrower."""
+    body = contraction({"m": m, "k": 2101, "n": 527}, lhs, epilogue=bias_relu)
+    for value in (0, 13, 64) if not isinstance(m, int) else (0,):
+        check_region("contraction", body, arrays_for(body, {"m": value}), 1e-5, interpreted=False)
+    assert all(tile_outer(contraction_form(body), t).panels > 1 for t in TARGETS)
+
+
+@pytest.mark.parametrize("m", [211, dim("m", 0, 300)], ids=str)
+def test_results_of_much_memory_are_stored_row_by_row(m: Size) -> None:
+    body = contraction({"m": m, "k": 9, "n": 1030}, "km", epilogue=residual)
+    for value in (0, 13, 299) if not isinstance(m, int) else (0,):
+        check_region("contraction", body, arrays_for(body, {"m": value}), 1e-5, interpreted=False)
+    assert all(tile_outer(contraction_form(body), t).rows_first for t in TARGETS)
