@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from bench.common import Unsupported
+from bench.workloads import is_buffer, mobilenet_blocks, resnet20_blocks, resnet50_blocks
 
 import mlc
 import mlc.numpy as mnp
@@ -42,11 +43,109 @@ def chain(p, d, c):
     return mnp.minimum(t * 0.5, 3.0) + x
 
 
+def images_last(w, params, data):
+    """Images NHWC, kernels HWIO, and what reads flattened images in their order; and the way back."""
+    p = {}
+    for name, v in params.items():
+        if v.ndim == 4:
+            v = v.transpose(2, 3, 1, 0)
+        elif w.family == "cnn" and name == "fc1.w":
+            v = v.reshape(w.cfg["c2"], 7, 7, -1).transpose(1, 2, 0, 3).reshape(v.shape)
+        p[name] = np.ascontiguousarray(v)
+    turned = w.family in ("cnn", "conv", "resnet20", "resnet50", "mobilenet")
+    return p, {
+        k: np.ascontiguousarray(v.transpose(0, 2, 3, 1)) if turned and v.ndim == 4 else v for k, v in data.items()
+    }
+
+
+def params_back(w, params):
+    out = {}
+    for name, v in params.items():
+        v = np.asarray(v)
+        if v.ndim == 4:
+            v = v.transpose(3, 2, 0, 1)
+        elif w.family == "cnn" and name == "fc1.w":
+            v = v.reshape(7, 7, w.cfg["c2"], -1).transpose(2, 0, 1, 3).reshape(v.shape)
+        out[name] = np.ascontiguousarray(v)
+    return out
+
+
+def conv(x, kernel, stride=1, pad=0, groups=1):
+    return mlc.nn.conv(x, kernel, stride, pad, groups=groups)
+
+
+def cnn(p, x, c):
+    x = mlc.nn.max_pool(mlc.nn.relu(conv(x, p["c1.w"], pad=2) + p["c1.b"]), 2)
+    x = mlc.nn.max_pool(mlc.nn.relu(conv(x, p["c2.w"], pad=2) + p["c2.b"]), 2)
+    x = mlc.nn.relu(mnp.reshape(x, (x.shape[0], -1)) @ p["fc1.w"] + p["fc1.b"])
+    return x @ p["fc2.w"] + p["fc2.b"]
+
+
+def normalized(p, name, x):
+    """Batch normalisation by running statistics."""
+    scale = p[name + ".g"] / mnp.sqrt(p[name + ".rv"] + 1e-5)
+    return x * scale + (p[name + ".b"] - p[name + ".rm"] * scale)
+
+
+def normalize(p, name, x, buffers):
+    """Batch normalisation by the batch's statistics, which the running ones follow."""
+    mean = mnp.mean(x, axis=(0, 1, 2))
+    variance = mnp.mean(mnp.square(x - mean), axis=(0, 1, 2))
+    count = x.shape[0] * x.shape[1] * x.shape[2]
+    buffers[name + ".rm"] = 0.9 * p[name + ".rm"] + 0.1 * mean
+    buffers[name + ".rv"] = 0.9 * p[name + ".rv"] + 0.1 * variance * (count / (count - 1))
+    return (x - mean) * (p[name + ".g"] / mnp.sqrt(variance + 1e-5)) + p[name + ".b"]
+
+
+def resnet20(p, d, c):
+    buffers = {}
+    x = mlc.nn.relu(normalize(p, "bn0", conv(d["x"], p["c0.w"], pad=1), buffers))
+    for n, _, _, stride in resnet20_blocks(c):
+        y = mlc.nn.relu(normalize(p, n + ".bn1", conv(x, p[n + ".c1.w"], stride, 1), buffers))
+        y = normalize(p, n + ".bn2", conv(y, p[n + ".c2.w"], 1, 1), buffers)
+        if n + ".cs.w" in p:
+            x = normalize(p, n + ".bns", conv(x, p[n + ".cs.w"], stride), buffers)
+        x = mlc.nn.relu(x + y)
+    return mlc.nn.cross_entropy(mnp.mean(x, axis=(1, 2)) @ p["fc.w"] + p["fc.b"], d["y"]), buffers
+
+
+def resnet50(p, d, c):
+    x = mlc.nn.relu(normalized(p, "bn0", conv(d["x"], p["c0.w"], 2, 3)))
+    x = mlc.nn.max_pool(x, 3, 2, 1)
+    for n, _, _, _, stride in resnet50_blocks(c):
+        y = mlc.nn.relu(normalized(p, n + ".bn0", conv(x, p[n + ".c0.w"])))
+        y = mlc.nn.relu(normalized(p, n + ".bn1", conv(y, p[n + ".c1.w"], stride, 1)))
+        y = normalized(p, n + ".bn2", conv(y, p[n + ".c2.w"]))
+        if n + ".cs.w" in p:
+            x = normalized(p, n + ".bns", conv(x, p[n + ".cs.w"], stride))
+        x = mlc.nn.relu(x + y)
+    return mnp.mean(x, axis=(1, 2)) @ p["fc.w"] + p["fc.b"]
+
+
+def mobilenet(p, d, c):
+    relu6 = mlc.nn.relu6
+    x = relu6(normalized(p, "bn0", conv(d["x"], p["c0.w"], 2, 1)))
+    for n, i, hidden, o, stride in mobilenet_blocks(c):
+        y = x
+        if hidden != i:
+            y = relu6(normalized(p, n + ".bne", conv(y, p[n + ".ce.w"])))
+        y = relu6(normalized(p, n + ".bnd", conv(y, p[n + ".cd.w"], stride, 1, groups=hidden)))
+        y = normalized(p, n + ".bnp", conv(y, p[n + ".cp.w"]))
+        x = x + y if stride == 1 and i == o else y
+    x = relu6(normalized(p, "bnl", conv(x, p["cl.w"])))
+    return mnp.mean(x, axis=(1, 2)) @ p["fc.w"] + p["fc.b"]
+
+
 LOSSES = {
     "softmaxreg": lambda p, d, c: mlc.nn.cross_entropy(d["x"] @ p["fc.w"] + p["fc.b"], d["y"]),
     "mlp": lambda p, d, c: mlc.nn.cross_entropy(mlp(p, d["x"], c), d["y"]),
+    "cnn": lambda p, d, c: mlc.nn.cross_entropy(cnn(p, d["x"], c), d["y"]),
+    "resnet20": resnet20,  # and the new running statistics
 }
 FORWARDS = {
+    "conv": lambda p, d, c: conv(d["x"], p["c.w"], 1, c["k"] // 2, c["groups"]),
+    "resnet50": resnet50,
+    "mobilenet": mobilenet,
     "mlp": lambda p, d, c: mlp(p, d["x"], c),
     "matmul": lambda p, d, c: d["a"] @ d["b"],
     "softmax": lambda p, d, c: mlc.nn.softmax(d["x"], axis=-1),
@@ -75,12 +174,20 @@ class Train:
     def __init__(self, w, params, data):
         loss, opt = LOSSES[w.family], optimizer(w.opt)
 
-        def step(p, s, d):
-            value, grads = mlc.value_and_grad(lambda p: loss(p, d, w.cfg))(p)
-            p, s = opt.update(p, grads, s)
-            return p, s, value
+        def full_loss(trained, buffers, d):
+            found = loss({**trained, **buffers}, d, w.cfg)
+            return found if isinstance(found, tuple) else (found, {})
 
-        self.host, self.init = params, opt.init
+        def step(p, s, d):
+            trained = {k: v for k, v in p.items() if not is_buffer(k)}
+            buffers = {k: v for k, v in p.items() if is_buffer(k)}
+            (value, buffers), grads = mlc.value_and_grad(full_loss, has_aux=True)(trained, buffers, d)
+            trained, s = opt.update(trained, grads, s)
+            return {**trained, **buffers}, s, value
+
+        self.w = w
+        self.host, data = images_last(w, params, data)
+        self.init = lambda p: opt.init({k: v for k, v in p.items() if not is_buffer(k)})
         self.d = mlc.tree.map(mnp.asarray, data)
         self.f = mlc.jit(step, donate_argnames=("p", "s"))
         self.reset()
@@ -96,12 +203,14 @@ class Train:
         return float(self.loss)
 
     def get_outputs(self):
-        return {"p": {k: np.asarray(v) for k, v in self.p.items()}}
+        return {"p": params_back(self.w, self.p)}
 
 
 class Forward:
     def __init__(self, w, params, data):
         forward = FORWARDS[w.family]
+        self.w = w
+        params, data = images_last(w, params, data)
         self.p, self.d = mlc.tree.map(mnp.asarray, params), mlc.tree.map(mnp.asarray, data)
         self.f = mlc.jit(lambda p, d: forward(p, d, w.cfg))
 
@@ -109,7 +218,8 @@ class Forward:
         self.out = self.f(self.p, self.d)
 
     def get_outputs(self):
-        return {"out": np.asarray(self.out)}
+        out = np.asarray(self.out)
+        return {"out": np.ascontiguousarray(out.transpose(0, 3, 1, 2)) if self.w.family == "conv" else out}
 
 
 def build(w, params, data):
