@@ -224,6 +224,58 @@ def _windows(dtype: DType) -> Iterator[tuple[Windows, tuple[int, ...]]]:
         yield Windows(operand, indices, sizes, window_dims, dropped, (), (), index_map, len(of_indices) - 1), at
 
 
+POOLS: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
+    ((2, 6, 4, 3), {"window_dimensions": (1, 2, 2, 1), "window_strides": (1, 2, 2, 1), "padding": ((0, 0),) * 4}),
+    ((9,), {"window_dimensions": (3,), "window_strides": (2,), "padding": ((1, 2),)}),
+    ((5, 3), {"window_dimensions": (2, 3), "window_strides": (1, 1), "padding": ((1, 0), (1, 1))}),
+    ((0, 4), {"window_dimensions": (1, 2), "window_strides": (1, 2), "padding": ((0, 0), (0, 0))}),
+    ((), {"window_dimensions": (), "window_strides": (), "padding": ()}),
+)
+
+
+def _reduce_window(dtype: DType) -> list[Case]:
+    found = []
+    known = [r for r in REDUCERS if r is not g.MULTIPLY] if dtype == F64 else REDUCERS  # those with derivatives
+    for reducer in (r for r in known if dtype in allowed(r)):
+        for shape, window in POOLS:
+            for dilation in (1, 2) if shape == (9,) and (dtype != F64 or reducer is g.ADD) else (1,):
+                dilations = {"base_dilations": (1,) * len(shape), "window_dilations": (dilation,) * len(shape)}
+                attributes = {**window, **dilations, "body": g.body_of(reducer, dtype)}
+                operands = (TensorType(shape, dtype), TensorType((), dtype))
+                start = Literal(identity_of(reducer, dtype), dtype)
+                found.append(
+                    Case(lambda x, a=attributes, s=start: g.REDUCE_WINDOW(x, g.CONSTANT(value=s), **a), operands[:1])
+                )
+                if reducer is g.ADD and dtype != F64:  # its derivative is that of a start that changes nothing
+                    found.append(Case(lambda x, i, a=attributes: g.REDUCE_WINDOW(x, i, **a), operands))
+    return found
+
+
+def _select_and_gather(dtype: DType) -> list[Case]:
+    if dtype == BOOL:
+        return []
+    return [
+        Case(lambda x, y, w=window, d=direction: g.select_and_gather(x, y, d, **w), (TensorType(shape, dtype),) * 2)
+        for shape, window in POOLS
+        for direction in ("GE", "LE")
+    ]
+
+
+def _select_and_scatter(dtype: DType) -> list[Case]:
+    found = []
+    for case in _select_and_gather(dtype):
+        table = Table()
+        with table.active():
+            gathered = case.formula(*(table.parameter(t) for t in case.operands))
+        attributes = {**gathered.attributes, "scatter": g.body_of(g.ADD, dtype)}
+        zero = Literal(np.asarray(0, dtype.numpy), dtype)
+        operands = (case.operands[0], gathered.tensor)
+        found.append(
+            Case(lambda x, y, a=attributes, z=zero: g.SELECT_AND_SCATTER(x, y, g.CONSTANT(value=z), **a), operands)
+        )
+    return found
+
+
 def _gather(dtype: DType) -> list[Case]:
     return [
         Case(lambda x, w=w, at=at: g.gather(x, _numbers(*at, shape=_static(w.indices)), w), (w.operand,))
@@ -287,6 +339,9 @@ CASES: dict[str, Callable[[DType], list[Case]]] = {
     "case": _case,
     "while": _while,
     "gather": _gather,
+    "reduce_window": _reduce_window,
+    "select_and_gather": _select_and_gather,
+    "select_and_scatter": _select_and_scatter,
     "scatter": _scatter,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
