@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .explain import explain_cache as explain_cache
     from .ir.dims import dim as dim
     from .staging import jit as jit
+    from .thread_limit import threads as threads
     from .tracing import ShapeDtype as ShapeDtype
     from .tracing import scope as scope
     from .transforms import grad as grad
@@ -54,6 +55,7 @@ _NAMES = {
     "load": "artifact",
     "scope": "tracing",
     "stop_gradient": "transforms",
+    "threads": "thread_limit",
     "switch": "control",
     "value_and_grad": "transforms",
     "vjp": "transforms",

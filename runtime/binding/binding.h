@@ -21,13 +21,14 @@
 _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "shapes are shared with the runtime");
 
 enum { BF16 = 1, F32 = 2, I64 = 7, BOOL = 12 }; /* dtype codes */
-enum { SHORT_RANK = 4, TEXT_BYTES = 256 };
+enum { SHORT_RANK = 4, TEXT_BYTES = 256, MOST_THREADS = 1024 };
 
 struct process {
     struct mlc_allocator memory;
     struct mlc_context *pool;   /* the threads; NULL until the first call */
     bool pool_busy;             /* a call runs in it */
     struct mlc_context *single; /* a free context without threads, for calls that find the pool busy */
+    struct mlc_context *other;  /* a free context with as many threads as some limit asked for */
     PyTypeObject *array_base;
     PyTypeObject *executable;
     bool bits_wanted;           /* export bf16 as u16: set only inside array_bits */
@@ -117,6 +118,7 @@ void release_context(struct mlc_context *context);
 
 PyObject *set_num_threads(PyObject *module, PyObject *argument);
 PyObject *num_threads(PyObject *module, PyObject *unused);
+PyObject *limit_threads(PyObject *module, PyObject *argument);
 PyObject *after_fork(PyObject *module, PyObject *unused);
 
 /* ---- input.c: the leaves of one call ---- */

@@ -1,5 +1,11 @@
 /* The contexts that calls run in: one with threads for who comes first, and single ones beside it. */
+#include <errno.h>
+#include <stdlib.h>
+
 #include "binding.h"
+
+/* Threads that calls of this thread want; 0 for those of the pool. Set by limit_threads. */
+static _Thread_local int wanted;
 
 /* Whether a signal handler raised: Ctrl-C stops a loop. The exception stays with the calling thread. */
 static int interrupted(void *unused)
@@ -20,33 +26,79 @@ static int create_context(int threads, struct mlc_context **out)
     return status;
 }
 
-struct mlc_context *acquire_context(void)
+/* The default pool. NULL with an exception set: MLC_NUM_THREADS is read here, for the first call. */
+static struct mlc_context *pool(void)
 {
-    struct mlc_context *context = NULL;
+    const char *text = getenv("MLC_NUM_THREADS");
+    char *end = NULL;
 
-    if (!process.pool_busy) {
-        if (!process.pool && create_context(0, &process.pool)) {
-            PyErr_NoMemory();
+    if (process.pool)
+        return process.pool;
+    if (text && *text) {
+        errno = 0;
+        long n = strtol(text, &end, 10);
+        if (errno || *end || n < 1 || n > MOST_THREADS) {
+            fail("ArgumentError", "MLC_NUM_THREADS=%.60s is no number of threads: it is 1 to %d, or not set for as many "
+                 "as this process has CPUs", text, MOST_THREADS);
             return NULL;
         }
-        process.pool_busy = true;
-        return process.pool;
     }
-    context = process.single;
-    process.single = NULL;
-    if (!context && create_context(1, &context))
+    if (create_context(0, &process.pool))
+        PyErr_NoMemory();
+    return process.pool;
+}
+
+/* A context with `threads` threads beside the pool: the one kept from before, or a new one. */
+static struct mlc_context *other(int threads)
+{
+    struct mlc_context **kept = threads == 1 ? &process.single : &process.other, *context = *kept;
+
+    *kept = NULL;
+    if (context && mlc_context_threads(context) == threads)
+        return context;
+    mlc_context_destroy(context);
+    context = NULL;
+    if (create_context(threads, &context))
         PyErr_NoMemory();
     return context;
 }
 
+struct mlc_context *acquire_context(void)
+{
+    if (wanted && !(process.pool && mlc_context_threads(process.pool) == wanted))
+        return other(wanted);
+    if (process.pool_busy)
+        return other(1);
+    process.pool_busy = pool() != NULL;
+    return process.pool;
+}
+
 void release_context(struct mlc_context *context)
 {
-    if (context == process.pool)
+    struct mlc_context **kept = mlc_context_threads(context) == 1 ? &process.single : &process.other;
+
+    if (context == process.pool) {
         process.pool_busy = false;
-    else if (!process.single)
-        process.single = context;
-    else
-        mlc_context_destroy(context);
+        return;
+    }
+    mlc_context_destroy(*kept);
+    *kept = context;
+}
+
+/* limit_threads(n): later calls of this thread run on n threads, 0 for the default. Returns what was set before. */
+PyObject *limit_threads(PyObject *module, PyObject *argument)
+{
+    long threads = PyLong_AsLong(argument), before = wanted;
+    (void)module;
+
+    if (threads == -1 && PyErr_Occurred())
+        return NULL;
+    if (threads < 0 || threads > MOST_THREADS) {
+        fail("ArgumentError", "threads: %ld is no number of threads: it is 1 to %d", threads, MOST_THREADS);
+        return NULL;
+    }
+    wanted = (int)threads;
+    return PyLong_FromLong(before);
 }
 
 PyObject *set_num_threads(PyObject *module, PyObject *argument)
@@ -73,9 +125,9 @@ PyObject *set_num_threads(PyObject *module, PyObject *argument)
 PyObject *num_threads(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
-    if (!process.pool && create_context(0, &process.pool))
-        return PyErr_NoMemory();
-    return PyLong_FromLong(mlc_context_threads(process.pool));
+    if (wanted)
+        return PyLong_FromLong(wanted);
+    return pool() ? PyLong_FromLong(mlc_context_threads(process.pool)) : NULL;
 }
 
 /* In a child after fork: what ran in the pool belongs to a thread that is not here; leave that context alone. */

@@ -19,6 +19,7 @@ static PyObject *trim(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"from_buffer", from_buffer, METH_VARARGS, "from_buffer(array_type, buffer, copy): an array of a buffer's elements."},
     {"set_num_threads", set_num_threads, METH_O, "Run later calls on that many threads; 0 for the default."},
+    {"limit_threads", limit_threads, METH_O, "Run later calls of this thread on that many threads, 0 for the default."},
     {"num_threads", num_threads, METH_NOARGS, "The number of threads that calls run on."},
     {"cached_bytes", cached_bytes, METH_NOARGS, "Bytes of freed array memory that are kept for new arrays."},
     {"trim", trim, METH_NOARGS, "Return freed array memory to the system."},
