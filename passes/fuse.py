@@ -43,6 +43,7 @@ def emit(grouping: Grouping) -> Graph:
     """The graph of FUSION nodes."""
     graph, table = grouping.graph, grouping.graph.table
     new: dict[Node, Node] = {n: n for n in graph.nodes if n.op is PARAMETER or n.op is CONSTANT}
+    bodies: dict[object, Graph] = {}  # equal regions, such as those of equal layers, share one body
     with table.active():
         for group in ordered(grouping):
             if group.kind == "control":
@@ -53,11 +54,14 @@ def emit(grouping: Grouping) -> Graph:
             operands = list(dict.fromkeys(o for n in inside for o in n.operands if o not in group.nodes))
             for operand in operands:
                 _find(operand, new, grouping)
-            locations = tuple(dict.fromkeys(
-                x for n in sorted(inside, key=lambda n: n is not group.heart) for x in graph.locations(n)
-            ))  # fmt: skip
+            heart = group.heart
+            first = inside if heart is None else (heart, *inside)
+            locations = tuple(dict.fromkeys(x for n in first for x in graph.locations(n)))
             with table.at(locations):
-                body = body_of_group(group, inside, operands, results, graph)
+                key = _structure(inside, operands, results)
+                if key not in bodies:
+                    bodies[key] = body_of_group(group, inside, operands, results, graph)
+                body = bodies[key]
                 fusion = FUSION(*(new[o] for o in operands), kind=group.kind, body=body)
                 for i, result in enumerate(results):
                     is_tuple = isinstance(fusion.type, TupleType)
@@ -125,6 +129,17 @@ def in_body_order(group: Group, results: list[Node]) -> list[Node]:
     return list(order)
 
 
+def _structure(inside: list[Node], operands: list[Node], results: list[Node]) -> object:
+    """Equal for regions whose bodies compute the same."""
+    number = {n: i for i, n in enumerate((*operands, *inside))}
+    nodes = tuple([
+        (n.op.name, tuple([number[o] for o in n.operands]), n.type, n.attributes_key, n.device, n.sharding, n.layout,
+         n.remat)
+        for n in inside
+    ])  # fmt: skip
+    return tuple([o.type for o in operands]), nodes, tuple([number[r] for r in results])
+
+
 def body_of_group(
     group: Group, inside_nodes: list[Node], operands: list[Node], results: list[Node], graph: Graph
 ) -> Graph:
@@ -147,7 +162,8 @@ def name_of(group: Group) -> str:
     silent = {CONSTANT, SIZE, SELECT, CONVERT, IOTA, RESHAPE}
     if any(n.op not in MOVES and n.op not in silent for n in group.nodes):
         silent |= MOVES
-    ops = [n for n in sorted(group.nodes, key=lambda n: (n is not group.heart, n.uid)) if n.op not in silent]
+    heart = group.heart
+    ops = [n for n in sorted(group.nodes, key=lambda n: (n is not heart, n.uid)) if n.op not in silent]
     words: list[str] = []
     for node in ops:
         word = f"reduce_{node['body'].name}" if node.op is REDUCE else node.op.name

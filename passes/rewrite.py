@@ -6,14 +6,37 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar
 
-from mlc.ir.graph import Graph, Node
+from mlc.ir.graph import PARAMETER, Graph, Node, Op
 from mlc.ir.graph.node import Locations, current_table
 
 Rule = Callable[[Node], Node | None]
 """A rule maps a node to its replacement (of the same type), or None where it does not apply."""
 
+RuleT = TypeVar("RuleT", bound=Rule)
 LIMIT = 32  # rules applied to one node in a row; rules have a direction, so that this is never reached
+
+
+def of(*ops: Op) -> Callable[[RuleT], RuleT]:
+    """Says that a rule applies to nodes of these ops only: it is not asked about others."""
+
+    def mark(rule: RuleT) -> RuleT:
+        rule.ops = frozenset(ops)  # type: ignore[attr-defined]
+        return rule
+
+    return mark
+
+
+class _Rules(dict[Op, tuple[Rule, ...]]):
+    """The rules that may apply to nodes of an op, in order."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+
+    def __missing__(self, op: Op) -> tuple[Rule, ...]:
+        self[op] = tuple(r for r in self.rules if op in getattr(r, "ops", (op,)))
+        return self[op]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +93,36 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
     before: Graph | None = None
     stable: set[Node] = set()  # no rule applies; a rule sees a node and its operands, and both never change
     fuel = _fuel.get()
+    by_op = _Rules(rules)
     while before is not graph:
-        before, graph = graph, _once(graph, rules, stable, fuel)
+        before, graph = graph, _once(graph, by_op, stable, fuel)
     return graph
 
 
-def _once(graph: Graph, rules: Sequence[Rule], stable: set[Node], fuel: Fuel | None) -> Graph:
+def _once(graph: Graph, rules: _Rules, stable: set[Node], fuel: Fuel | None) -> Graph:
     table = graph.table
     new: dict[Node, Node] = {}
     with table.active():
         for node in graph.nodes:
-            operands = [new[o] for o in node.operands]
-            same = all(a is b for a, b in zip(node.operands, operands, strict=True))
-            if (same and node in stable) or node.op.name == "parameter":
+            same = all(new[o] is o for o in node.operands)
+            if (same and node in stable) or node.op is PARAMETER:
+                new[node] = node
+                continue
+            if same and not rules[node.op]:
+                stable.add(node)
                 new[node] = node
                 continue
             with table.at(graph.locations(node)):
-                new[node] = _apply(node if same else table.rebuild(node, operands), rules, stable, fuel)
+                now = node if same else table.rebuild(node, [new[o] for o in node.operands])
+                new[node] = _apply(now, rules, stable, fuel)
     return graph.with_results([new[r] for r in graph.results])
 
 
-def _apply(node: Node, rules: Sequence[Rule], stable: set[Node], fuel: Fuel | None) -> Node:
+def _apply(node: Node, rules: _Rules, stable: set[Node], fuel: Fuel | None) -> Node:
     for _ in range(LIMIT):
         if node in stable:
             return node
-        for rule in rules:
+        for rule in rules[node.op]:
             replacement = rule(node)
             if replacement is not None and replacement is not node:
                 if fuel is not None and not fuel.spend(rule, node, replacement):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from mlc.ir.dims import bounds, size_product
 from mlc.ir.graph import BROADCAST_IN_DIM, REDUCE, Node
@@ -55,16 +56,19 @@ def is_in_rows(node: Node, user: Node, space: RowSpace) -> bool:
 
 def make_rows(nodes: Collection[Node], users: dict[Node, list[Node]], once: Collection[Node], space: RowSpace) -> bool:
     """Whether one region of ``nodes`` computes every reduction and each node of ``once`` for its own row only."""
-    aligned: set[Node] = set()
-    for n in sorted(nodes, key=lambda n: -n.uid):
-        if n.shape in (space.shape, space.kept):
-            inside = [u for u in users.get(n, ()) if u in nodes]
-            if all(u in aligned and is_in_rows(n, u, space) for u in inside):
-                aligned.add(n)
-                continue
-        if n.op is REDUCE or n in once:
-            return False
-    return True
+    ordered = sorted(nodes, key=_by_uid)
+    late = set(once)  # what has to be aligned, and is reached from nothing that has not
+    for n in ordered:
+        if n.op is REDUCE or n in late:
+            for u in users.get(n, ()):
+                if u in nodes:
+                    if not is_in_rows(n, u, space):
+                        return False
+                    late.add(u)
+    return all(n.shape in (space.shape, space.kept) for n in late if n in nodes)
+
+
+_by_uid = attrgetter("uid")
 
 
 def is_row(nodes: Collection[Node], results: Collection[Node], space: RowSpace) -> bool:

@@ -20,6 +20,7 @@ from mlc.ir.graph import (
     MINIMUM,
     MULTIPLY,
     NEGATE,
+    OPS,
     POWER,
     REDUCE,
     RESHAPE,
@@ -40,7 +41,10 @@ from mlc.ir.graph import (
 from mlc.ir.graph.shape import broadcast_in_dim
 from mlc.ir.types import Shape
 
-from .rewrite import Rule, rewrite
+from .rewrite import Rule, of, rewrite
+
+ELEMENTWISE = tuple(op for op in OPS.values() if op.elementwise)
+COMMUTATIVE = tuple(op for op in OPS.values() if op.commutative)
 
 
 def simplify(graph: Graph) -> Graph:
@@ -66,6 +70,7 @@ def is_filled(node: Node, value: float) -> bool:
 # ---------------------------------------------------------------- arithmetic
 
 
+@of(*COMMUTATIVE)
 def constant_to_the_right(n: Node) -> Node | None:
     """c + x -> x + c, so that the rules below look at one side."""
     if n.op.commutative and not _is_extreme(n) and _is_number(n.operands[0]) and not _is_number(n.operands[1]):
@@ -73,6 +78,7 @@ def constant_to_the_right(n: Node) -> Node | None:
     return None
 
 
+@of(MAXIMUM, MINIMUM)
 def constant_first_in_extreme(n: Node) -> Node | None:
     """max(x, c) -> max(c, x), min likewise: vector units give the second operand where one is NaN, which is then right.
 
@@ -91,6 +97,7 @@ def _is_number(n: Node) -> bool:
     return scalar_value(n) is not None
 
 
+@of(MULTIPLY, DIVIDE)
 def multiply_by_one(n: Node) -> Node | None:
     """x * 1 -> x and x / 1 -> x. Exact; x + 0.0 is not, since -0.0 + 0.0 is 0.0."""
     if n.op in (MULTIPLY, DIVIDE) and n.dtype.kind != "bool" and is_filled(n.operands[1], 1):
@@ -98,6 +105,7 @@ def multiply_by_one(n: Node) -> Node | None:
     return None
 
 
+@of(ADD, SUBTRACT)
 def add_nothing(n: Node) -> Node | None:
     """x - 0 -> x, x + -0.0 -> x, and x + 0 -> x for integers."""
     if n.op is SUBTRACT and is_filled(n.operands[1], 0.0):
@@ -107,6 +115,7 @@ def add_nothing(n: Node) -> Node | None:
     return None
 
 
+@of(MULTIPLY)
 def integer_multiply_by_zero(n: Node) -> Node | None:
     """x * 0 -> 0 for integers; a float may be NaN, infinite or negative."""
     if n.op is MULTIPLY and n.dtype.is_integer and is_filled(n.operands[1], 0):
@@ -114,6 +123,7 @@ def integer_multiply_by_zero(n: Node) -> Node | None:
     return None
 
 
+@of(DIVIDE)
 def divide_by_power_of_two(n: Node) -> Node | None:
     """x / 2^k -> x * 2^-k where both are normal: multiplication is faster and exact."""
     if n.op is not DIVIDE or not n.dtype.is_float:
@@ -126,6 +136,7 @@ def divide_by_power_of_two(n: Node) -> Node | None:
     return MULTIPLY(n.operands[0], full_like(n, 1.0 / value))
 
 
+@of(POWER)
 def square(n: Node) -> Node | None:
     """x ** 2 -> x * x and x ** 1 -> x."""
     if n.op is POWER and is_filled(n.operands[1], 2):
@@ -135,6 +146,7 @@ def square(n: Node) -> Node | None:
     return None
 
 
+@of(NEGATE, ADD, SUBTRACT)
 def double_negate(n: Node) -> Node | None:
     """-(-x) -> x; x + -y -> x - y; x - -y -> x + y."""
     if n.op is NEGATE and n.operands[0].op is NEGATE:
@@ -146,6 +158,7 @@ def double_negate(n: Node) -> Node | None:
     return None
 
 
+@of(MAXIMUM, MINIMUM, SELECT)
 def same_operands(n: Node) -> Node | None:
     """max(x, x), min(x, x), select(p, x, x) -> x."""
     if n.op in (MAXIMUM, MINIMUM) and n.operands[0] is n.operands[1]:
@@ -155,6 +168,7 @@ def same_operands(n: Node) -> Node | None:
     return None
 
 
+@of(SELECT)
 def decided_select(n: Node) -> Node | None:
     """select of a constant predicate is its branch."""
     if n.op is SELECT:
@@ -164,12 +178,14 @@ def decided_select(n: Node) -> Node | None:
     return None
 
 
+@of(CONVERT)
 def same_convert(n: Node) -> Node | None:
     if n.op is CONVERT and n.dtype == n.operands[0].dtype:
         return n.operands[0]
     return None
 
 
+@of(*ELEMENTWISE)
 def fold_scalar(n: Node) -> Node | None:
     """An elementwise op of constant scalars is a constant scalar."""
     if not n.op.elementwise or n.shape != () or not all(o.op is CONSTANT for o in n.operands):
@@ -177,6 +193,7 @@ def fold_scalar(n: Node) -> Node | None:
     return constant(n.op.evaluate(n, (), *(o["value"].array for o in n.operands)), n.dtype)
 
 
+@of(*ELEMENTWISE)
 def broadcast_last(n: Node) -> Node | None:
     """op(broadcast(a), broadcast(b)) of scalars -> broadcast(op(a, b)): computed once, not for every element."""
     if not n.op.elementwise or n.shape == () or not n.operands:
@@ -186,6 +203,7 @@ def broadcast_last(n: Node) -> Node | None:
     return broadcast_in_dim(n.op(*(o.operands[0] for o in n.operands), **n.attributes), n.shape, ())
 
 
+@of(*ELEMENTWISE)
 def reshape_last(n: Node) -> Node | None:
     """op(reshape(a), reshape(b)) that only add axes of size 1 -> reshape(op(a, b)): what keepdims leaves then vanishes.
 
@@ -212,6 +230,7 @@ def _number_of_shape(node: Node, shape: Shape) -> Node:
     return broadcast_in_dim(reshape(node, ()), shape, ())
 
 
+@of(COMPARE)
 def compare_broadcast_of_self(n: Node) -> Node | None:
     """x == x -> true for integers and bools (a float may be NaN)."""
     if n.op is COMPARE and n.operands[0] is n.operands[1] and not n.operands[0].dtype.is_float:
@@ -223,6 +242,7 @@ def compare_broadcast_of_self(n: Node) -> Node | None:
 # ---------------------------------------------------------------- shapes
 
 
+@of(GET_DIMENSION_SIZE)
 def known_size(n: Node) -> Node | None:
     """get_dimension_size of an axis -> its size, which every node of that type has."""
     if n.op is GET_DIMENSION_SIZE:
@@ -230,6 +250,7 @@ def known_size(n: Node) -> Node | None:
     return None
 
 
+@of(RESHAPE, BROADCAST_IN_DIM, SLICE, TRANSPOSE, REVERSE)
 def same_shape(n: Node) -> Node | None:
     """Reshapes, broadcasts, transposes, slices and reversals that change nothing."""
     if n.op in (RESHAPE, BROADCAST_IN_DIM, SLICE) and n.shape == n.operands[0].shape:
@@ -241,12 +262,14 @@ def same_shape(n: Node) -> Node | None:
     return None
 
 
+@of(RESHAPE)
 def reshape_of_reshape(n: Node) -> Node | None:
     if n.op is RESHAPE and n.operands[0].op is RESHAPE:
         return reshape(n.operands[0].operands[0], n.shape)
     return None
 
 
+@of(RESHAPE, TRANSPOSE, REVERSE, SLICE)
 def reshape_of_fill(n: Node) -> Node | None:
     """A reshaped, transposed or reversed broadcast of a scalar is a broadcast of it."""
     if n.op in (RESHAPE, TRANSPOSE, REVERSE, SLICE) and n.operands[0].op is BROADCAST_IN_DIM:
@@ -256,6 +279,7 @@ def reshape_of_fill(n: Node) -> Node | None:
     return None
 
 
+@of(TRANSPOSE)
 def transpose_of_transpose(n: Node) -> Node | None:
     if n.op is TRANSPOSE and n.operands[0].op is TRANSPOSE:
         inner = n.operands[0]["permutation"]
@@ -263,6 +287,7 @@ def transpose_of_transpose(n: Node) -> Node | None:
     return None
 
 
+@of(BROADCAST_IN_DIM)
 def broadcast_of_broadcast(n: Node) -> Node | None:
     if n.op is BROADCAST_IN_DIM and n.operands[0].op is BROADCAST_IN_DIM:
         inner = n.operands[0]
@@ -271,6 +296,7 @@ def broadcast_of_broadcast(n: Node) -> Node | None:
     return None
 
 
+@of(BROADCAST_IN_DIM)
 def broadcast_of_reshape(n: Node) -> Node | None:
     """A broadcast of a reshape that only adds axes of size 1 is one broadcast (what keepdims leaves)."""
     if n.op is not BROADCAST_IN_DIM or n.operands[0].op is not RESHAPE:
@@ -282,6 +308,7 @@ def broadcast_of_reshape(n: Node) -> Node | None:
     return broadcast_in_dim(source, n.shape, tuple(n["dimensions"][i] for i, _ in kept))
 
 
+@of(DOT_GENERAL)
 def transpose_into_dot(n: Node) -> Node | None:
     """dot_general(transpose(x), y) -> dot_general(x, y) with the axes renamed: kernels read either order.
 
@@ -304,6 +331,7 @@ def transpose_into_dot(n: Node) -> Node | None:
     return None
 
 
+@of(TRANSPOSE)
 def transpose_of_dot(n: Node) -> Node | None:
     """transpose(dot_general(x, y)) -> dot_general(y, x) where it swaps the free axes of lhs and rhs."""
     if n.op is not TRANSPOSE or n.operands[0].op is not DOT_GENERAL:
@@ -320,6 +348,7 @@ def transpose_of_dot(n: Node) -> Node | None:
                        rhs_batch=dot["lhs_batch"])  # fmt: skip
 
 
+@of(REDUCE)
 def reduce_of_transpose(n: Node) -> Node | None:
     """reduce(transpose(x)) -> reduce(x) where the kept axes stay in order."""
     if n.op is not REDUCE or n.operands[0].op is not TRANSPOSE:
