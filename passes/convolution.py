@@ -30,9 +30,11 @@ from mlc.ir.graph import (
 from mlc.ir.types import F32
 
 from .convolution_layout import lay_out
+from .rewrite import of
 from .schedule.convolution_form import direct_kernel
 
 
+@of(CONVOLUTION)
 def open_convolution(n: Node) -> Node | None:
     """convolution(x, w) -> the sum of dot_general(window of x, w at one position) over positions of the kernel, or the
     concatenation of dot_general(one window of x, w). 16-bit floats are summed in f32.

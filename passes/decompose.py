@@ -36,7 +36,7 @@ from mlc.ir.graph import (
 from mlc.ir.types import BF16, F16, F32, TupleType
 
 from .convolution import open_convolution
-from .rewrite import Rule, rewrite
+from .rewrite import Rule, of, rewrite
 from .threefry import next_key, random_bits
 from .windows import open_reduce_window, open_select_and_gather, open_select_and_scatter
 
@@ -59,17 +59,19 @@ def _open_once(graph: Graph) -> Graph:
     with table.active():
         for node in graph.nodes:
             operands = [new[o] for o in node.operands]
-            with table.at(graph.locations(node)):
-                if node.op is CALL or node.op is COMPOSITE:
-                    opened[node] = inline(node["callee" if node.op is CALL else "decomposition"], operands)
-                    new[node] = opened[node][0] if opened[node] else node
-                elif node.op is GET_TUPLE_ELEMENT and node.operands[0] in opened:
-                    new[node] = opened[node.operands[0]][node["index"]]
-                else:
-                    new[node] = table.rebuild(node, operands)
+            table.current = graph.locations(node)
+            if node.op is CALL or node.op is COMPOSITE:
+                opened[node] = inline(node["callee" if node.op is CALL else "decomposition"], operands)
+                new[node] = opened[node][0] if opened[node] else node
+            elif node.op is GET_TUPLE_ELEMENT and node.operands[0] in opened:
+                new[node] = opened[node.operands[0]][node["index"]]
+            else:
+                new[node] = table.rebuild(node, operands)
+    table.current = ()
     return graph.with_results([new[r] for r in graph.results])
 
 
+@of(CLAMP)
 def clamp(n: Node) -> Node | None:
     """clamp(low, x, high) -> minimum(maximum(x, low), high)."""
     if n.op is CLAMP:
@@ -78,6 +80,7 @@ def clamp(n: Node) -> Node | None:
     return None
 
 
+@of(OPTIMIZATION_BARRIER)
 def barrier(n: Node) -> Node | None:
     """Past simplification a barrier has done its work."""
     if n.op is OPTIMIZATION_BARRIER and not isinstance(n.type, TupleType):
@@ -85,6 +88,7 @@ def barrier(n: Node) -> Node | None:
     return None
 
 
+@of(REDUCE)
 def start_from_identity(n: Node) -> Node | None:
     """reduce(x, init) -> op(reduce(x, identity), init): kernels start from the identity of their op.
 
@@ -104,6 +108,7 @@ def start_from_identity(n: Node) -> Node | None:
     return op(folded, broadcast_in_dim(init, n.shape, ()))
 
 
+@of(GET_TUPLE_ELEMENT)
 def random(n: Node) -> Node | None:
     """The elements of rng_bit_generator as elementwise integer arithmetic."""
     if n.op is not GET_TUPLE_ELEMENT or n.operands[0].op is not RNG_BIT_GENERATOR:
@@ -118,6 +123,7 @@ def random(n: Node) -> Node | None:
 # ---------------------------------------------------------------- contractions
 
 
+@of(DOT_GENERAL)
 def canonical_dot(n: Node) -> Node | None:
     """A contraction with at most one batch, one free axis on each side and exactly one contracted axis.
 

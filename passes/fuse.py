@@ -149,8 +149,9 @@ def body_of_group(
         inside: dict[Node, Node] = {o: table.parameter(o.type) for o in operands}
         parameters = list(inside.values())
         for node in inside_nodes:
-            with table.at(graph.locations(node)):
-                inside[node] = table.copy(node, [inside[o] for o in node.operands])
+            table.current = graph.locations(node)
+            inside[node] = table.copy(node, [inside[o] for o in node.operands])
+    table.current = ()
     return Graph(name_of(group), parameters, [inside[r] for r in results], table)
 
 

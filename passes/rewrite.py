@@ -112,9 +112,10 @@ def _once(graph: Graph, rules: _Rules, stable: set[Node], fuel: Fuel | None) -> 
                 stable.add(node)
                 new[node] = node
                 continue
-            with table.at(graph.locations(node)):
-                now = node if same else table.rebuild(node, [new[o] for o in node.operands])
-                new[node] = _apply(now, rules, stable, fuel)
+            table.current = graph.locations(node)
+            now = node if same else table.copy(node, [new[o] for o in node.operands])
+            new[node] = _apply(now, rules, stable, fuel)
+    table.current = ()
     return graph.with_results([new[r] for r in graph.results])
 
 

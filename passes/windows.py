@@ -43,9 +43,12 @@ from mlc.ir.graph import (
 from mlc.ir.graph.window import dilated
 from mlc.ir.types import BOOL, F32, I32, I64, DType
 
+from .rewrite import of
+
 MOST_AT_ONCE = 9  # elements of a window that one loop folds; larger windows are folded an axis at a time
 
 
+@of(REDUCE_WINDOW)
 def open_reduce_window(n: Node) -> Node | None:
     """reduce_window(x, init) -> op(op(init, x at the first element of each window), x at the second) ...
 
@@ -112,6 +115,7 @@ class _Selected:
     carried: Node | None
 
 
+@of(SELECT_AND_GATHER)
 def open_select_and_gather(n: Node) -> Node | None:
     """The element selected, carried through the comparisons that select it."""
     if n.op is not SELECT_AND_GATHER:
@@ -122,6 +126,7 @@ def open_select_and_gather(n: Node) -> Node | None:
     return _select(n, operand, n.shape, x).carried
 
 
+@of(SELECT_AND_SCATTER)
 def open_select_and_scatter(n: Node) -> Node | None:
     """Each element of the operand gathers from the windows that it is in: from one where they do not overlap.
 
