@@ -80,6 +80,7 @@ from .creation import (
 from .einsum import einsum
 from .indexing import getitem
 from .linear import matmul, outer, tensordot, vecdot
+from .lookup import diff, nonzero, searchsorted, take, take_along_axis
 from .manipulation import (
     broadcast_to,
     concat,
@@ -124,6 +125,7 @@ from .real import (
     trunc,
 )  # fmt: skip
 from .reductions import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
+from .updating import Updates
 
 newaxis = None
 power = pow
@@ -133,18 +135,19 @@ mod = remainder
 bool = bool_
 
 __all__ = [
-    "abs", "absolute", "add", "all", "any", "arange", "argmax", "argmin", "array", "asarray", "astype",
-    "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "bool", "bool_", "broadcast_to", "ceil", "clip", "concat", "concatenate", "cos", "divide",
-    "e", "einsum", "empty", "empty_like", "equal", "erf", "exp", "expand_dims", "expm1", "eye", "flip",
-    "float16", "float32", "float64", "floor", "floor_divide", "full", "full_like", "getitem", "greater",
-    "greater_equal", "inf", "int16", "int32", "int64", "int8", "isfinite", "isinf", "isnan", "less",
-    "less_equal", "linspace", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean", "min", "minimum", "mod", "moveaxis",
-    "multiply", "nan", "ndarray", "negative", "newaxis", "not_equal", "ones", "ones_like", "outer", "pad",
-    "permute_dims", "pi", "positive", "pow", "power", "prod", "promote_types", "ravel", "reciprocal",
-    "remainder", "repeat", "reshape", "roll", "round", "rsqrt", "sigmoid", "sign", "sin", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tan", "tanh", "tensordot", "tile",
-    "transpose", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "var", "vecdot",
-    "where", "zeros", "zeros_like",
+    "Updates", "abs", "absolute", "add", "all", "any", "arange", "argmax", "argmin", "array", "asarray",
+    "astype", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "bool_", "broadcast_to", "ceil", "clip", "concat",
+    "concatenate", "cos", "diff", "divide", "e", "einsum", "empty", "empty_like", "equal", "erf", "exp",
+    "expand_dims", "expm1", "eye", "flip", "float16", "float32", "float64", "floor", "floor_divide", "full",
+    "full_like", "getitem", "greater", "greater_equal", "inf", "int16", "int32", "int64", "int8", "isfinite",
+    "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean", "min",
+    "minimum", "mod", "moveaxis", "multiply", "nan", "ndarray", "negative", "newaxis", "nonzero", "not_equal",
+    "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
+    "promote_types", "ravel", "reciprocal", "remainder", "repeat", "reshape", "roll", "round", "rsqrt",
+    "searchsorted", "sigmoid", "sign", "sin", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
+    "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "transpose", "tril",
+    "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "var", "vecdot", "where", "zeros",
+    "zeros_like",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Basic indexing: ints, slices, ``...`` and None, all known while tracing, to slices, reverses and reshapes."""
+"""Keys of ``x[key]``: ints, slices, ``...``, None and arrays, to what each does to an axis."""
 
 from __future__ import annotations
 
@@ -6,71 +6,135 @@ from typing import Any
 
 import numpy as np
 
-from mlc.errors import MlcError, ShapeError, UnsupportedError
+from mlc.errors import DTypeError, MlcError, ShapeError, UnsupportedError
 from mlc.ir.dims import Dim, Size
-from mlc.ir.graph import REVERSE, SLICE
-from mlc.ir.graph import reshape as reshape_node
-from mlc.ir.types import TensorType
-from mlc.tracing.lift import as_node, is_array
+from mlc.ir.graph import Node, constant
+from mlc.ir.types import BOOL, I64, TensorType
+from mlc.tracing.lift import as_node, describe, is_array
 from mlc.tracing.location import user_location
 from mlc.tracing.tracer import Tracer
 
+from .advanced import Part, take_part
 from .dispatch import operation
 from .promotion import wrap
 
 _SYMBOLIC = "mask what is not wanted with mlc.numpy.where, or compile for a fixed size"
-Item = int | tuple[Any, Any, Any] | str | None  # (start, stop, step) is a slice, "..." an ellipsis
+Item = int | tuple[Any, Any, Any] | str | None  # (start, stop, step) is a slice, "..." an ellipsis, "array" one
 
 
 def getitem(x: object, key: object, /) -> Tracer:
-    """``x[key]``; the key is an int, a slice, ``...``, None or a tuple of them.
+    """``x[key]``; the key is an int, a slice, ``...``, None, an array of integers or bools, or a tuple of them.
 
-    Raises ShapeError for an index outside of its axis or too many indices, UnsupportedError for arrays as indices.
+    Arrays index as NumPy's do. A traced index outside of its axis is moved to the nearest element; a known one raises
+    ShapeError, and so do too many indices. A mask must be known while tracing, since it decides the result's shape:
+    UnsupportedError otherwise. Steps of a slice are known too.
 
     Example:
         >>> import mlc.numpy as mnp
         >>> mnp.getitem(mnp.arange(5), slice(None, None, 2)).tolist()
         [0, 2, 4]
+        >>> mnp.getitem(mnp.arange(5), mnp.asarray([3, -1])).tolist()
+        [3, 4]
     """
-    items = key if isinstance(key, tuple) else (key,)
+    plain, arrays = part_of_key(x, key)
+    return _getitem(x, arrays, plain)
+
+
+def part_of_key(x: object, key: object) -> tuple[tuple[Item, ...], tuple[object, ...]]:
+    """A key as hashable items and the arrays among them, in order; a mask becomes the indices where it holds."""
+    plain: list[Item] = []
+    arrays: list[object] = []
     try:
-        plain = tuple(_plain(item) for item in items)
+        for item in key if isinstance(key, tuple) else (key,):
+            found = _arrays(item)
+            if found is None:
+                plain.append(_plain(item))
+            else:
+                if len(found) != 1 or found[0] is not item:
+                    _check_mask(x, item, plain)
+                arrays += found
+                plain += ["array"] * len(found)
     except MlcError as error:
-        error.location = error.location or str(user_location())
+        error.location = error.location or str(user_location(1))
         raise
-    return _getitem(x, plain)
+    return tuple(plain), tuple(arrays)
 
 
-@operation("x")
-def _getitem(x: object, /, key: tuple[Item, ...]) -> Tracer:
+@operation("x", "arrays")
+def _getitem(x: object, arrays: tuple[object, ...], /, key: tuple[Item, ...]) -> Tracer:
     node = as_node(x, None, "getitem: operand")
-    items = _spell_out(key, node.tensor)
-    start, limit, strides, flipped = [], [], [], []
-    shape: list[Size] = []
+    return wrap(take_part(node, parts_of(node, arrays, key)))
+
+
+def parts_of(node: Node, arrays: tuple[object, ...], key: tuple[Item, ...]) -> list[Part]:
+    """What each item of a key does to ``node``; an int beside arrays is an array without axes."""
+    indices = iter([as_node(a, None, "getitem: index") for a in arrays])
+    parts: list[Part] = []
     axis = 0
-    for item in items:
+    for item in _spell_out(key, node.tensor):
         if item is None:
-            shape.append(1)
+            parts.append(Part())
             continue
         n = node.shape[axis]
         if isinstance(item, tuple):
-            a, b, step, size = _slice(item, n, axis, node.tensor)
-            shape.append(size)
-            if step < 0:
-                flipped.append(axis)
+            start, limit, step, size = _slice(item, n, axis, node.tensor)
+            parts.append(Part(axis, None, start, limit, abs(step), size, step < 0))
+        elif item == "array":
+            parts.append(Part(axis, next(indices)))
         else:
             assert isinstance(item, int)
-            a = _index(item, n, axis, node.tensor)
-            b, step = a + 1, 1
-        start.append(a)
-        limit.append(b)
-        strides.append(abs(step))
+            inside = isinstance(n, Dim) and -n.bounds[0] <= item < n.bounds[0]
+            i = item if inside else _index(item, n, axis, node.tensor)
+            known = Part(axis, None, i, i + 1, kept=False)
+            parts.append(Part(axis, constant(np.int64(i), I64)) if arrays or inside else known)
         axis += 1
-    if not all(a == 0 and s == 1 and b == n for a, b, s, n in zip(start, limit, strides, node.shape, strict=True)):
-        node = SLICE(node, start=tuple(start), limit=tuple(limit), strides=tuple(strides))
-    if flipped:
-        node = REVERSE(node, dimensions=tuple(flipped))
-    return wrap(reshape_node(node, tuple(shape)))
+    return parts
+
+
+def _arrays(item: object) -> list[object] | None:
+    """The index arrays that an item of a key is; None where it is an int, slice, ``...`` or None."""
+    if isinstance(item, list):
+        item = _host_list(item)
+    if not (isinstance(item, Tracer | np.ndarray) or is_array(item)):
+        return None
+    type, _ = describe(item, "getitem: index")
+    if type.dtype.is_integer:
+        return [item]
+    if type.dtype != BOOL:
+        raise DTypeError(
+            f"getitem: an index of {type}; indices are ints, slices, ..., None and arrays of integers or bools",
+            hint=".astype('i64') makes integers of floats",
+        )
+    if isinstance(item, Tracer):
+        raise UnsupportedError(
+            f"getitem: a traced mask of {type}: how many elements it chooses is not known before the function runs",
+            hint="mlc.numpy.where(mask, x, 0) keeps the shape",
+        )
+    return list(np.nonzero(np.asarray(item)))
+
+
+def _host_list(item: list[object]) -> np.ndarray[Any, Any]:
+    if any(isinstance(x, Tracer) for x in item):
+        raise UnsupportedError(
+            "getitem: a list of traced numbers as an index", hint="mlc.numpy.stack makes one array of them"
+        )
+    array = np.asarray(item)
+    return array if array.size else array.astype(np.int64)
+
+
+def _check_mask(x: object, mask: object, before: list[Item]) -> None:
+    """A mask has the sizes of the axes that it stands for."""
+    if isinstance(mask, list):
+        mask = np.asarray(mask)
+    if describe(mask, "getitem: index")[0].dtype != BOOL:
+        return
+    type, shape = describe(x, "getitem: operand")[0], describe(mask, "getitem: index")[0].shape
+    if "..." in before:
+        return
+    axis = sum(item is not None for item in before)
+    if not shape or type.shape[axis : axis + len(shape)] != shape:
+        raise ShapeError(f"getitem: a mask of bool{list(shape)} for axes {axis} on of operand {type}",
+                         hint="a mask has the sizes of the axes that it chooses from")  # fmt: skip
 
 
 def _plain(item: object) -> Item:
@@ -81,16 +145,16 @@ def _plain(item: object) -> Item:
         return None
     if isinstance(item, slice):
         return (_bound(item.start), _bound(item.stop), _bound(item.step))
-    if isinstance(item, (bool | np.bool_, Tracer | np.ndarray | list)) or is_array(item):
+    if isinstance(item, bool | np.bool_):
         raise UnsupportedError(
-            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
-            hint="mlc.numpy.where(mask, x, 0) and mlc.nn.one_hot(i, n) @ x select by traced values",
+            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ..., None and arrays",
+            hint="mlc.numpy.where(condition, x, y) chooses by one bool",
         )
     try:
         return int(item.__index__())  # type: ignore[attr-defined]
     except AttributeError:
         raise UnsupportedError(
-            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ... and None",
+            f"getitem: an index of type {type(item).__name__}; indices are ints, slices, ..., None and arrays",
             hint="int(i) rounds a number toward zero",
         ) from None
 

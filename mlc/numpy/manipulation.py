@@ -239,7 +239,7 @@ def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0)
         edges = list(range(0, n + 1, n // indices_or_sections)) if n else [0] * (indices_or_sections + 1)
     else:
         edges = [0, *[min(i if i >= 0 else i + n, n) for i in indices_or_sections], n]
-    return [wrap(_part(node, place, a, max(a, b))) for a, b in itertools.pairwise(edges)]
+    return [wrap(part_of_axis(node, place, a, max(a, b))) for a, b in itertools.pairwise(edges)]
 
 
 @operation("x")
@@ -272,7 +272,7 @@ def roll(x: object, /, shift: int, axis: int) -> Tracer:
     cut = -shift % n if n else 0
     if cut == 0:
         return wrap(node)
-    return wrap(CONCATENATE(_part(node, place, cut, n), _part(node, place, 0, cut), dimension=place))
+    return wrap(CONCATENATE(part_of_axis(node, place, cut, n), part_of_axis(node, place, 0, cut), dimension=place))
 
 
 @operation("x")
@@ -340,7 +340,7 @@ def transpose_node(node: Node, order: tuple[int, ...]) -> Node:
     return node if order == tuple(range(len(order))) else TRANSPOSE(node, permutation=order)
 
 
-def _part(node: Node, axis: int, start: int, stop: int) -> Node:
+def part_of_axis(node: Node, axis: int, start: int, stop: int) -> Node:
     begin = tuple(start if i == axis else 0 for i in range(len(node.shape)))
     end = tuple(stop if i == axis else n for i, n in enumerate(node.shape))
     return SLICE(node, start=begin, limit=end, strides=(1,) * len(begin))

@@ -169,6 +169,11 @@ class Value:
     def __getitem__(self, key: object) -> Self:
         return _call(self, "getitem", self, key)
 
+    @property
+    def at(self) -> Any:
+        """``x.at[key].set(v)``, ``add``, ``multiply``, ``min``, ``max``: ``x`` with the elements at ``key`` changed."""
+        return _call(self, "Updates", self)
+
     def __iter__(self) -> Iterator[Any]:
         return iter([self[i] for i in range(len(self))])
 

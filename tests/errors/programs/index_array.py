@@ -1,14 +1,14 @@
-"""An array as an index."""
+"""A traced mask as an index."""
 
 import mlc
 
 
 @mlc.jit
-def embed(table, tokens):
-    return table[tokens]
+def positive(x):
+    return x[x > 0]
 
 
-embed.lower(mlc.ShapeDtype((100, 8)), mlc.ShapeDtype((5,), "i64"))
-# error: index_array.py:8: return table[tokens]
-# error: getitem: an index of type Tracer; indices are ints, slices, ... and None
-# error: hint: mlc.numpy.where(mask, x, 0) and mlc.nn.one_hot(i, n) @ x select by traced values
+positive.lower(mlc.ShapeDtype((100, 8)))
+# error: index_array.py:8: return x[x > 0]
+# error: getitem: a traced mask of bool[100,8]: how many elements it chooses is not known before the function runs
+# error: hint: mlc.numpy.where(mask, x, 0) keeps the shape
