@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .artifact import load as load
     from .control import cond as cond
     from .control import fori_loop as fori_loop
+    from .control import scan as scan
     from .control import switch as switch
     from .control import while_loop as while_loop
     from .errors import MlcError as MlcError
@@ -53,6 +54,7 @@ _NAMES = {
     "jit": "staging",
     "jvp": "transforms",
     "load": "artifact",
+    "scan": "control",
     "scope": "tracing",
     "stop_gradient": "transforms",
     "threads": "thread_limit",

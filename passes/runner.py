@@ -14,6 +14,7 @@ from mlc.ir.target import TARGETS, Target
 from .decompose import decompose
 from .fuse import fuse
 from .loops import rotate, tighten
+from .merge_loops import merge_loops
 from .regions import run_inside
 from .simplify import simplify
 
@@ -31,6 +32,7 @@ class Pass:
 
 
 CPU_PIPELINE: tuple[Pass, ...] = (
+    Pass("merge-loops", merge_loops),
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
     Pass("simplify-decomposed", simplify),

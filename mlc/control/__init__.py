@@ -1,6 +1,8 @@
-"""Control flow that data decides, with JAX's names: while_loop, fori_loop, cond, switch."""
+"""Control flow that data decides, with JAX's names: while_loop, fori_loop, scan, cond, switch."""
 
 from .branches import cond, switch
-from .loops import fori_loop, while_loop
+from .fori import fori_loop
+from .loops import while_loop
+from .scanning import scan
 
-__all__ = ["cond", "fori_loop", "switch", "while_loop"]
+__all__ = ["cond", "fori_loop", "scan", "switch", "while_loop"]

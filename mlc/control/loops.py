@@ -1,4 +1,4 @@
-"""while_loop and fori_loop: a tree of values, replaced by what a function makes of it, a number of times."""
+"""while_loop: a tree of values, replaced by what a function makes of it, as long as another says so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import tree
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..ir.graph import WHILE, Node, results_of
 from ..ir.types import BOOL, scalar
-from ..tracing import Traced, as_tracer, user_location
+from ..tracing import Traced, user_location
 from ..transforms.call import at_users_line, name_of
 from .region import (
     anywhere,
@@ -40,24 +40,10 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
         >>> int(mlc.while_loop(lambda x: x < 100, lambda x: x * 3, 1))
         243
     """
-    return anywhere(_while, init_val, cond_fun=cond_fun, body_fun=body_fun)
+    return anywhere(while_inside, init_val, cond_fun=cond_fun, body_fun=body_fun)
 
 
-def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
-    """``val = init_val``; for ``i`` from ``lower`` to ``upper`` (without it): ``val = body_fun(i, val)``; then ``val``.
-
-    ``lower`` and ``upper`` are integers or traced integers; ``val`` is as in ``while_loop``. With Python integers the
-    loop can be differentiated both ways.
-
-    Example:
-        >>> import mlc
-        >>> float(mlc.fori_loop(0, 5, lambda i, total: total + i, 0.0))
-        10.0
-    """
-    return anywhere(_fori, lower, upper, init_val, body_fun=body_fun)
-
-
-def _while(init_val: Any, cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any]) -> Any:
+def while_inside(init_val: Any, cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any]) -> Any:
     with at_users_line():
         init = tracers_of(init_val, "while_loop: init_val")
         body = trace_region(body_fun, [init], f"while_loop: {name_of(body_fun)}")
@@ -71,23 +57,6 @@ def _while(init_val: Any, cond_fun: Callable[[Any], Any], body_fun: Callable[[An
                 hint="compare, or reduce with mlc.numpy.any or all",
             )
         return loop(init, cond, body)
-
-
-def _fori(lower: Any, upper: Any, init_val: Any, body_fun: Callable[[Any, Any], Any]) -> Any:
-    with at_users_line():
-        first, last = as_tracer(lower, name="fori_loop: lower"), as_tracer(upper, name="fori_loop: upper")
-        for what, x in (("lower", first), ("upper", last)):
-            if not x.dtype.is_integer or x.shape != ():
-                raise DTypeError(f"fori_loop: {what} is {x.node.type}, not one integer", location=str(user_location()))
-        if first.dtype != last.dtype:
-            weak, other = (first, last) if first.weak else (last, first)
-            if not weak.weak:
-                raise DTypeError(
-                    f"fori_loop: lower is {first.node.type}, upper is {last.node.type}",
-                    location=str(user_location()), hint="convert one of them with .astype",
-                )  # fmt: skip
-            first, last = (x.astype(other.dtype) for x in (first, last))
-        return _while((first, init_val), lambda v: v[0] < last, lambda v: (v[0] + 1, body_fun(*v)))[1]
 
 
 def settle(init: Any, body: Traced, again: Callable[[Any], Traced]) -> tuple[Any, Traced]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import rules
+from . import control, rules, scanning
 from .gradients import grad, value_and_grad
 from .products import jvp, vjp
 from .stop import stop_gradient

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import InternalError
 from ..ir.graph import ADD, COMPOSITE, GET_TUPLE_ELEMENT, Node, current_table, reachable
+from ..ir.types import TupleType
 from .composites import composite_cotangents, has_transpose
+from .region_rules import region_rule
 from .substitute import dependents, open_regions
 
 
@@ -20,7 +22,7 @@ def transpose(
     """
     table = current_table()
     pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if r is not None and c is not None]
-    opened = open_regions([r for r, _ in pairs], wrt, keep=has_transpose)
+    opened = open_regions([r for r, _ in pairs], wrt, keep=lambda n: has_transpose(n) or region_rule(n) is not None)
     nodes = reachable(opened)
     linear = dependents(nodes, wrt)
     parameters = set(wrt)
@@ -51,6 +53,13 @@ def _pull(
 ) -> Iterable[tuple[Node, Node | None]]:
     """The cotangents of a node's operands; those collected for the node itself are used up."""
     wanted = tuple(o in linear for o in node.operands)
+    rule = region_rule(node)
+    if rule is not None:
+        count = len(node.type.elements) if isinstance(node.type, TupleType) else 1
+        pulled = [collected.pop((node, i), None) for i in range(count)]
+        if all(c is None for c in pulled):
+            return ()
+        return list(zip(node.operands, rule.cotangents(node, wanted, pulled), strict=True))
     if node.op is COMPOSITE:
         cotangents = [collected.pop((node, i), None) for i in range(len(node["decomposition"].results))]
         parts = composite_cotangents(node, cotangents) if any(c is not None for c in cotangents) else ()

@@ -14,8 +14,10 @@ from ..ir.graph import (
     current_table,
     reachable,
 )
+from ..ir.types import TupleType
 from .composites import composite_tangents, has_rule
 from .differentiable import is_differentiable
+from .region_rules import region_rule
 from .substitute import open_regions
 
 Tangent = Node | Sequence["Node | None"] | None
@@ -32,7 +34,7 @@ def jvp(results: Sequence[Node], tangents: Mapping[Node, Node]) -> list[Node | N
     table = current_table()
     sources = tuple(tangents)
     known: dict[Node, Tangent] = dict(tangents)
-    results = open_regions(results, sources, keep=has_rule)
+    results = open_regions(results, sources, keep=lambda n: has_rule(n) or region_rule(n) is not None)
     for node in reachable(results):
         if node in known or all(known.get(o) is None for o in node.operands):
             continue
@@ -51,6 +53,12 @@ def _tangent_of(node: Node, tangents: Sequence[Tangent]) -> Tangent:
         assert not isinstance(elements, Node) and elements is not None
         index: int = node["index"]
         return elements[index]
+    rule = region_rule(node)
+    if rule is not None:
+        pushed = rule.tangents(node, [_single(t) for t in tangents])
+        if not isinstance(node.type, TupleType):
+            return pushed[0]
+        return pushed if any(t is not None for t in pushed) else None
     if node.op is COMPOSITE:
         found = composite_tangents(node, [_single(t) for t in tangents])
         return found if len(node["decomposition"].results) > 1 else found[0]
