@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mlc.errors import ArgumentError, DTypeError
 from mlc.ir.types import BF16, DTYPES, F32, I64, DType, dtype_of
 from mlc.runtime import ArrayBase
-from mlc.runtime._array import from_buffer
+from mlc.runtime._array import from_buffer, tensor_of, to_dlpack
 from mlc.tracing.value import Value
 
 if TYPE_CHECKING:
@@ -68,8 +68,18 @@ class Array(ArrayBase, Value):
             return view.astype(dtype)
         return view.copy() if copy else view
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return _numpy_view(self).__dlpack__(**options)
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """A DLPack capsule of the memory, which must not be written to; versioned capsules say so."""
+        if stream is not None or dl_device not in (None, (1, 0)):
+            raise BufferError(f"dlpack: {self.type} is on the CPU, which has no streams")
+        return to_dlpack(asarray(self, copy=True) if copy else self, max_version is not None and max_version[0] >= 1)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU
@@ -174,6 +184,37 @@ def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Arr
     return from_buffer(Array, host.astype(host.dtype.newbyteorder("=")), True)
 
 
+def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None) -> Array:
+    """The array of another library that speaks DLPack (``x.__dlpack__()``), bf16 included.
+
+    Contiguous memory is borrowed, others copied; with ``copy=True`` always, with ``copy=False`` never: ValueError where
+    it must be. The other library must not write to borrowed memory. Raises ArgumentError for what is no array on the
+    CPU, DTypeError for elements that mlc has no type for.
+
+    Example:
+        >>> import numpy as np
+        >>> from_dlpack(np.arange(3.0, dtype=np.float32)).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if isinstance(x, Array) and not copy:
+        return x
+    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
+        raise ArgumentError(f"from_dlpack: an object of type {type(x).__name__} does not speak DLPack")
+    if x.__dlpack_device__()[0] != 1 or str(device) not in ("None", "cpu", "cpu:0"):
+        raise ArgumentError("from_dlpack: only arrays on the CPU are taken", hint="copy it to the CPU first")
+    try:
+        capsule = x.__dlpack__(max_version=(1, 0))
+    except TypeError:  # from before version 1
+        capsule = x.__dlpack__()
+    tensor = tensor_of(capsule)
+    try:
+        return from_buffer(Array, tensor, bool(copy))
+    except ValueError:
+        if copy is False:
+            raise
+        return from_buffer(Array, tensor, True)
+
+
 def _dtype(dtype: object) -> DType:
     try:
         return dtype_of(dtype)
@@ -236,4 +277,4 @@ def operators(methods: dict[str, Any]) -> None:
         setattr(Array, name, method)
 
 
-__all__ = ["Array", "asarray", "operators"]
+__all__ = ["Array", "asarray", "from_dlpack", "operators"]

@@ -222,6 +222,23 @@ def asarray(x: object, /, dtype: object = None, *, copy: bool | None = None) -> 
 array = asarray
 
 
+def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None) -> Any:
+    """The array of another library that speaks DLPack, bf16 included; contiguous memory is borrowed unless ``copy``.
+
+    The other library must not write to borrowed memory. Raises ArgumentError for what is no array on the CPU,
+    DTypeError for elements that mlc has no type for, ValueError where ``copy=False`` cannot be.
+
+    Example:
+        >>> import numpy as np
+        >>> import mlc.numpy as mnp
+        >>> mnp.from_dlpack(np.arange(3, dtype=np.int32))
+        Array([0, 1, 2], dtype=i32)
+    """
+    from mlc.array import from_dlpack as array_from_dlpack
+
+    return array_from_dlpack(x, device=device, copy=copy)
+
+
 @operation("x")
 def _traced_asarray(x: object, dtype: object) -> Tracer:
     target = None if dtype is None else element_type(dtype)
@@ -274,6 +291,6 @@ def _triangle(x: object, direction: str, k: int) -> Tracer:
 
 
 __all__ = [
-    "arange", "array", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones",
-    "ones_like", "tril", "triu", "zeros", "zeros_like",
+    "arange", "array", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace",
+    "ones", "ones_like", "tril", "triu", "zeros", "zeros_like",
 ]  # fmt: skip

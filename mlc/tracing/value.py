@@ -160,6 +160,33 @@ class Value:
     def __pos__(self) -> Self:
         return _call(self, "positive", self)
 
+    def __divmod__(self, other: object) -> tuple[Self, Self]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: object) -> tuple[Self, Self]:
+        return other // self, other % self
+
+    def __round__(self, ndigits: int | None = None) -> Self:
+        """To the nearest integer, or multiple of ``10**-ndigits``, halves to even; of the same element type."""
+        if ndigits is None or (self.dtype.is_integer and ndigits >= 0):
+            return _call(self, "round", self)
+        if self.dtype.is_integer:
+            step = 10**-ndigits
+            below = self // step
+            rest = self - below * step
+            up = (rest > step // 2) | ((rest == step // 2) & (below % 2 == 1))
+            return (below + _call(self, "astype", up, self.dtype)) * step
+        scale = 10.0 ** abs(ndigits)
+        if ndigits >= 0:
+            return _call(self, "round", self * scale) / scale
+        return _call(self, "round", self / scale) * scale
+
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        """mlc.numpy, for programs written to the array API."""
+        import mlc.numpy
+
+        return mlc.numpy
+
     def __abs__(self) -> Self:
         return _call(self, "abs", self)
 

@@ -30,7 +30,7 @@ struct process {
     struct mlc_context *single; /* a free context without threads, for calls that find the pool busy */
     struct mlc_context *other;  /* a free context with as many threads as some limit asked for */
     PyTypeObject *array_base;
-    PyTypeObject *executable;
+    PyTypeObject *executable, *tensor;
     bool bits_wanted;           /* export bf16 as u16: set only inside array_bits */
 };
 extern struct process process;
@@ -109,6 +109,16 @@ Array *array_borrowing(PyTypeObject *type, struct loan *loan);
 Array *array_copying(PyTypeObject *type, const struct loan *loan);
 
 PyObject *from_buffer(PyObject *module, PyObject *arguments);
+
+/* ---- dlpack.c ---- */
+
+extern PyType_Spec tensor_spec;
+
+/* The element type of a DLPack tensor that mlc holds, -1 for another object. */
+int tensor_dtype(PyObject *object);
+
+PyObject *to_dlpack(PyObject *module, PyObject *arguments);
+PyObject *tensor_of(PyObject *module, PyObject *capsule);
 
 /* ---- contexts.c ---- */
 

@@ -66,7 +66,9 @@ int loan_take(struct loan *loan, PyObject *object)
             return -1;
         }
     }
-    loan->dtype = bits ? BF16 : buffer_dtype(&loan->view);
+    loan->dtype = tensor_dtype(object);
+    if (loan->dtype < 0)
+        loan->dtype = bits ? BF16 : buffer_dtype(&loan->view);
     if (loan->dtype >= 0 && loan->view.ndim <= MLC_MAX_RANK)
         return 0;
     PyBuffer_Release(&loan->view);
