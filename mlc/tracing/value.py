@@ -175,7 +175,8 @@ class Value:
             below = self // step
             rest = self - below * step
             up = (rest > step // 2) | ((rest == step // 2) & (below % 2 == 1))
-            return (below + _call(self, "astype", up, self.dtype)) * step
+            nearest: Self = (below + _call(self, "astype", up, self.dtype)) * step
+            return nearest
         scale = 10.0 ** abs(ndigits)
         if ndigits >= 0:
             return _call(self, "round", self * scale) / scale
