@@ -15,7 +15,7 @@ from mlc.ir.kernel import Index, IndexLike, IndexVariable, KernelBuilder, Memory
 from mlc.ir.types import I32, I64, DType, Shape
 
 from .access import Access, Guard, operand_accesses
-from .domain import Coordinates, Domain, Lookup, coefficient_of
+from .domain import Coordinates, Domain, Lookup, Quotient, coefficient_of
 from .scalars import bits_of_element, emit_elementwise, is_uniform
 from .sizes import Sizes
 
@@ -261,11 +261,61 @@ class Point:
             turned = None if mask is None else b.shuffle(mask, mask, turn)
             v = b.load(memory, self._resolve_all(address, self.lanes - 1), self.lanes, turned)
             return b.shuffle(v, v, turn)
+        apart = self._apart(memory, address)
+        if apart is not None:
+            return b.gather(memory, (self._resolve(apart[0]),), apart[1], mask)
         value = b.constant(0, memory.dtype, self.lanes)
         for lane in range(self.lanes):
             on = None if mask is None else b.extract(mask, lane)
             value = b.insert(value, b.load(memory, self._resolve_all(address, lane), 1, on), lane)
         return value
+
+    def _apart(self, memory: Memory, address: Coordinates) -> tuple[Index, Value] | None:
+        """An address that lanes look up, as what they have in common and each lane's distance from there.
+
+        None where nothing is looked up, where more than a sum of multiples is computed, and for small elements, which
+        processors do not gather.
+        """
+        if len(address) != 1 or memory.dtype.itemsize < 4:
+            return None
+        common, offsets = Index.of(0), list[Value]()
+        size = memory.shape[0].constant
+        dtype = I32 if size is not None and size < 1 << 31 else I64
+        b, looked_up = self.builder, False
+        for monomial, coefficient in address[0].terms:
+            varying = [v for v in monomial if not self._is_uniform(Index.of(v))]
+            if not varying:
+                common = common + Index([(monomial, coefficient)])
+                continue
+            (v, *rest) = monomial
+            what = self.domain.derived.get(v)
+            if rest or isinstance(what, Quotient):
+                return None
+            looked_up |= isinstance(what, Lookup)
+            lanes = self._index_lanes(Index.of(v), dtype) if what is None else self._look_up_lanes(what, dtype)
+            if coefficient != 1:
+                lanes = b.op("multiply", lanes, b.constant(coefficient, dtype, self.lanes))
+            offsets.append(lanes)
+        if not looked_up:
+            return None
+        total = offsets[0]
+        for one in offsets[1:]:
+            total = b.op("add", total, one)
+        return common, total
+
+    def _look_up_lanes(self, lookup: Lookup, dtype: DType) -> Value:
+        """Integer elements of all lanes, inside of their limits, as ``dtype``, which holds these."""
+        b, value, limit = self.builder, self.widen(self.element(lookup.access)), self._resolve(lookup.limit)
+        if limit.constant is None and self.elements.sizes.upper_bound(limit) > value.dtype.limits[1]:
+            value = b.convert(value, I64)
+        source = value.dtype
+        if limit.constant is None:
+            value = b.op("minimum", value, b.splat(b.index_value(limit, source), self.lanes))
+        elif limit.constant < source.limits[1]:
+            value = b.op("minimum", value, b.constant(limit.constant, source, self.lanes))
+        if source.kind == "int":
+            value = b.op("maximum", value, b.constant(0, source, self.lanes))
+        return b.convert(value, dtype)
 
     def _decides(self, guards: Iterable[Guard], address: Coordinates) -> bool:
         """Whether guards that differ by lane say whether an address that does not is inside its memory."""

@@ -66,6 +66,10 @@ class Sizes:
         """The least value of an expression over sizes alone."""
         return bounds(self.size(index))[0]
 
+    def upper_bound(self, index: Index) -> int:
+        """The greatest value of an expression over sizes alone."""
+        return bounds(self.size(index))[1]
+
 
 def _sizes_of(node: Node) -> Iterator[Dim]:
     if isinstance(node.type, TensorType):

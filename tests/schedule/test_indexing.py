@@ -60,7 +60,7 @@ def test_element_types(dtype: DType, width: int) -> None:
 
 
 @pytest.mark.parametrize("index", [I8, U8, I64, U64], ids=str)
-@pytest.mark.parametrize("n", [7, dim("n", 1, 64)], ids=str)
+@pytest.mark.parametrize("n", [7, dim("n", 1, 64), dim("n", 1, 1 << 20)], ids=["7", "n", "many"])
 def test_index_types_and_symbolic_axes(index: DType, n: Any) -> None:
     w = rows(n, 20, 11, index=index)
     x, i, u = arrays_of(w, 7)
@@ -70,7 +70,9 @@ def test_index_types_and_symbolic_axes(index: DType, n: Any) -> None:
     check_region("scatter", body_of_types(lambda x, i, u: g.scatter_windows(x, i, u, w, g.ADD), *types(w)), (x, i, u))
     flat = Windows(TensorType((n,), F32), TensorType((37,), index), (1,), (), (0,), (), (), (0,), 1)
     at = np.resize(i, 37)
-    check_region("loop", body_of_types(lambda x, i: g.gather(x, i, flat), flat.operand, flat.indices), (x[:, 0], at))
+    body = body_of_types(lambda x, i: g.gather(x, i, flat), flat.operand, flat.indices)
+    check_region("loop", body, (x[:, 0], at))
+    assert "= gather" in str(schedule_region("loop", body, X86_64_V4).calls[0].kernel)
 
 
 def test_large_results_are_cut_in_blocks_of_rows() -> None:
