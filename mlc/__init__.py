@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .staging import jit as jit
     from .thread_limit import threads as threads
     from .tracing import ShapeDtype as ShapeDtype
+    from .tracing import device as device
     from .tracing import scope as scope
     from .transforms import grad as grad
     from .transforms import jvp as jvp
@@ -46,6 +47,7 @@ _NAMES = {
     "Notice": "errors",
     "ShapeDtype": "tracing",
     "cond": "control",
+    "device": "tracing",
     "dim": "ir.dims",
     "explain_cache": "explain",
     "export": "artifact",

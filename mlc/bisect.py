@@ -27,7 +27,7 @@ from .ir.plan.interpret import interpret_plan
 from .passes.kernels import KERNEL_PIPELINE, KernelPass
 from .passes.plan import Planned, make_plan
 from .passes.rewrite import fuelled
-from .passes.runner import PIPELINES, Pass
+from .passes.runner import PIPELINES, Pass, on_machine
 
 Array = npt.NDArray[Any]
 
@@ -75,7 +75,7 @@ def bisect(
     Right is what the evaluator says, or ``reference`` (one array a result), within the table's bounds.
     """
     options = options or Options.from_environment()
-    passes = PIPELINES[options.target.name] if pipeline is None else pipeline
+    passes = on_machine(PIPELINES[options.target.name] if pipeline is None else pipeline, options.machine)
     return _Search(graph, arrays, options, kernel_pipeline, reference).run(passes)
 
 
@@ -104,7 +104,7 @@ class _Search:
         for p in pipeline:
             if p.name in self.options.skip and not p.required:
                 continue
-            before, graph = graph, p.run(graph)
+            before, graph = graph, p(graph)
             problem = self.of_graph(graph)
             if problem:
                 return self.in_pass(p, before, problem)
@@ -123,20 +123,20 @@ class _Search:
     def in_pass(self, p: Pass, before: Graph, problem: str) -> Finding:
         """The first application of a rule by which ``p`` makes ``before`` wrong, where it has rules."""
         with fuelled() as fuel:
-            p.run(before)
+            p(before)
         bad, good = fuel.used, 0
         with fuelled(0):
-            if not bad or self.of_graph(p.run(before)):  # wrong by itself, whatever the rules do
+            if not bad or self.of_graph(p(before)):  # wrong by itself, whatever the rules do
                 return Finding(f"pass {p.name}", problem)
         while bad - good > 1:
             middle = (good + bad) // 2
             with fuelled(middle):
-                if self.of_graph(p.run(before)):
+                if self.of_graph(p(before)):
                     bad = middle
                 else:
                     good = middle
         with fuelled(bad) as fuel:
-            wrong = p.run(before)
+            wrong = p(before)
         assert fuel.last is not None
         last = fuel.last
         nodes = print_node(last.before), print_node(last.after)

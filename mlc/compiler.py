@@ -24,7 +24,7 @@ from .linked import LINKED, KernelCode, kernel_key
 from .options import Options, named_target, skipped
 from .passes.kernels import lower_kernel
 from .passes.plan import make_plan
-from .passes.runner import PIPELINES, Pass, Timing, run_passes
+from .passes.runner import PIPELINES, Pass, Timing, on_machine, run_passes
 
 if TYPE_CHECKING:
     from .runtime import Executable
@@ -74,7 +74,7 @@ def compile_function(
     """
     dump = Dump(options.dump, graph.name)
     dump.graph("traced", graph)
-    passes = PIPELINES[options.target.name] if pipeline is None else pipeline
+    passes = on_machine(PIPELINES[options.target.name] if pipeline is None else pipeline, options.machine)
     with reported("optimize", graph, dump.folder):
         optimized, timings = run_passes(graph, passes, verify=options.verify, skip=options.skip, observe=dump.graph)
     begin = time.perf_counter()

@@ -2,7 +2,8 @@
 
 ``MLC_DUMP=dir`` writes every stage, ``MLC_VERIFY=1`` verifies after every pass, ``MLC_SKIP=a,b`` leaves out passes,
 ``MLC_TARGET`` names the target, ``MLC_LLVM_OPT=n`` runs LLVM's own pipeline at level n (a benchmark column),
-``MLC_CACHE=dir`` is the folder of the cache, and ``MLC_CACHE=0`` turns it off.
+``MLC_DEVICES`` describes the devices of the machine (JSON, or a file of it), ``MLC_CACHE=dir`` is the folder of the
+cache, and ``MLC_CACHE=0`` turns it off.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ArgumentError, TargetError
+from .ir.device import Machine, parse_machine
 from .ir.target import TARGETS, Target, host_target
 
 
@@ -27,6 +29,7 @@ class Options:
     dump: Path | None = None
     llvm_opt: int = 0
     cache: Path | None = None
+    machine: Machine = field(default_factory=Machine)
 
     @staticmethod
     def from_environment() -> Options:
@@ -40,6 +43,7 @@ class Options:
             dump=Path(dump) if dump else None,
             llvm_opt=_level(env.get("MLC_LLVM_OPT") or "0"),
             cache=_cache_folder(env),
+            machine=_described(env.get("MLC_DEVICES", "")),
         )
 
 
@@ -63,6 +67,16 @@ def skipped(names: str, option: str) -> frozenset[str]:
     for name in sorted(skip.difference(free)):
         raise ArgumentError(f"{option}: no pass {name!r} can be left out", hint=f"these can: {', '.join(free)}")
     return skip
+
+
+def _described(text: str) -> Machine:
+    """The machine that MLC_DEVICES describes, as JSON or in a file of it; one device where it is empty."""
+    if not text or text.lstrip().startswith("{"):
+        return parse_machine(text) if text else Machine()
+    try:
+        return parse_machine(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"MLC_DEVICES: cannot read {text}: {error.strerror}") from error
 
 
 def _level(text: str) -> int:

@@ -47,9 +47,10 @@ class Lowered:
         if stage == "graph":
             return str(self.graph)
         if stage == "optimized":
-            from .passes.runner import run_passes
+            from .passes.runner import PIPELINES, on_machine, run_passes
 
-            return str(run_passes(self.graph, verify=self.options.verify, skip=self.options.skip)[0])
+            pipeline = on_machine(PIPELINES[self.options.target.name], self.options.machine)
+            return str(run_passes(self.graph, pipeline, verify=self.options.verify, skip=self.options.skip)[0])
         return self.compile().as_text(stage)
 
     def cost_analysis(self, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ def jit(
 
     Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they
     are (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and
-    must not be used again. ``device`` is ``cpu``.
+    must not be used again. ``device`` is where everything is computed that no ``mlc.device`` inside says otherwise of:
+    ``cpu``, or one that ``MLC_DEVICES`` describes.
 
     Raises ArgumentError for unknown names, and what tracing raises.
 
@@ -66,8 +68,9 @@ class JitFunction(Function):
         if not callable(function):
             raise ArgumentError(f"jit: {function!r:.60} is not a function")
         functools.update_wrapper(self, function)
-        if device not in (None, "cpu", "cpu:0"):
+        if device is not None and not re.fullmatch(r"cpu(:\d+)?", device):
             raise UnsupportedError(f"jit: device {device!r} is not supported yet", hint="use device='cpu'")
+        self.device = device
         self.function = function
         self.static = static
         self.donated = donated
@@ -117,7 +120,7 @@ class JitFunction(Function):
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Any:
         from .stages import Lowered
 
-        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static))
+        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static, device=self.device))
         return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)))
 
     def _donated_leaves(self, in_tree: TreeDef, count: int) -> frozenset[int]:
@@ -184,7 +187,9 @@ class JitFunction(Function):
 
         args, kwargs, static = self._split(args, kwargs)
         leaves, _ = tree.flatten((args, kwargs))
-        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static, capture=True))
+        traced = _raised(
+            trace(self.function, args, kwargs, name=self._name, static=static, capture=True, device=self.device)
+        )
         here = current_trace()
         with here.table.at(here.table.current):
             operands = [as_node(x) for x in (*leaves, *traced.captured)]

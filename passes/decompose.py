@@ -59,7 +59,7 @@ def _open_once(graph: Graph) -> Graph:
     with table.active():
         for node in graph.nodes:
             operands = [new[o] for o in node.operands]
-            table.current = graph.locations(node)
+            table.current, table.device = graph.locations(node), node.device
             if node.op is CALL or node.op is COMPOSITE:
                 opened[node] = inline(node["callee" if node.op is CALL else "decomposition"], operands)
                 new[node] = opened[node][0] if opened[node] else node
@@ -67,7 +67,7 @@ def _open_once(graph: Graph) -> Graph:
                 new[node] = opened[node.operands[0]][node["index"]]
             else:
                 new[node] = table.rebuild(node, operands)
-    table.current = ()
+    table.current, table.device = (), None
     return graph.with_results([new[r] for r in graph.results])
 
 

@@ -57,7 +57,7 @@ def emit(grouping: Grouping) -> Graph:
             heart = group.heart
             first = inside if heart is None else (heart, *inside)
             locations = tuple(dict.fromkeys(x for n in first for x in graph.locations(n)))
-            with table.at(locations):
+            with table.at(locations, group.device):
                 key = _structure(inside, operands, results)
                 if key not in bodies:
                     bodies[key] = body_of_group(group, inside, operands, results, graph)
@@ -77,7 +77,7 @@ def _emit_control(group: Group, new: dict[Node, Node], grouping: Grouping) -> No
     for node in sorted(group.nodes, key=lambda n: n.uid):
         for operand in node.operands:
             _find(operand, new, grouping)
-        with table.at(grouping.graph.locations(node)):
+        with table.at(grouping.graph.locations(node), node.device):
             new[node] = table.rebuild(node, [new[o] for o in node.operands])
 
 
@@ -88,7 +88,7 @@ def _find(node: Node, new: dict[Node, Node], grouping: Grouping) -> None:
         chain.append(node)
         node = node.operands[0]
     for view in reversed(chain):
-        with grouping.graph.table.at(grouping.graph.locations(view)):
+        with grouping.graph.table.at(grouping.graph.locations(view), view.device):
             new[view] = grouping.graph.table.rebuild(view, (new[view.operands[0]],))
 
 

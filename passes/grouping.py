@@ -31,7 +31,7 @@ from mlc.ir.graph import (
 )  # fmt: skip
 from mlc.ir.types import Shape, TensorType
 
-from .regions import is_control
+from .regions import stands_alone
 from .rows import RowSpace
 
 MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE, REVERSE))
@@ -51,7 +51,7 @@ class Group:
     """Nodes that will be one region. ``shape`` is that of every result; ``kind`` says which schedule takes it.
 
     Results of a row group have the shape of its ``space`` or of that's rows. A while or case, with the elements of its
-    tuple, is a group of kind ``control``, which nothing joins. The rest is known once groups have grown:
+    tuple, or a copy is a group of kind ``control``, which nothing joins. The rest is known once groups have grown:
     ``reads`` are values from outside, ``stored`` nodes that others read from memory, ``before`` and ``after`` the
     groups whose results this one reads (through views too) and those that read its own.
     """
@@ -72,6 +72,11 @@ class Group:
     def add(self, node: Node) -> None:
         self.nodes[node] = None
         self.first, self.last = min(self.first, node.uid), max(self.last, node.uid)
+
+    @property
+    def device(self) -> str | None:
+        """Where all of its nodes are, but for constants, which are everywhere."""
+        return next((n.device for n in self.nodes if n.op is not CONSTANT), None)
 
     @property
     def heart(self) -> Node | None:
@@ -138,7 +143,7 @@ class Grouping:
             for o in n.operands
             if n.op in _PRODUCTS
             or is_view(n)
-            or is_control(n)
+            or stands_alone(n)
             or (n.op in (CONCATENATE, PAD, SCATTER) and is_expensive(o))
             or (n.op in _LOOKS_UP and _is_read_often(n, o))
         } | self.results
@@ -160,7 +165,7 @@ class Grouping:
                 continue
             if node.op is GET_TUPLE_ELEMENT:  # in the group of its while or case
                 continue
-            if is_control(node):
+            if stands_alone(node):
                 self._start_control(node)
                 continue
             into = self._groups_that_read(node)
@@ -217,7 +222,7 @@ class Grouping:
         return cheap and len(self.users[node]) == 1 and node not in self.stored
 
     def _is_in_memory(self, x: Node, instead_of: Node) -> bool:
-        if x.op is PARAMETER or x.op is GET_TUPLE_ELEMENT or is_control(x):
+        if x.op is PARAMETER or x.op is GET_TUPLE_ELEMENT or stands_alone(x):
             return True
         return x.dtype.bits <= instead_of.dtype.bits and (is_outside(x) or x in self.stored or len(self.users[x]) > 1)
 

@@ -58,7 +58,7 @@ def _replace(graph: Graph, make: Make) -> Graph:
                 assert element is not None
                 new[node] = element
                 continue
-            with table.at(graph.locations(node)):
+            with table.at(graph.locations(node), node.device):
                 rebuilt = table.rebuild(node, [new[o] for o in node.operands])
                 found = make(rebuilt, used[node]) if node.op is WHILE else None
             new[node] = rebuilt

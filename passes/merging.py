@@ -191,7 +191,7 @@ class _Merging:
         """Groups that have a key in common may stand side by side in one loop nest."""
         if group.kind == "loop":
             if group.shape == ():
-                yield "scalars"
+                yield "scalars", group.device
             for node in group.reads:
                 if node.shape == group.shape and group.shape != ():
                     yield ("loop", node)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mlc.ir.graph import FUSION, Graph, Node
 
 from .grouping import is_view
-from .regions import is_control
+from .regions import stands_alone
 
 
 def order_units(graph: Graph, updates: Sequence[tuple[Node, Node]]) -> tuple[Node, ...]:
@@ -42,8 +42,8 @@ def order_units(graph: Graph, updates: Sequence[tuple[Node, Node]]) -> tuple[Nod
 
 
 def is_unit(node: Node) -> bool:
-    """What runs as a whole: a fusion, or a while or case with all that it holds."""
-    return node.op is FUSION or is_control(node)
+    """What runs as a whole: a fusion, a copy, or a while or case with all that it holds."""
+    return node.op is FUSION or stands_alone(node)
 
 
 def stored_by(node: Node) -> Node:

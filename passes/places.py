@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlc.ir.dims import bounds
-from mlc.ir.graph import CASE, CONSTANT, FUSION, GET_TUPLE_ELEMENT, PARAMETER, WHILE, Graph, Literal, Node, invariants
+from mlc.ir.graph import (
+    CASE,
+    CONSTANT,
+    COPY,
+    FUSION,
+    GET_TUPLE_ELEMENT,
+    PARAMETER,
+    WHILE,
+    Graph,
+    Literal,
+    Node,
+    invariants,
+)  # fmt: skip
 from mlc.ir.plan import BufferRef
 from mlc.ir.types import TensorType
 
@@ -29,6 +41,7 @@ class Value:
     nbytes: int
     first: int
     last: int
+    device: str | None = None
     ref: BufferRef | None = None  # set where it is an output, input or constant, and when the arena is planned
 
     def touch(self, time: int) -> Value:
@@ -87,6 +100,8 @@ def stored_key(node: Node) -> Key | None:
 
 def result_types(unit: Node) -> list[TensorType]:
     """The types of what a unit computes."""
+    if unit.op is COPY:
+        return [unit.tensor]
     graph: Graph = unit["branches"][0] if unit.op is CASE else unit["body"]
     return [r.tensor for r in graph.results]
 
@@ -115,16 +130,22 @@ class Places:
         self.constants: dict[Literal, Value] = {}
         self.literals: list[Node] = []
         self.now = 0
+        self.device: str | None = None  # of the unit that is laid out: inner ones are where the outermost is
 
     def lay_out(self, scope: Scope) -> None:
         """Give a place to everything that the units of ``scope`` compute, in order."""
+        outer = self.device
         for i, unit in enumerate(scope.order):
+            self.device = unit.device or outer
             if unit.op is FUSION:
                 self._fusion(scope, i, unit)
+            elif unit.op is COPY:
+                self._copy(scope, unit)
             elif unit.op is WHILE:
                 self._loop(scope, i, unit)
             else:
                 self._branch(scope, unit)
+        self.device = outer
 
     def place(self, scope: Scope, node: Node) -> Value:
         """Where ``node`` lies."""
@@ -137,7 +158,7 @@ class Places:
         assert source.op is CONSTANT, source
         literal: Literal = source["value"]
         if literal not in self.constants:
-            self.constants[literal] = Value(0, 0, 0, BufferRef("constant", len(self.literals), 0))
+            self.constants[literal] = Value(0, 0, 0, None, BufferRef("constant", len(self.literals), 0))
             self.literals.append(source)
         return self.constants[literal]
 
@@ -146,7 +167,7 @@ class Places:
         return self.now
 
     def _new(self, nbytes: int, time: int) -> Value:
-        self.values.append(Value(nbytes, time, time))
+        self.values.append(Value(nbytes, time, time, self.device))
         return self.values[-1]
 
     # ---------------------------------------------------------------- fusions
@@ -160,6 +181,12 @@ class Places:
             value = scope.targets.get(key) or self._reused(scope, i, key, nbytes) or self._new(nbytes, time)
             scope.where[key] = value.touch(time)
         scope.temporaries[unit] = [self._new(nbytes, time) for nbytes in region.temporaries]
+
+    def _copy(self, scope: Scope, unit: Node) -> None:
+        time, key = self._tick(), (unit, 0)
+        self.place(scope, unit.operands[0]).touch(time)
+        value = scope.targets.get(key) or self._new(bytes_of(unit.tensor), time)
+        scope.where[key] = value.touch(time)
 
     def _reused(self, scope: Scope, i: int, result: Key, nbytes: int) -> Value | None:
         """The operand's place that dies here and may hold this result."""

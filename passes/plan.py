@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mlc.ir.graph import CASE, FUSION, PARAMETER, WHILE, Graph, Node
+from mlc.ir.graph import CASE, COPY, FUSION, PARAMETER, WHILE, Graph, Node
 from mlc.ir.kernel import Kernel
 from mlc.ir.plan import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
 from mlc.ir.target import Target
@@ -25,11 +25,15 @@ Namer = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Planned:
-    """A Plan, the kernels it launches (in the order of ``plan.kernels``) and the arrays of its constants."""
+    """A Plan, the kernels it launches (in the order of ``plan.kernels``) and the arrays of its constants.
+
+    ``spaces`` are the parts of the arena that are each device's own memory: device -> (offset, bytes).
+    """
 
     plan: Plan
     kernels: tuple[Kernel, ...]
     constants: tuple[npt.NDArray[np.generic], ...]
+    spaces: Mapping[str | None, tuple[int, int]] = field(default_factory=dict)
 
 
 def make_plan(
@@ -46,10 +50,7 @@ def make_plan(
     places.lay_out(scope)
     for result in graph.results:
         places.place(scope, result).touch(places.now + 1)
-    in_arena = [v for v in places.values if v.ref is None]
-    offsets, arena_bytes = assign_offsets([Interval(v.nbytes, v.first, v.last) for v in in_arena])
-    for value, offset in zip(in_arena, offsets, strict=True):
-        value.ref = BufferRef("arena", 0, offset)
+    spaces = _lay_out_arena([v for v in places.values if v.ref is None])
     steps = _Steps(places, donated_to)
     body = steps.of(scope)
     names = list(result_names) or [f"out{j}" for j in range(len(graph.results))]
@@ -61,12 +62,26 @@ def make_plan(
         ),
         outputs=tuple(PlanOutput(n, r.tensor) for n, r in zip(names, graph.results, strict=True)),
         constants=tuple(PlanConstant(f"constant{i}", n.tensor) for i, n in enumerate(places.literals)),
-        arena_bytes=arena_bytes,
+        arena_bytes=sum(nbytes for _, nbytes in spaces.values()),
         scratch_bytes=max((k.scratch_bytes for k in steps.kernels), default=0),
         kernels=tuple(k.name for k in steps.kernels),
         steps=tuple(body),
     )
-    return Planned(plan, tuple(steps.kernels), tuple(n["value"].array for n in places.literals))
+    return Planned(plan, tuple(steps.kernels), tuple(n["value"].array for n in places.literals), spaces)
+
+
+def _lay_out_arena(values: Sequence[Value]) -> dict[str | None, tuple[int, int]]:
+    """Offsets for the values, those of each device in a part of the arena of its own, the host's first."""
+    spaces: dict[str | None, tuple[int, int]] = {}
+    begin = 0
+    for device in sorted({v.device for v in values}, key=lambda d: d or ""):
+        own = [v for v in values if v.device == device]
+        offsets, nbytes = assign_offsets([Interval(v.nbytes, v.first, v.last) for v in own])
+        for value, offset in zip(own, offsets, strict=True):
+            value.ref = BufferRef("arena", 0, begin + offset)
+        spaces[device] = begin, nbytes
+        begin += nbytes
+    return spaces
 
 
 def _outermost(graph: Graph, places: Places, donated: frozenset[int]) -> tuple[Scope, dict[int, int]]:
@@ -80,8 +95,8 @@ def _outermost(graph: Graph, places: Places, donated: frozenset[int]) -> tuple[S
     wished = wishes(graph, donated, output_of, places.regions)
     order = order_units(graph, [(unit, graph.parameters[p]) for p, (unit, _) in wished.items()])
     donated_to = donations(graph, donated, output_of, wished, order)
-    inputs = {p: Value(0, 0, 0, BufferRef("input", i, 0)) for i, p in enumerate(graph.parameters)}
-    outputs = {key: Value(0, 0, 0, BufferRef("output", j, 0)) for key, j in output_of.items()}
+    inputs = {p: Value(0, 0, 0, None, BufferRef("input", i, 0)) for i, p in enumerate(graph.parameters)}
+    outputs = {key: Value(0, 0, 0, None, BufferRef("output", j, 0)) for key, j in output_of.items()}
     return Scope(graph, order, inputs, outputs), donated_to
 
 
@@ -120,7 +135,7 @@ class _Steps:
         for j, result in enumerate(scope.graph.results):
             source, target = self.places.place(scope, result), BufferRef("output", j, 0)
             if source.at != target:
-                steps += self._moves([Move(Value(0, 0, 0, target), source, result.tensor)], hazards)
+                steps += self._moves([Move(Value(0, 0, 0, None, target), source, result.tensor)], hazards)
         return steps
 
     def _inside(self, scope: Scope, hazards: Hazards) -> list[Step]:
@@ -128,6 +143,9 @@ class _Steps:
         for unit in scope.order:
             if unit.op is FUSION:
                 steps += self._launches(scope, unit, hazards)
+            elif unit.op is COPY:
+                move = Move(scope.where[unit, 0], self.places.place(scope, unit.operands[0]), unit.tensor)
+                steps += self._moves([move], hazards, _label(scope.graph, unit))
             elif unit.op is WHILE:
                 steps += self._loop(scope, unit, hazards)
             else:
@@ -204,8 +222,10 @@ def _unique(kernel: Kernel, names: dict[str, int]) -> Kernel:
 
 
 def _label(graph: Graph, unit: Node) -> str:
-    """What a profile or an error calls this step: the fused ops, the scope and the user's line."""
+    """What a profile or an error calls this step: the fused ops, the device, the scope and the user's line."""
     name = str(unit["body"].name) if unit.op is FUSION else unit.op.name
+    if unit.device is not None:
+        name = f"{name} {'to' if unit.op is COPY else 'on'} {unit.device}"
     locations = graph.locations(unit)
     if not locations:
         return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc.ir.graph import CASE, WHILE, Graph, Node
+from mlc.ir.graph import CASE, COPY, WHILE, Graph, Node
 
 Run = Callable[[Graph], Graph]
 
@@ -15,6 +15,11 @@ CONTROL = frozenset((WHILE, CASE))
 def is_control(node: Node) -> bool:
     """Whether the node's regions run a number of times that data decides: they stay graphs of their own to the end."""
     return node.op in CONTROL
+
+
+def stands_alone(node: Node) -> bool:
+    """Whether a node is a step of its own, which no region takes in: control flow, and copies between devices."""
+    return node.op is COPY or is_control(node)
 
 
 def run_inside(run: Run, graph: Graph) -> Graph:
@@ -36,7 +41,7 @@ def _inside(run: Run, graph: Graph, known: dict[Graph, Graph]) -> Graph:
     with table.active():
         for node in graph.nodes:
             operands = [new[o] for o in node.operands]
-            with table.at(graph.locations(node)):
+            with table.at(graph.locations(node), node.device):
                 changed: dict[str, Any] = {}
                 if node.op is WHILE:
                     changed = {"cond": region(node["cond"]), "body": region(node["body"])}

@@ -112,10 +112,10 @@ def _once(graph: Graph, rules: _Rules, stable: set[Node], fuel: Fuel | None) -> 
                 stable.add(node)
                 new[node] = node
                 continue
-            table.current = graph.locations(node)
+            table.current, table.device = graph.locations(node), node.device
             now = node if same else table.copy(node, [new[o] for o in node.operands])
             new[node] = _apply(now, rules, stable, fuel)
-    table.current = ()
+    table.current, table.device = (), None
     return graph.with_results([new[r] for r in graph.results])
 
 

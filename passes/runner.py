@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from mlc.errors import ArgumentError, InternalError, MlcError
+from mlc.ir.device import Machine
 from mlc.ir.graph import Graph
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.target import TARGETS, Target
@@ -15,13 +17,14 @@ from .decompose import decompose
 from .fuse import fuse
 from .loops import rotate, tighten
 from .merge_loops import merge_loops
+from .place import place
 from .regions import run_inside
 from .simplify import simplify
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A named function from graph to graph, run on the regions of control flow too.
+    """A named function from graph to graph, run on the regions of control flow too where it goes ``inside``.
 
     ``required`` passes cannot be skipped: what follows needs their form.
     """
@@ -29,6 +32,10 @@ class Pass:
     name: str
     run: Callable[[Graph], Graph]
     required: bool = False
+    inside: bool = True
+
+    def __call__(self, graph: Graph) -> Graph:
+        return run_inside(self.run, graph) if self.inside else self.run(graph)
 
 
 CPU_PIPELINE: tuple[Pass, ...] = (
@@ -38,6 +45,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("simplify-decomposed", simplify),
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),
+    Pass("place", place, required=True, inside=False),
     Pass("fuse", fuse, required=True),
 )
 
@@ -54,6 +62,11 @@ class Timing:
     name: str
     seconds: float
     nodes: int
+
+
+def on_machine(pipeline: Sequence[Pass], machine: Machine) -> tuple[Pass, ...]:
+    """The pipeline with its nodes placed on the devices of ``machine``."""
+    return tuple(replace(p, run=partial(place, machine=machine)) if p.run is place else p for p in pipeline)
 
 
 def named_passes(names: Sequence[str], target: Target) -> tuple[Pass, ...]:
@@ -85,7 +98,7 @@ def run_passes(
         begin = time.perf_counter()
         before = graph
         try:
-            graph = run_inside(p.run, graph)
+            graph = p(graph)
         except MlcError:
             raise
         except Exception as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlc.ir.device import Machine
 from mlc.ir.graph import Graph
 from mlc.options import Options
 
@@ -56,7 +57,8 @@ def parts_of(
         compiler=_compiler_digest(folder),
         libraries=_libraries(),
         target=repr(options.target),
-        flags=f"MLC_SKIP={','.join(sorted(options.skip))} MLC_LLVM_OPT={options.llvm_opt}",
+        flags=f"MLC_SKIP={','.join(sorted(options.skip))} MLC_LLVM_OPT={options.llvm_opt}"
+        + ("" if options.machine == Machine() else f" MLC_DEVICES={options.machine}"),
         names=json.dumps(names),
         program=graph.fingerprint,
     )

@@ -68,10 +68,10 @@ def _graph(
     from mlc.dump import read_graph
     from mlc.failures import reported
     from mlc.ir.graph.text import print_graph
-    from mlc.passes.runner import PIPELINES, named_passes, run_passes
+    from mlc.passes.runner import PIPELINES, named_passes, on_machine, run_passes
 
     names = _chosen([p.name for p in PIPELINES[options.target.name]], passes, until)
-    pipeline = named_passes(names, options.target)
+    pipeline = on_machine(named_passes(names, options.target), options.machine)
     graph = read_graph(file)
     if emit is None:
         with reported("optimize", graph):

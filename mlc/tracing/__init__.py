@@ -2,7 +2,7 @@
 
 from .composite import composite
 from .lift import as_node, as_tracer, describe
-from .location import scope, user_location
+from .location import device, scope, user_location
 from .spec import ShapeDtype
 from .trace import Traced, subtrace, trace
 from .tracer import Trace, Tracer, current_trace
@@ -10,5 +10,5 @@ from .value import Value
 
 __all__ = [
     "ShapeDtype", "Trace", "Traced", "Tracer", "Value", "as_node", "as_tracer", "composite", "current_trace",
-    "describe", "scope", "subtrace", "trace", "user_location",
+    "describe", "device", "scope", "subtrace", "trace", "user_location",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mlc.ir.graph.node import Location
+from mlc.ir.graph.node import Location, current_table, has_active_table
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -50,6 +50,32 @@ def scope(name: str) -> Iterator[None]:
         yield
     finally:
         _local.scope = before
+
+
+@contextmanager
+def device(name: str) -> Iterator[None]:
+    """Operations that a traced function does inside run on the device ``name``, and so do their derivatives.
+
+    Devices are those that ``MLC_DEVICES`` describes, ``cpu:0`` where it does not say; one that is not described is
+    an ArgumentError when the function is compiled. Outside of a traced function nothing changes.
+
+    Example:
+        >>> import mlc
+        >>> def f(x):
+        ...     with mlc.device("cpu:1"):
+        ...         return x + 1
+        >>> mlc.jit(f).lower(mlc.ShapeDtype((2,))).graph.results[0].device
+        'cpu:1'
+    """
+    if not has_active_table():
+        yield
+        return
+    table = current_table()
+    before, table.device = table.device, name
+    try:
+        yield
+    finally:
+        table.device = before
 
 
 def current_scope() -> str:

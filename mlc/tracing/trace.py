@@ -52,11 +52,13 @@ def trace(
     name: str | None = None,
     static: Mapping[str, Any] | None = None,
     capture: bool = False,
+    device: str | None = None,
 ) -> Traced:
     """Call ``function`` once on tracers for ``args`` and ``kwargs``, trees of ShapeDtypes, arrays and numbers.
 
     Python numbers are weak and traced. ``static`` are further keyword arguments, passed as they are. With ``capture``,
-    values of an enclosing trace may be used and become parameters (``Traced.captured``).
+    values of an enclosing trace may be used and become parameters (``Traced.captured``). Operations are done on
+    ``device``, that of the enclosing trace where it is None.
 
     Raises ArgumentError for arguments that do not fit the signature, leaves that are no arrays and results that are no
     trees of arrays; TracerError for values of other traces; and what the function itself raises.
@@ -77,7 +79,8 @@ def trace(
         parameters = [table.parameter(t, n) for (t, _), n in zip(described, names, strict=True)]
         tracers = [Tracer(p, here, weak) for p, (_, weak) in zip(parameters, described, strict=True)]
         traced_args, traced_kwargs = tree.unflatten(in_tree, tracers)
-        result = function(*traced_args, **traced_kwargs, **(static or {}))
+        with table.at((), device or (outer.table.device if outer is not None else None)):
+            result = function(*traced_args, **traced_kwargs, **(static or {}))
         results, out_tree, out_weak = _flatten_results(result, name)
     captures = tuple((here.captures or {}).values())
     parameters += [node for _, node in captures]

@@ -39,7 +39,7 @@ def transpose(
     for node in reversed(nodes):
         if node not in linear or node in parameters:
             continue
-        with table.at(table.locations.get(node, ())):
+        with table.at(table.locations.get(node, ()), node.device):
             if node.op is GET_TUPLE_ELEMENT:
                 add(node.operands[0], collected.pop((node, 0), None), node["index"])
                 continue

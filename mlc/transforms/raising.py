@@ -61,7 +61,7 @@ def raise_formulas(results: Sequence[Node]) -> list[Node]:
         changed = any(a is not b for a, b in zip(operands, node.operands, strict=True))
         made = node
         if changed or node.op in RULES:
-            with table.at(table.locations.get(node, ())):
+            with table.at(table.locations.get(node, ()), node.device):
                 made = table.rebuild(node, operands) if changed else node
                 made = _raised(made, uses)
         new[node] = made

@@ -53,7 +53,7 @@ def _rebuild(results: Sequence[Node], mapping: Mapping[Node, Node], opened: Call
         if node.op is GET_TUPLE_ELEMENT and node.operands[0] in elements:
             new[node] = elements[node.operands[0]][node["index"]]
             continue
-        with table.at(table.locations.get(node, ())):
+        with table.at(table.locations.get(node, ()), node.device):
             if node.op is OPTIMIZATION_BARRIER and node.operands[0] in elements:
                 elements[node] = tuple(OPTIMIZATION_BARRIER(e) for e in elements[node.operands[0]])
                 continue

@@ -38,7 +38,7 @@ def jvp(results: Sequence[Node], tangents: Mapping[Node, Node]) -> list[Node | N
     for node in reachable(results):
         if node in known or all(known.get(o) is None for o in node.operands):
             continue
-        with table.at(table.locations.get(node, ())):
+        with table.at(table.locations.get(node, ()), node.device):
             try:
                 known[node] = _tangent_of(node, [known.get(o) for o in node.operands])
             except MlcError as error:

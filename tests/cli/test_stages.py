@@ -119,6 +119,7 @@ def test_opt_lists_and_skips(dump: Path) -> None:
 )
 def test_mistakes_are_named(dump: Path, words: tuple[str, ...], code: int, said: str) -> None:
     (dump / "bad.graph").write_text("graph @f(%x: f32[2]) -> (f32[2]) {\n  %0 = fly %x : f32[2]\n  return %0\n}\n")
+    (dump / "llvm.ll").write_text(next(dump.glob("*-llvm.ll")).read_text())
     (dump / "alone").mkdir(exist_ok=True)
     (dump / "alone" / "05-scheduled.kernels").write_text(stages(dump, ".kernels")[0].read_text())
     words = tuple(next(dump.glob(w)).name if "*" in w else w for w in words)  # stages are numbered

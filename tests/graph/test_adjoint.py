@@ -52,6 +52,7 @@ CASES: list[tuple[Op, list[tuple[int, ...]], dict[str, Any], tuple[int, ...]]] =
     (g.CONCATENATE, [(2,), (0,)], {"dimension": 0}, (1,)),
     (g.REVERSE, [(2, 3)], {"dimensions": (1,)}, (0,)),
     (g.OPTIMIZATION_BARRIER, [(3,)], {}, (0,)),
+    (g.COPY, [(3,)], {}, (0,)),
     (g.DOT_GENERAL, [(2, 3), (3, 4)], DOT, (0,)),
     (g.DOT_GENERAL, [(2, 3), (3, 4)], DOT, (1,)),
     (g.DOT_GENERAL, [(2, 5, 3, 4), (7, 4, 2, 3)], MANY, (0,)),

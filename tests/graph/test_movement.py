@@ -174,6 +174,7 @@ def test_sizes_and_barriers(dtype: DType) -> None:
     x = filled((3, 5), dtype)
     assert_bits(apply(g.GET_DIMENSION_SIZE, x, dimension=1), np.asarray(5, np.int64))
     assert_bits(apply(g.OPTIMIZATION_BARRIER, x), x)
+    assert_bits(apply(g.COPY, x), x)
 
 
 def test_results_are_of_the_types_said() -> None:

@@ -113,6 +113,7 @@ GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.CONSTANT, [], {"value": Literal([1, 2], I32)}, "i32[2]"),
     (g.BITCAST_CONVERT, ["f32[2]"], {"dtype": U32}, "u32[2]"),
     (g.OPTIMIZATION_BARRIER, ["f32[2]"], {}, "f32[2]"),
+    (g.COPY, ["f32[2]"], {}, "f32[2]"),
     (g.DOT_GENERAL, ["f32[batch,3]", "f32[3,5]"], DOT, "f32[batch,5]"),
     (
         g.DOT_GENERAL,

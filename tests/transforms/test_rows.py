@@ -52,6 +52,7 @@ UNARY: dict[str, tuple[Formula, Callable[..., Array]]] = {
     "tan": (g.TAN, lambda *s: np.asarray(random.uniform(-1, 1, size=s))),
     "erf": (g.ERF, normal),
     "optimization_barrier": (g.OPTIMIZATION_BARRIER, normal),
+    "copy": (g.COPY, normal),
     "sign": (g.SIGN, away_from_zero),
     "floor": (lambda x: g.FLOOR(g.MULTIPLY(x, g.full_like(x, 0.3))), away_from_zero),
     "ceil": (g.CEIL, lambda *s: np.floor(normal(*s)) + 0.4),

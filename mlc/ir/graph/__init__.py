@@ -84,6 +84,7 @@ from .shape import (
 from .structure import (
     CALL,
     COMPOSITE,
+    COPY,
     FUSION,
     GET_TUPLE_ELEMENT,
     OPTIMIZATION_BARRIER,
@@ -98,7 +99,7 @@ from .verify import verify_graph
 
 __all__ = [
     "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CEIL", "CLAMP", "COMPARE",
-    "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COSINE", "ConvolutionAxes", "DIVIDE",
+    "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COPY", "COSINE", "ConvolutionAxes", "DIVIDE",
     "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE",
     "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA", "IS_FINITE", "LOG",
     "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE", "NOT", "Node",

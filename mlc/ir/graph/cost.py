@@ -81,7 +81,7 @@ def node_cost(node: Node, sizes: Mapping[str, int]) -> Cost:
     inside = cost_of(node[REGIONS[name]], sizes) if name in REGIONS else None
     if inside is not None and node.op is not FUSION:
         return inside
-    moved = 0 if name in FREE else sum(_bytes(t, sizes) for t in (node.type, *(o.type for o in node.operands)))
+    moved = 0 if name in FREE else sum(value_bytes(t, sizes) for t in (node.type, *(o.type for o in node.operands)))
     if inside is not None:
         return Cost(inside.flops, inside.transcendentals, moved)
     transcendentals = _elements(node.type, sizes) if name in TRANSCENDENTAL else 0
@@ -94,7 +94,8 @@ def _elements(type: ValueType, sizes: Mapping[str, int]) -> int:
     return evaluate_size(type.size, sizes) if isinstance(type, TensorType) else 0
 
 
-def _bytes(type: ValueType, sizes: Mapping[str, int]) -> int:
+def value_bytes(type: ValueType, sizes: Mapping[str, int]) -> int:
+    """Bytes of a value of this type, all elements of a tuple together."""
     if isinstance(type, TupleType):
-        return sum(_bytes(t, sizes) for t in type.elements)
+        return sum(value_bytes(t, sizes) for t in type.elements)
     return evaluate_size(type.size, sizes) * type.dtype.itemsize if isinstance(type, TensorType) else 0

@@ -169,6 +169,7 @@ class Table:
         self._next = 0
         self.locations: dict[Node, Locations] = {}
         self.current: Locations = ()
+        self.device: str | None = None  # of the nodes that are made now, where they are not told another
         self.trace: object | None = None  # the trace that fills this table, for the front end
 
     def __len__(self) -> int:
@@ -191,6 +192,8 @@ class Table:
 
         ``attributes_key`` is that of another node with the same attributes, so that it is not made again.
         """
+        if device is None:
+            device = self.device
         if attributes_key is None:
             attributes_key = tuple([(k, attribute_key(attributes[k])) for k in sorted(attributes)])
         key = (op.name, tuple([o.uid for o in operands]), type, attributes_key, device, sharding, layout, remat)
@@ -219,7 +222,8 @@ class Table:
         """A new parameter; no two are the same node."""
         from .structure import PARAMETER
 
-        return self.make(PARAMETER, (), type, {"id": self._next, "name": name})
+        with self.at(self.current, None):
+            return self.make(PARAMETER, (), type, {"id": self._next, "name": name})
 
     def rebuild(self, node: Node, operands: Sequence[Node], **attributes: object) -> Node:
         """``node`` with other operands (of the same types) and attributes; ``node`` itself where nothing changed."""
@@ -245,13 +249,17 @@ class Table:
             self.locations[node] = old + new
 
     @contextmanager
-    def at(self, locations: Locations) -> Iterator[None]:
-        """Nodes made inside are at ``locations``: what a rewrite or a derivative passes on."""
-        before, self.current = self.current, locations
+    def at(self, locations: Locations, *device: str | None) -> Iterator[None]:
+        """Nodes made inside are at ``locations``, and on ``device`` where one is given: what a rewrite or a derivative
+        passes on."""
+        before = self.current, self.device
+        self.current = locations
+        if device:
+            (self.device,) = device
         try:
             yield
         finally:
-            self.current = before
+            self.current, self.device = before
 
     @contextmanager
     def active(self) -> Iterator[Table]:

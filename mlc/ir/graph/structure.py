@@ -68,6 +68,11 @@ OPTIMIZATION_BARRIER: Op = declare(
     jvp=(lambda t, n: OPTIMIZATION_BARRIER(t),), transpose=lambda ct, n, linear: (OPTIMIZATION_BARRIER(ct),),
     flops=no_flops)  # fmt: skip
 
+COPY: Op = declare(
+    "copy", operands=1, infer=lambda operands, a: operands[0], evaluate=lambda n, shape, x: x,
+    jvp=(lambda t, n: COPY(t),), transpose=lambda ct, n, linear: (COPY(ct),), flops=no_flops)  # fmt: skip
+"""The operand in the memory of this node's device."""
+
 REGIONS = {"call": "callee", "composite": "decomposition", "fusion": "body"}
 """The attribute that holds the graph which a node computes (a reduce's body is applied to elements instead)."""
 

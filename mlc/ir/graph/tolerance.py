@@ -54,7 +54,8 @@ ULPS: dict[str, float] = {
 }  # fmt: skip
 PLACED = {"gather": (0,), "scatter": (0, 2), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1)}
 """Rows that move elements of these operands to or from where the other operands say."""
-MOVES = {"broadcast_in_dim", "reshape", "transpose", "slice", "pad", "concatenate", "reverse", "optimization_barrier"}
+MOVES = {"broadcast_in_dim", "reshape", "transpose", "slice", "pad", "concatenate", "reverse", "copy",
+         "optimization_barrier"}  # fmt: skip
 ROUNDED = {"add", "subtract", "multiply", "divide", "sqrt", "convert"}  # exact operands give a known result
 ZERO = 5e-324  # the bound of a zero whose sign is open (the maximum of 0.0 and -0.0)
 
