@@ -33,11 +33,11 @@ from mlc.ir.graph import (
     reducer_of,
     reshape,
 )  # fmt: skip
-from mlc.ir.types import BF16, F16, F32, TupleType
+from mlc.ir.types import BF16, F16, F32, U64, TupleType
 
 from .convolution import open_convolution
 from .rewrite import Rule, of, rewrite
-from .threefry import next_key, random_bits
+from .threefry import next_key, next_state, random_bits
 from .windows import open_reduce_window, open_select_and_gather, open_select_and_scatter
 
 
@@ -116,7 +116,7 @@ def random(n: Node) -> Node | None:
     generator = n.operands[0]
     key = generator.operands[0]
     if n["index"] == 0:
-        return next_key(key)
+        return next_state(key, generator["shape"]) if key.dtype == U64 else next_key(key)
     return random_bits(key, generator["shape"], generator["dtype"])
 
 

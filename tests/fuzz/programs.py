@@ -478,7 +478,7 @@ class _Maker:
                                     scatter=body_of(g.ADD, gathered.dtype))  # fmt: skip
 
     def make_rng_bit_generator(self) -> Node:
-        key = self.like(TensorType((2,), U32))
+        key = self.like(TensorType((2,), self.pick([U32, U64])))
         return g.RNG_BIT_GENERATOR(key, shape=self.shape(), dtype=self.pick([U32, U64]), algorithm="THREE_FRY")
 
     def make_get_tuple_element(self) -> None:

@@ -39,6 +39,24 @@ def test_elements_are_numbered_over_the_whole_shape() -> None:
     np.testing.assert_array_equal(evaluate_graph(graph, [KEY])[1], np.array(WORDS32, np.uint32).reshape(2, 3))
 
 
+@pytest.mark.parametrize("dtype, words", [(U32, WORDS32), (U64, WORDS64)], ids=str)
+def test_a_state_counts_on(dtype: DType, words: list[int]) -> None:
+    """StableHLO's state: a key and the counter of the first element; the next call goes on where this one ends."""
+    state, found = np.array([(17 << 32) + 4242424242, 0], np.uint64), list[int]()
+    for shape in ((1,), (), (0,), (1, len(words) - 2)):
+        graph = graph_of(g.RNG_BIT_GENERATOR, [TensorType((2,), U64)], shape=shape, dtype=dtype, algorithm="THREE_FRY")
+        state, bits = evaluate_graph(graph, [state])
+        found += bits.reshape(-1).tolist()
+    assert found == words and state.tolist() == [(17 << 32) + 4242424242, len(words)]
+
+
+def test_a_counter_wraps() -> None:
+    graph = graph_of(g.RNG_BIT_GENERATOR, [TensorType((2,), U64)], shape=(2,), dtype=U64, algorithm="THREE_FRY")
+    state, bits = evaluate_graph(graph, [np.array([5, 2**64 - 1], np.uint64)])
+    assert state.tolist() == [5, 1]
+    assert bits[1] == evaluate_graph(graph, [np.array([5, 0], np.uint64)])[1][0]
+
+
 def test_known_answers_of_the_paper() -> None:
     """Threefry-2x32 with 20 rounds, from the kat_vectors of Random123."""
     ones, zero = np.array([0xFFFFFFFF], np.uint32), np.zeros(1, np.uint32)

@@ -146,7 +146,7 @@ def _random(dtype: DType) -> list[Case]:
         return []
     return [
         Case(lambda key, s=s: g.results_of(g.RNG_BIT_GENERATOR(key, shape=s, dtype=dtype, algorithm="THREE_FRY"))[1],
-             (TensorType((2,), U32),)) for s in SHAPES]  # fmt: skip
+             (TensorType((2,), of_key),)) for s in SHAPES for of_key in (U32, U64)]  # fmt: skip
 
 
 def region(function: Formula, *types: TensorType) -> Graph:

@@ -20,17 +20,19 @@ from .typing import tensor
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 KEY = TensorType((2,), U32)
+STATE = TensorType((2,), U64)
 
 
 def _infer(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TupleType:
     key = tensor("rng_bit_generator", operands[0], "key")
-    if key != KEY:
-        raise DTypeError(f"rng_bit_generator: the key is {key}, not {KEY}", hint="make one with mlc.random.key(seed)")
+    if key not in (KEY, STATE):
+        raise DTypeError(f"rng_bit_generator: the key is {key}, not {KEY} (a key) or {STATE} (a key and a counter)",
+                         hint="make one with mlc.random.key(seed)")  # fmt: skip
     if attributes["dtype"] not in (U32, U64):
         raise DTypeError(f"rng_bit_generator: makes u32 or u64, not {attributes['dtype']}")
     if attributes["algorithm"] != "THREE_FRY":
         raise UnsupportedError(f"rng_bit_generator: algorithm {attributes['algorithm']!r}; mlc has THREE_FRY")
-    return TupleType((KEY, TensorType(attributes["shape"], attributes["dtype"])))
+    return TupleType((key, TensorType(attributes["shape"], attributes["dtype"])))
 
 
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
@@ -49,9 +51,17 @@ def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
 def _evaluate(node: Node, shape: Any, key: Array) -> tuple[Array, Array]:
     out = shape[1]
     count = np.arange(int(np.prod(out, dtype=np.int64)), dtype=np.uint64).reshape(out)
+    state = key
+    if state.dtype == np.uint64:
+        with np.errstate(over="ignore"):
+            count = count + state[1]
+            after = np.array([state[0], state[1] + np.uint64(count.size)])
+        key = np.array([state[0] >> np.uint64(32), state[0]]).astype(np.uint32)
     high, low = threefry(key, (count >> np.uint64(32)).astype(np.uint32), count.astype(np.uint32))
     wide = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
     bits: Array = high ^ low if node["dtype"] == U32 else wide
+    if state.dtype == np.uint64:
+        return after, bits
     first = threefry(key, np.zeros(1, np.uint32), np.zeros(1, np.uint32))
     return np.concatenate(first), bits
 
@@ -64,4 +74,8 @@ def _flops(node: Node) -> Size:
 RNG_BIT_GENERATOR: Op = declare(
     "rng_bit_generator", operands=1, infer=_infer, attributes=("shape", "dtype", "algorithm"), evaluate=_evaluate,
     jvp=(None,), flops=_flops)  # fmt: skip
-"""Results: the next key (the first that ``split`` gives) and ``shape`` bits; element i depends on key and i alone."""
+"""Results: what the next call takes, and ``shape`` bits, element i of the counter that row-major position i has.
+
+A u32[2] is a key: counters are positions, and the next key is the first that ``split`` gives. A u64[2], StableHLO's
+state, is a key and a counter: counters go on from there, and the next state is the same key behind the last one used.
+"""
