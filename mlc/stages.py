@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import tree
-from .array import Array
-from .errors import ArgumentError, DTypeError
+from .errors import ArgumentError
 from .ir.graph import Graph
-from .ir.types import TensorType
+from .ir.graph.node import TRACES
 from .options import Options
 from .program import Origin, Program
+from .runtime import Executable, Function
 from .tracing import Traced
+from .tree import TreeDef
 
 if TYPE_CHECKING:
     from .analysis import MemoryAnalysis
@@ -70,7 +71,7 @@ class Lowered:
         return analyse_cost(self.graph, sizes)
 
 
-class Compiled:
+class Compiled(Function):
     """A compiled function: callable with arrays of the types it was lowered for (any size within symbolic bounds)."""
 
     def __init__(self, traced: Traced, program: Program) -> None:
@@ -80,6 +81,7 @@ class Compiled:
         self.out_tree = traced.out_tree
         self.in_types = traced.in_types
         self.executable = program.executable
+        self._configure((), (), hash, TRACES)
 
     @property
     def function(self) -> CompiledFunction:
@@ -90,20 +92,6 @@ class Compiled:
     def origin(self) -> Origin:
         """Whether it came from the cache on disk, and why not."""
         return self.program.origin
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = tree.flatten((args, kwargs))
-        if in_tree != self.in_tree:
-            raise ArgumentError(
-                f"{self.traced.graph.name}: was compiled for arguments {self.in_tree}, called with {in_tree}",
-                hint="lower it again for these arguments, or call the jitted function",
-            )
-        return self.call_flat(leaves)
-
-    def call_flat(self, leaves: Sequence[Any]) -> Any:
-        """Call with the leaves of the arguments, in order."""
-        flat = [x if type(x) is Array else as_leaf(x, t) for x, t in zip(leaves, self.in_types, strict=True)]
-        return tree.unflatten(self.out_tree, self.executable(flat))
 
     def as_text(self, stage: str = "plan") -> str:
         """The text of ``stage``: graph, optimized, kernels, plan, llvm or asm. Raises ArgumentError for another."""
@@ -165,16 +153,36 @@ class Compiled:
 
         return analyse_memory(self.function)
 
+    # ------------------------------------------------------------ what the binding asks for
 
-def as_leaf(x: Any, expected: TensorType) -> Any:
-    """``x`` as the runtime takes it: an mlc.Array or a C-contiguous native NumPy array; numbers become 0-d arrays."""
-    if isinstance(x, bool | int | float):
-        try:
-            return np.asarray(x, dtype=expected.dtype.numpy)
-        except OverflowError:
-            raise DTypeError(f"argument {x} does not fit in {expected.dtype}", hint="pass it as a float") from None
-    if isinstance(x, np.ndarray):
-        if not x.dtype.isnative:
-            x = x.astype(x.dtype.newbyteorder("="))
-        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
-    return np.asarray(x) if isinstance(x, np.generic) else x
+    def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Executable, TreeDef]:
+        """The code for another signature of the same structure: a symbolic size has another value."""
+        self._flattened(args, kwargs)
+        return self.executable, self.out_tree
+
+    def _call_traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._call(args, kwargs)
+
+    def _call_unusual(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call with leaves that need a conversion, or that the executable refuses by name."""
+        leaves = [_native(x) for x in self._flattened(args, kwargs)]
+        return tree.unflatten(self.out_tree, self.executable(leaves))
+
+    def _located(self, error: BaseException) -> None:
+        """Errors of a compiled function name its inputs; the caller has its traceback."""
+
+    def _flattened(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        leaves, in_tree = tree.flatten((args, kwargs))
+        if in_tree != self.in_tree:
+            raise ArgumentError(
+                f"{self.traced.graph.name}: was compiled for arguments {self.in_tree}, called with {in_tree}",
+                hint="lower it again for these arguments, or call the jitted function",
+            )
+        return leaves
+
+
+def _native(x: Any) -> Any:
+    """An array in this machine's byte order."""
+    if isinstance(x, np.ndarray | np.generic) and not x.dtype.isnative:
+        return x.astype(x.dtype.newbyteorder("="))
+    return x

@@ -31,6 +31,38 @@ static int mismatch(const struct call *call, uint32_t i, const char *class_name,
                 actual.bytes, why);
 }
 
+/* The bits of a number as bf16: the upper half of its f32, rounded to nearest, halves to even. */
+static uint16_t bfloat_bits(double number)
+{
+    float single = (float)number;
+    uint32_t bits;
+
+    memcpy(&bits, &single, sizeof bits);
+    if (single != single)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* The bits of a number as f16, rounded to nearest, halves to even. */
+static uint16_t half_bits(double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 48 & 0x8000);
+    int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
+    uint64_t fraction = (bits & 0xfffffffffffff) | (uint64_t)1 << 52;
+
+    if (exponent == 1024)
+        return (uint16_t)(sign | 0x7c00 | (number != number ? 0x200 : 0));
+    if (exponent < -26)
+        return sign;
+    int drop = exponent < -14 ? 42 + (-14 - exponent) : 42; /* subnormals have fewer bits */
+    uint64_t kept = fraction >> drop, rest = fraction & (((uint64_t)1 << drop) - 1), half = (uint64_t)1 << (drop - 1);
+    kept += rest > half || (rest == half && (kept & 1));
+    uint64_t value = exponent < -14 ? kept : kept + ((uint64_t)(exponent + 14) << 10);
+    return (uint16_t)(sign | (value < 0x7c00 ? value : 0x7c00));
+}
+
 /* Numbers stand for arrays without axes. Writes the element to `data`; 1 where `leaf` is no number of a fitting kind. */
 static int number_element(PyObject *leaf, const struct mlc_type *type, void *data)
 {
@@ -44,6 +76,10 @@ static int number_element(PyObject *leaf, const struct mlc_type *type, void *dat
         double number = PyFloat_AsDouble(leaf);
         float single = (float)number;
         memcpy(data, bytes == 8 ? (void *)&number : (void *)&single, bytes);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    if (type->dtype == F16 || type->dtype == BF16) {
+        *(uint16_t *)data = type->dtype == F16 ? half_bits(PyFloat_AsDouble(leaf)) : bfloat_bits(PyFloat_AsDouble(leaf));
         return PyErr_Occurred() ? -1 : 0;
     }
     if (strcmp(dtype, "bool") == 0 ? !is_bool : !is_integer || (dtype[0] != 'i' && dtype[0] != 'u'))

@@ -281,6 +281,27 @@ def best(call: Callable[[], object], number: int = 200, batches: int = 100) -> f
     return least / number
 
 
+def test_a_compiled_function_takes_every_size_in_its_bounds() -> None:
+    spec = {"x": mlc.ShapeDtype((mlc.dim("n", 1, 100), 2), "f32"), "k": mlc.ShapeDtype((), "f16")}
+    compiled = mlc.jit(lambda t, y: (t["x"] * y, t["k"])).lower(spec, mlc.ShapeDtype(())).compile()
+    for n in (1, 5, 100, 5):
+        x = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
+        for same in (x, mnp.asarray(x), x.astype(">f4"), np.asfortranarray(x)):
+            got, k = compiled({"k": 1.5, "x": same}, 3)
+            np.testing.assert_array_equal(np.asarray(got), x * 3)
+            assert float(k) == 1.5
+    with pytest.raises(ArgumentError, match="was compiled for arguments"):
+        compiled({"x": x}, 3)
+    with pytest.raises(mlc.MlcError, match=r"input t\['x'\]: expected f32\[n,2\], got f32\[101,2\]; axis 0 has 101"):
+        compiled({"k": 1.5, "x": np.ones((101, 2), np.float32)}, 3)
+    with pytest.raises(DTypeError, match=r"expected f32\[n,2\], got f64\[1,2\]"):
+        compiled({"k": 1.5, "x": np.ones((1, 2))}, 3)
+    with pytest.raises(ArgumentError, match="got an object of type str"):
+        compiled({"k": 1.5, "x": "text"}, 3)
+    argument = {"k": 1.5, "x": mnp.asarray(x)}
+    assert best(lambda: compiled(argument, 3)) < 4e-6
+
+
 def test_a_call_costs_about_a_microsecond() -> None:
     add = mlc.jit(lambda a, b: a + b)
     a, b = mnp.asarray(X), mnp.asarray(X)

@@ -83,6 +83,19 @@ def test_python_numbers_are_scalars() -> None:
         call([1.0])
 
 
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+def test_numbers_as_half_floats_are_rounded_to_nearest(name: str) -> None:
+    call = executable(identity(TensorType((), DTYPES[name])))
+    chance = np.random.default_rng(0)
+    numbers = chance.normal(size=2000) * 10.0 ** chance.integers(-10, 7, 2000)
+    edges = [0.0, -0.0, np.inf, -np.inf, np.nan, 65504, 65519.999, 65520, 2**-24, 2**-25, 2**-25 * 1.001]
+    halves = [-(2**-14), 5e-324, 1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8, 2**-14 * (1 - 2**-12)]
+    with np.errstate(over="ignore"):
+        expected = np.array([*numbers, *edges, *halves]).astype(DTYPES[name].numpy)
+    got = np.array([np.asarray(call([float(x)])[0]) for x in (*numbers, *edges, *halves)])
+    np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64))
+
+
 X = np.ones(4, np.float32)
 WRONG: dict[str, tuple[type[MlcError], list[object]]] = {
     "counter: it takes 2 inputs, 1 were given": (ArgumentError, [X]),
