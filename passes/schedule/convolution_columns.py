@@ -69,13 +69,14 @@ def cut_panels(c: Convolution, target: Target) -> Panels:
 
 def direct_panels(c: Convolution, target: Target) -> Panels:
     """Panels of the kernel as it lies."""
-    outputs = c.outputs // c.groups
+    groups = 1 if c.by_channel else c.groups
+    outputs = c.outputs // groups
     lanes = target.lanes(c.accumulator)
     while lanes > 1 and lanes // 2 >= outputs:
         lanes //= 2
     vectors = min(2, -(-outputs // lanes))
     depth = c.inputs if isinstance(c.inputs, int) else 0
-    return Panels(c.rhs, False, depth * c.y.taps * c.x.taps, outputs, c.groups, vectors, lanes)
+    return Panels(c.rhs, False, depth * c.y.taps * c.x.taps, outputs, groups, vectors, lanes)
 
 
 def _lies_in_order(c: Convolution) -> bool:

@@ -74,6 +74,11 @@ class Convolution:
         return found
 
     @property
+    def by_channel(self) -> bool:
+        """Whether each feature of the result is made of the one of lhs that has its place."""
+        return self.groups > 1 and self.inputs == 1 and self.outputs == self.groups
+
+    @property
     def lhs(self) -> Node:
         return self.node.operands[0]
 

@@ -27,7 +27,8 @@ from .tiling import MOST_ROWS, RowBlocks, counted, rows_beside
 FEWEST_TASKS = 8
 TASK_WORK = 4_000_000  # flops below which a task is not worth the copy of its image
 IMAGE_SHARE = 4  # the copy of an image takes at most 1/4 of the second-level cache
-UNROLL = 4  # copies of an innermost body
+CHANNEL_PIXELS = 8  # of a tile where each feature is a convolution of its own: windows share what they load
+UNROLL = 2  # copies of an innermost body
 SHORT = 8  # iterations of an innermost loop that is written out
 
 
@@ -51,7 +52,7 @@ class Tiling:
 
 def tile_pixels(c: Convolution, p: Panels, target: Target) -> Tiling:
     """Tiles that fill the registers, tasks large enough for the copies of their images, and images that fit a cache."""
-    most = min(MOST_ROWS, rows_beside(p.vectors, target.vector_registers))
+    most = min(CHANNEL_PIXELS if c.by_channel else MOST_ROWS, rows_beside(p.vectors, target.vector_registers))
     xs = RowBlocks.of(c.x.count, most)
     ys = RowBlocks.of(c.y.count, max(most // c.x.count, 1))
     assert ys.count is not None and isinstance(c.inputs, int)
@@ -188,7 +189,7 @@ class _Writer:
             trips, of_lhs, of_k = walk[depth]
             if trips == 1:
                 return level(depth + 1, element, k, totals)
-            unroll: int | str = 1 if depth + 1 < len(walk) else "full" if trips <= SHORT else UNROLL
+            unroll: int | str = 1 if depth + 1 < len(walk) or c.by_channel else "full" if trips <= SHORT else UNROLL
             with b.loop(0, trips, carried=totals, unroll=unroll) as loop:
                 i = loop.index
                 b.yield_(*level(depth + 1, element + i * of_lhs, k + i * of_k, list(loop.carried)))
@@ -203,7 +204,26 @@ class _Writer:
                 following += [f.multiply_add(splat, x, next(carried)) for x in vectors]
             return following
 
+        def line_of_taps(element: Index, k: Index, totals: list[Value]) -> list[Value]:
+            """Each feature by itself: what neighbouring windows share is loaded once."""
+            loaded: dict[tuple[int, int], Value] = {}
+            for tap in range(c.x.taps):
+                following: list[Value] = []
+                carried = iter(totals)
+                for place in places:
+                    for v, mask in enumerate(masks):
+                        at = place + tap * c.x.dilation * pixel, v
+                        if at not in loaded:
+                            feature = panel * p.width + v * p.lanes
+                            loaded[at] = b.load(memory, (element + at[0] + feature,), p.lanes, mask)
+                        weight = p.load(b, self.weights, group, panel, k + tap, v, mask)
+                        following.append(f.multiply_add(loaded[at], weight, next(carried)))
+                totals = following
+            return totals
+
         zeros = [f.zero(p.lanes)] * (len(places) * len(masks))
+        if c.by_channel:
+            walk, step = [(c.y.taps, c.y.dilation * line, c.x.taps)], line_of_taps
         return level(0, base, Index.of(0), zeros)
 
     def finish(self, image: Index, group: Index, panel: Index, shape: tuple[int, int], at: tuple[Index, Index],

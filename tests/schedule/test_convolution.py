@@ -67,6 +67,11 @@ PIXELS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str, Attributes]] = {
     "groups": ((2, 6, 7, 12), (3, 3, 4, 15), NHWC, {"padding": ((1, 1), (1, 1)), "feature_group_count": 3}),
     "wide groups": ((1, 6, 7, 4), (2, 3, 2, 104), NHWC, {"feature_group_count": 2}),
     "depthwise": ((2, 6, 7, 20), (3, 3, 1, 20), NHWC, {"padding": ((1, 1), (1, 1)), "feature_group_count": 20}),
+    "depthwise, strided": ((1, 9, 30, 40), (5, 5, 1, 40), NHWC,
+                           {"padding": ((1, 1), (1, 1)), "window_strides": (2, 2), "feature_group_count": 40}),
+    "depthwise, turned": ((2, 6, 7, 40), (3, 3, 40, 1), "b01f_01oi->b01f",
+                          {"rhs_dilation": (1, 2), "window_reversal": (True, True), "feature_group_count": 40}),
+    "depthwise, of many taps": ((1, 3, 20, 9), (2, 12, 1, 9), NHWC, {"feature_group_count": 9}),
     "a line": ((2, 30, 4), (5, 4, 8), "b0f_0io->b0f", {"padding": ((2, 2),), "window_strides": (2,)}),
     "batch within": ((6, 2, 7, 3), (3, 3, 3, 5), "0b1f_01io->0b1f", {"padding": ((1, 1), (1, 1))}),
     "turned image": ((2, 6, 7, 3), (3, 3, 3, 5), "b10f_01io->b10f", {"padding": ((1, 1), (1, 1))}),
@@ -86,7 +91,7 @@ GRADIENTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str, Attributes]] =
     "a line": ((3, 20, 9), (3, 20, 8), "f0b_i0o->0bf", {"padding": ((2, 2),)}),
 }
 
-INTERPRETED = ("same", "cut", "spread", "groups", "a line", "thin, strided")  # the interpreter is slow
+INTERPRETED = ("same", "cut", "spread", "groups", "depthwise", "a line", "thin, strided")  # the interpreter is slow
 
 
 @pytest.mark.parametrize("name", PIXELS)
