@@ -9,6 +9,7 @@ import numpy as np
 from mlc.ir.dims import Dim
 from mlc.ir.graph import (
     ADD,
+    AND,
     BROADCAST_IN_DIM,
     COMPARE,
     CONSTANT,
@@ -21,6 +22,7 @@ from mlc.ir.graph import (
     MULTIPLY,
     NEGATE,
     OPS,
+    OR,
     POWER,
     REDUCE,
     RESHAPE,
@@ -29,11 +31,13 @@ from mlc.ir.graph import (
     SLICE,
     SUBTRACT,
     TRANSPOSE,
+    XOR,
     Graph,
     Node,
     constant,
     free_axes,
     full_like,
+    identity_of,
     inverse_permutation,
     reshape,
     size_value,
@@ -41,6 +45,8 @@ from mlc.ir.graph import (
 from mlc.ir.graph.shape import broadcast_in_dim
 from mlc.ir.types import Shape
 
+from .folding import fold_constants
+from .movement import MOVEMENT
 from .rewrite import Rule, of, rewrite
 
 ELEMENTWISE = tuple(op for op in OPS.values() if op.elementwise)
@@ -165,6 +171,16 @@ def same_operands(n: Node) -> Node | None:
         return n.operands[0]
     if n.op is SELECT and n.operands[1] is n.operands[2]:
         return n.operands[1]
+    return None
+
+
+@of(MAXIMUM, MINIMUM, AND, OR, XOR)
+def nothing_to_combine(n: Node) -> Node | None:
+    """max(-inf, x) -> x, x and true -> x, x or 0 -> x: what a fold of the op starts from changes nothing."""
+    identity = identity_of(n.op, n.dtype)
+    for one, other in (n.operands, n.operands[::-1]):
+        if _is_number(one) and scalar_value(one) == identity.item():
+            return other
     return None
 
 
@@ -370,7 +386,7 @@ RULES: tuple[Rule, ...] = (
     broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
     reshape_last, constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing,
     integer_multiply_by_zero, divide_by_power_of_two, square, double_negate, same_operands, decided_select,
-    same_convert, compare_broadcast_of_self,
+    nothing_to_combine, same_convert, compare_broadcast_of_self, *MOVEMENT, fold_constants,
 )  # fmt: skip
 
 __all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]
