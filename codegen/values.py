@@ -196,6 +196,7 @@ def _integer(out: Lines, op: str, t: VectorType, operands: list[str]) -> str:
         "negate": lambda: out.let(f"sub {name} {constant(0, t)}, {x}"),
         "not": lambda: out.let(f"xor {name} {x}, {constant(_ones(t.dtype), t)}"),
         "popcnt": lambda: out.call(name, f"llvm.ctpop.{mangled(t)}", [(name, x)]),
+        "count_leading_zeros": lambda: out.call(name, f"llvm.ctlz.{mangled(t)}", [(name, x), ("i1", "false")]),
         "abs": lambda: _absolute(out, t, x),
         "sign": lambda: _integer_sign(out, t, x),
     }

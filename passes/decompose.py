@@ -6,19 +6,27 @@ from collections.abc import Sequence
 
 from mlc.ir.dims import size_product
 from mlc.ir.graph import (
+    ABS,
+    ADD,
     CALL,
     CLAMP,
+    COMPARE,
     COMPOSITE,
     CONSTANT,
     CONVERT,
     DOT_GENERAL,
+    FLOOR,
     GET_TUPLE_ELEMENT,
     MAXIMUM,
     MINIMUM,
     MULTIPLY,
+    NEGATE,
     OPTIMIZATION_BARRIER,
     REDUCE,
     RNG_BIT_GENERATOR,
+    ROUND_NEAREST_AFZ,
+    SELECT,
+    SUBTRACT,
     TRANSPOSE,
     Graph,
     Literal,
@@ -27,6 +35,7 @@ from mlc.ir.graph import (
     broadcast_in_dim,
     constant,
     dot_general,
+    fill,
     free_axes,
     identity_of,
     inline,
@@ -106,6 +115,19 @@ def start_from_identity(n: Node) -> Node | None:
         return CONVERT(start_from_identity(wide) or wide, dtype=n.dtype)
     folded = REDUCE(n.operands[0], constant(identity, n.dtype), dimensions=n["dimensions"], body=n["body"])
     return op(folded, broadcast_in_dim(init, n.shape, ()))
+
+
+@of(ROUND_NEAREST_AFZ)
+def round_away(n: Node) -> Node | None:
+    """No CPU rounds halves away from zero: by what the absolute value has behind the point, with the sign put back."""
+    (x,) = n.operands
+    size, one = ABS(x), fill(1.0, n.tensor)
+    whole = FLOOR(size)
+    up = COMPARE(SUBTRACT(size, whole), fill(0.5, n.tensor), direction="GE")
+    rounded = SELECT(up, ADD(whole, one), whole)
+    zero = COMPARE(x, fill(0.0, n.tensor), direction="EQ")
+    negative = COMPARE(x, fill(0.0, n.tensor), direction="LT")
+    return SELECT(zero, x, SELECT(negative, NEGATE(rounded), rounded))
 
 
 @of(GET_TUPLE_ELEMENT)
@@ -199,6 +221,7 @@ RULES: tuple[Rule, ...] = (
     barrier,
     start_from_identity,
     random,
+    round_away,
     open_convolution,
     open_reduce_window,
     open_select_and_gather,

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from mlc.ir.kernel import Instruction, Kernel, Value, Writer
 from mlc.ir.types import F32, F64
+from mlc.passes.kernels.math.arctangent import atan2
 from mlc.passes.kernels.math.arithmetic import Lanes
+from mlc.passes.kernels.math.cube_root import cube_root
 from mlc.passes.kernels.math.error_function import erf
 from mlc.passes.kernels.math.exponential import exponential, exponential_minus_one, logistic, tanh
 from mlc.passes.kernels.math.logarithm import log, log_plus_one
@@ -49,5 +51,7 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "tan": tan,
     "erf": erf,
     "power": power,
+    "atan2": atan2,
+    "cbrt": cube_root,
     "remainder": remainder,
 }

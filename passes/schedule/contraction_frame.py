@@ -20,7 +20,7 @@ TRANSCENDENTAL_WEIGHT = 20  # instructions of one exp or tanh, about
 _CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general", "convolution"))
 _LONG = frozenset((
     "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf",
-    "power",
+    "power", "atan2", "cbrt",
 ))  # fmt: skip
 
 

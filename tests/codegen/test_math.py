@@ -17,7 +17,7 @@ from .native import TARGETS, Array, Native, ulps
 RANDOM = 1 << 18
 LIMIT = 2.0  # units in the last place
 _UNARY = ("exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "rsqrt", "sine", "cosine",
-          "tan", "erf")  # fmt: skip
+          "tan", "erf", "cbrt")  # fmt: skip
 
 
 def _erf(x: Array) -> Array:
@@ -28,7 +28,7 @@ def _erf(x: Array) -> Array:
 _REFERENCE: dict[str, Callable[..., Array]] = {
     "exponential": np.exp, "exponential_minus_one": np.expm1, "log": np.log, "log_plus_one": np.log1p, "tanh": np.tanh,
     "logistic": lambda x: 1 / (1 + np.exp(-x)), "rsqrt": lambda x: 1 / np.sqrt(x), "sine": np.sin, "cosine": np.cos,
-    "tan": np.tan, "erf": _erf, "power": np.power, "remainder": np.fmod,
+    "tan": np.tan, "cbrt": np.cbrt, "atan2": np.arctan2, "erf": _erf, "power": np.power, "remainder": np.fmod,
 }  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_f64_against_many_digits(name: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("dtype", (F32, F64), ids=str)
-@pytest.mark.parametrize("name", ("power", "remainder"))
+@pytest.mark.parametrize("name", ("power", "remainder", "atan2"))
 def test_two_operands(name: str, dtype: DType, target: Target) -> None:
     """All pairs of special values, random bits, and usual bases with integer and other exponents."""
     x, y = (v.ravel() for v in np.meshgrid(special(dtype), special(dtype)))

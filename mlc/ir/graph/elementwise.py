@@ -103,6 +103,27 @@ def _round_even(x: Array) -> Array:
     return np.round(x)
 
 
+def _round_away(x: Array) -> Array:
+    """Halves go away from zero."""
+    whole = np.floor(np.abs(x))
+    return np.copysign(whole + (np.abs(x) - whole >= 0.5), x)
+
+
+def _leading_zeros(x: Array) -> Array:
+    """The bits above the highest that is set, all of them for 0."""
+    bits = 8 * x.dtype.itemsize
+    left, found = x.view(f"u{x.dtype.itemsize}").copy(), np.full(x.shape, bits, x.dtype)
+    for _ in range(bits):
+        found -= (left != 0).astype(x.dtype)
+        left >>= left.dtype.type(1)
+    return found
+
+
+def _square_sum(n: Node) -> Node:
+    y, x = n.operands
+    return ADD(MULTIPLY(x, x), MULTIPLY(y, y))
+
+
 def _logistic(x: Array) -> Array:
     return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
 
@@ -202,9 +223,11 @@ SIGN: Op = _unary("sign", np.sign, None, ARITHMETIC, exact=True)
 FLOOR: Op = _unary("floor", np.floor, None, exact=True)
 CEIL: Op = _unary("ceil", np.ceil, None, exact=True)
 ROUND_NEAREST_EVEN: Op = _unary("round_nearest_even", _round_even, None, exact=True)
+ROUND_NEAREST_AFZ: Op = _unary("round_nearest_afz", _round_away, None, exact=True)
 NOT: Op = _unary("not", np.invert, None, BITS, exact=True)
 POPCNT: Op = _unary("popcnt", lambda x: np.bitwise_count(x.view(f"u{x.dtype.itemsize}")), None, ("int", "uint"),
                     exact=True)  # fmt: skip
+COUNT_LEADING_ZEROS: Op = _unary("count_leading_zeros", _leading_zeros, None, ("int", "uint"), exact=True)
 EXPONENTIAL: Op = _unary("exponential", np.exp, lambda t, n: MULTIPLY(t, n), flops=8)
 EXPONENTIAL_MINUS_ONE: Op = _unary(
     "exponential_minus_one", np.expm1, lambda t, n: MULTIPLY(t, ADD(n, full_like(n, 1.0))), flops=10)  # fmt: skip
@@ -219,12 +242,19 @@ RSQRT: Op = _unary("rsqrt", lambda x: 1 / np.sqrt(x),
                lambda t, n: MULTIPLY(t, MULTIPLY(full_like(n, -0.5), DIVIDE(n, n.operands[0]))), flops=2)  # fmt: skip
 SINE: Op = _unary("sine", np.sin, lambda t, n: MULTIPLY(t, COSINE(n.operands[0])), flops=12)
 COSINE: Op = _unary("cosine", np.cos, lambda t, n: NEGATE(MULTIPLY(t, SINE(n.operands[0]))), flops=12)
+CBRT: Op = _unary("cbrt", np.cbrt,
+              lambda t, n: DIVIDE(t, MULTIPLY(full_like(n, 3.0), MULTIPLY(n, n))), flops=14)  # fmt: skip
 TAN: Op = _unary("tan", np.tan, lambda t, n: MULTIPLY(t, ADD(full_like(n, 1.0), MULTIPLY(n, n))), flops=14)
 ERF: Op = _unary(
     "erf", _erf,
     lambda t, n: MULTIPLY(t, MULTIPLY(full_like(n, 1.1283791670955126),
                                       EXPONENTIAL(NEGATE(MULTIPLY(n.operands[0], n.operands[0]))))),
     flops=12)  # fmt: skip
+ATAN2: Op = _binary(
+    "atan2", np.arctan2,
+    (lambda t, n: MULTIPLY(t, DIVIDE(n.operands[1], _square_sum(n))),
+     lambda t, n: MULTIPLY(t, DIVIDE(NEGATE(n.operands[0]), _square_sum(n)))),
+    ("float",), exact=False)  # fmt: skip
 IS_FINITE: Op = declare("is_finite", operands=1, infer=predicate("is_finite", ("float",)),
                     evaluate=lambda n, shape, x: np.isfinite(x), jvp=(None,), flops=per_element(1),
                     elementwise=True)  # fmt: skip
@@ -336,5 +366,3 @@ def _infer_bitcast(operands: Sequence[ValueType], attributes: dict[str, Any]) ->
 BITCAST_CONVERT: Op = declare("bitcast_convert", operands=1, infer=_infer_bitcast, attributes=("dtype",),
                           evaluate=lambda n, shape, x: np.ascontiguousarray(x).view(n.dtype.numpy).reshape(x.shape),
                           jvp=(None,), flops=no_flops, elementwise=True)  # fmt: skip
-
-

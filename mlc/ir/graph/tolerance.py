@@ -50,7 +50,7 @@ FORMATS: dict[str, tuple[float, float, float]] = {
 # Rows that are not here are exactly rounded: half a unit.
 ULPS: dict[str, float] = {
     "exponential": 4, "exponential_minus_one": 4, "log": 4, "log_plus_one": 4, "tanh": 6, "logistic": 6, "erf": 6,
-    "sine": 4, "cosine": 4, "tan": 8, "power": 16, "rsqrt": 3,
+    "sine": 4, "cosine": 4, "tan": 8, "power": 16, "rsqrt": 3, "atan2": 4, "cbrt": 4,
 }  # fmt: skip
 PLACED = {"gather": (0,), "scatter": (0, 2), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1)}
 """Rows that move elements of these operands to or from where the other operands say."""
@@ -282,12 +282,15 @@ def _by_hand(name: str, operands: list[Expected], want: Array, spread: Array) ->
         return np.where((np.abs(x) <= e[0]) & (e[0] > 0), np.inf, spread)
     if name == "power":
         return np.where(inexact & ((x <= e[0]) | ~np.isfinite(x)), np.inf, spread)
+    if name == "atan2":  # the angle jumps where y crosses zero on the left
+        on_line = (np.abs(x) <= e[0]) & (operands[1].want <= e[1])
+        return np.where(inexact & on_line, np.inf, spread)
     if name == "remainder":
         y = operands[1].want
         ends = [np.trunc((x + s * e[0]) / (y + t * e[1])) for s in (-1, 1) for t in (-1, 1)]
         same = np.all([q == ends[0] for q in ends], axis=0)
         return np.where(inexact, np.where(same, spread, np.inf), 0.0)
-    if name in ("floor", "ceil", "round_nearest_even", "sign"):
+    if name in ("floor", "ceil", "round_nearest_even", "round_nearest_afz", "sign"):
         return spread
     if name in ("maximum", "minimum", "clamp"):
         return np.where(want == 0, np.maximum(spread, ZERO), spread)
@@ -307,6 +310,7 @@ def _own_error(node: Node, operands: list[Expected], want: Array, spread: Array)
         "floor",
         "ceil",
         "round_nearest_even",
+        "round_nearest_afz",
         "sign",
         "remainder",
     ):

@@ -139,6 +139,11 @@ def _count_bits(x: Array) -> Array:
     return np.asarray(np.unpackbits(octets, axis=1).sum(axis=1))
 
 
+def _count_leading_zeros(x: Array) -> Array:
+    bits = 8 * x.dtype.itemsize
+    return np.array([bits - (int(v) % (1 << bits)).bit_length() for v in x])
+
+
 def fused_multiply_add(x: Array, y: Array, z: Array) -> Array:
     """x*y + z rounded once."""
     if x.dtype == np.float64:
@@ -175,6 +180,7 @@ _INTEGER: dict[str, Callable[..., Array]] = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": _divide, "remainder": _remainder,
     "maximum": np.maximum, "minimum": np.minimum, "negate": lambda x: 0 - x, "abs": np.abs, "sign": np.sign,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert, "popcnt": _count_bits,
+    "count_leading_zeros": _count_leading_zeros,
     "shift_left": lambda x, y: _shift(x, y, left=True),
     "shift_right_logical": lambda x, y: _shift(x, y, left=False),
     "shift_right_arithmetic": lambda x, y: _shift(x, y, left=False, arithmetic=True),
@@ -188,6 +194,7 @@ _FLOAT: dict[str, Callable[..., Array]] = {
 _WIDE: dict[str, Callable[..., Array]] = {
     "exponential": np.exp, "exponential_minus_one": np.expm1, "log": np.log, "log_plus_one": np.log1p, "tanh": np.tanh,
     "sine": np.sin, "cosine": np.cos, "tan": np.tan, "power": np.power,
+    "atan2": np.arctan2, "cbrt": np.cbrt,
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "erf": lambda x: np.array([math.erf(v) for v in x]),

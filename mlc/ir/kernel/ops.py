@@ -27,16 +27,17 @@ _ROWS = [
     Op("remainder", 2, "fi"), Op("maximum", 2, "fib"), Op("minimum", 2, "fib"),
     Op("negate", 1, "fi"), Op("abs", 1, "fi"), Op("sign", 1, "fi"),
     Op("and", 2, "ib"), Op("or", 2, "ib"), Op("xor", 2, "ib"), Op("not", 1, "ib"), Op("popcnt", 1, "i"),
+    Op("count_leading_zeros", 1, "i"), Op("atan2", 2, "f"),
     Op("shift_left", 2, "i"), Op("shift_right_logical", 2, "i"), Op("shift_right_arithmetic", 2, "i"),
     Op("fma", 3, "f"), Op("power", 2, "f"), Op("is_finite", 1, "f", True),
     *(Op(name, 1, "f") for name in (
         "sqrt", "rsqrt", "floor", "ceil", "round_nearest_even", "exponential", "exponential_minus_one", "log",
-        "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf")),
+        "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf", "cbrt")),
 ]  # fmt: skip
 ELEMENTWISE: dict[str, Op] = {row.name: row for row in _ROWS}
 TRANSCENDENTAL = frozenset((
     "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "rsqrt",
-    "sine", "cosine", "tan", "erf", "power",
+    "sine", "cosine", "tan", "erf", "power", "atan2", "cbrt",
 ))  # fmt: skip
 DIRECTIONS = ("EQ", "NE", "LT", "LE", "GT", "GE")
 REDUCTIONS = ("add", "multiply", "maximum", "minimum", "and", "or")
