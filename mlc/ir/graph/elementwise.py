@@ -106,7 +106,8 @@ def _round_even(x: Array) -> Array:
 def _round_away(x: Array) -> Array:
     """Halves go away from zero."""
     whole = np.floor(np.abs(x))
-    return np.copysign(whole + (np.abs(x) - whole >= 0.5), x)
+    rounded: Array = np.copysign(whole + (np.abs(x) - whole >= 0.5), x)
+    return rounded
 
 
 def _leading_zeros(x: Array) -> Array:
