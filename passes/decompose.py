@@ -42,7 +42,7 @@ from mlc.ir.graph import (
     reducer_of,
     reshape,
 )  # fmt: skip
-from mlc.ir.types import BF16, F16, F32, U64, TupleType
+from mlc.ir.types import BF16, F16, F32, U64
 
 from .convolution import open_convolution
 from .rewrite import Rule, of, rewrite
@@ -91,8 +91,8 @@ def clamp(n: Node) -> Node | None:
 
 @of(OPTIMIZATION_BARRIER)
 def barrier(n: Node) -> Node | None:
-    """Past simplification a barrier has done its work."""
-    if n.op is OPTIMIZATION_BARRIER and not isinstance(n.type, TupleType):
+    """A constant behind a barrier is that constant; other barriers stay, as the ends of fusions."""
+    if n.op is OPTIMIZATION_BARRIER and n.operands[0].op is CONSTANT:
         return n.operands[0]
     return None
 

@@ -16,6 +16,7 @@ from mlc.ir.graph import (
     GET_TUPLE_ELEMENT,
     IOTA,
     OPS,
+    OPTIMIZATION_BARRIER,
     PAD,
     PARAMETER,
     REDUCE,
@@ -86,7 +87,9 @@ class Group:
 
 
 def is_view(node: Node) -> bool:
-    """A reshape that changes more than axes of size 1: it is a view of its operand, which must be in memory."""
+    """Another name of its operand's memory: a barrier, or a reshape that changes more than axes of size 1."""
+    if node.op is OPTIMIZATION_BARRIER:
+        return True
     if node.op is not RESHAPE:
         return False
     return [n for n in node.shape if n != 1] != [n for n in node.operands[0].shape if n != 1]

@@ -72,15 +72,17 @@ def _analyse(body: Graph, target: Target, sizes: Sizes) -> _Nest:
     groups = join(domain, leaf_indices(domain, accesses) | {place}, kinds)
     owned, serial, moved = (tuple(g for g in groups if kinds[g.variable.id][0] == k) for k in ("own", "order", "move"))
     along = owned[-1] if owned else None
+    vectors = roots(domain)[1:]
     if along is not None:
         step = coefficient_of(place, along.variable)
-        along = along if step is not None and step.constant == 1 else None
+        looked_up = {v for a in vectors for i in a.indices for v in domain.dependencies(i)}
+        along = along if step is not None and step.constant == 1 and looked_up.isdisjoint(along.variables) else None
     lanes = 1
     if along is not None:
         lanes = choose_lanes([a.node for a in accesses], target, along.extent)
         lanes = min(lanes, MOST_APART) if lies_apart(domain, accesses, along) else lanes
     owned = tuple(g for g in owned if g != along)
-    return _Nest(node, windows, domain, accesses, roots(domain)[1:], owned, serial, moved, along, lanes)
+    return _Nest(node, windows, domain, accesses, vectors, owned, serial, moved, along, lanes)
 
 
 def _kind(windows: Windows, dim: int) -> tuple[str, int]:
