@@ -17,11 +17,11 @@ from .support import graph_of
 B = dim("batch", 1, 64)
 KINDS = {
     "float": "sqrt rsqrt exponential exponential_minus_one log log_plus_one tanh logistic sine cosine tan erf floor "
-    "ceil round_nearest_even is_finite",
+    "ceil round_nearest_even round_nearest_afz cbrt atan2 is_finite",
     "float int uint": "subtract divide remainder power negate abs sign clamp",
     "float int uint bool": "add multiply maximum minimum compare select convert",
     "int uint bool": "and or xor not",
-    "int uint": "shift_left shift_right_logical shift_right_arithmetic popcnt",
+    "int uint": "shift_left shift_right_logical shift_right_arithmetic popcnt count_leading_zeros",
 }
 ALLOWED = {name: kinds.split() for kinds, names in KINDS.items() for name in names.split()}
 
