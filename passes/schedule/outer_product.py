@@ -23,6 +23,7 @@ from .region import KernelCall
 from .tiling import COPY_BLOCKS, Tiling, counted, tile_outer
 
 UNROLL = 2  # copies of the innermost body
+ONE_ROW = 8  # vectors of columns for a row that is alone: independent sums that hide the latency of adding
 Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
 SourcedBlock = Callable[[int, Index, Source], None]
 DEEP = 128  # products a sum, from which on its detour through scratch does not show
@@ -72,7 +73,11 @@ class _Writer:
         exact = isinstance(n, int) and n % t.width == 0 and t.panels == 1
         first = Index.of(0) if single else group * t.panels
         last = count if single else first + 1 if exact else b.min(first + t.panels, count)
-        if t.depth is not None:
+        if t.streams and t.blocks.count is None:
+            alone = b.min(b.max(2 - self.frame.m, 0), self.frame.m)
+            counted(b, Index.of(0), alone, lambda _: self.only_row(batch, first, last))
+            counted(b, alone, Index.of(1), lambda _: self.deep(batch, ir, first, last))
+        elif t.depth is not None:
             self.deep(batch, ir, first, last)
         elif t.rows_first:
             self.rows(batch, ir, first, last)
@@ -184,6 +189,21 @@ class _Writer:
         with b.loop(start, self.first_row(ir + 1)) as row:
             index = row.index
             self.each_panel(first, last, lambda c, p: self.store_row(batch, index, index - start, c, p * t.width))
+
+    def only_row(self, batch: Index, first: Index, last: Index) -> None:
+        """A strip of columns for one row, as they lie: a copy would take longer than the row."""
+        b, t, f = self.builder, self.tiling, self.frame
+        start, stop = f.contracted(batch)
+        width = ONE_ROW * t.lanes
+        end = b.min(last * t.width, f.n)
+        exact = isinstance(f.c.n, int) and f.c.n % (t.panels * t.width) == 0 and t.panels * t.width % width == 0
+        row = Index.of(0)
+        with b.loop(first * t.width, end, width) as loop:
+            places = [loop.index + v * t.lanes for v in range(ONE_ROW)]
+            columns = Columns(loop.index, tuple(None if exact else b.tail_mask(p, end, t.lanes) for p in places))
+            totals = self.accumulate(batch, row, 1, columns, start, stop, [f.zero(t.lanes)] * ONE_ROW)
+            for v, total in enumerate(totals):
+                f.store(batch, row, places[v], total, columns.masks[v])
 
     def pack(self, batch: Index, first: Index, last: Index, start: Index, stop: Index) -> None:
         """Copy a chunk of the task's panels: several of them k by k, as their memory lies."""

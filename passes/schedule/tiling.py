@@ -118,6 +118,11 @@ class Tiling:
         return self.row_blocks * self.blocks.largest
 
     @property
+    def streams(self) -> bool:
+        """Whether several panels are read together, a chunk of K at a time."""
+        return self.depth is not None and self.panels > 1
+
+    @property
     def copies_along(self) -> bool:
         """Whether the first row block of a task reads the panel where it lies and writes the copy."""
         return self.packing == "copy" and self.depth is None and self.blocks.count in (self.row_blocks, None)
