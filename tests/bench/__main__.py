@@ -1,0 +1,123 @@
+"""The project's own small benchmark, on one thread: ``python -m tests.bench``.
+
+    python -m tests.bench [--only steps,warm,calls,matmul] [--quick] [--json FILE] [--jax PYTHON] [--torch PYTHON]
+
+``steps``: the training steps T1 to T3 and the time to compile each, beside the peers whose Python is named (or is in
+``MLC_BENCH_JAX``, ``MLC_BENCH_TORCH``; a peer without one is left out by name). ``warm``: a start from the cache on
+disk. ``calls``: dispatch of a small call, and symbolic against exact sizes. ``matmul``: f32 products, launched from C,
+against the multiply-add peak of the same run. Columns run in turns, each in a process of its own, and the least time
+counts; their losses have to agree, else the exit code is 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import parts, tables
+from .columns.common import TITLES
+
+PARTS = ("steps", "warm", "calls", "matmul")
+PEERS = ("jax", "torch")
+SQUARES = (64, 96, 128, 192, 256, 320, 384, 448, 512)
+FULL = {"seconds": 3.0, "rounds": 3, "squares": SQUARES, "random": 200}
+QUICK = {"seconds": 0.1, "rounds": 1, "squares": (64, 128), "random": 5}
+FAILED, MISMATCH, UNAVAILABLE = 1, 4, 5  # exit codes, as those of mlc
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name, value in (QUICK if options.quick else FULL).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.json is not None and not options.json.parent.is_dir():
+        parser.error(f"--json: the folder {options.json.parent} does not exist")
+    if options.device != "cpu":
+        print(f"error: there is nothing to measure on {options.device}: mlc has no code for it yet", file=sys.stderr)
+        return UNAVAILABLE
+    try:
+        report = _measure(options, _pythons(options, parser))
+    except parts.ColumnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if all(parts.losses_agree(s) for s in report.get("steps", {}).values()) else MISMATCH
+
+
+def _measure(options: argparse.Namespace, columns: dict[str, str]) -> parts.Report:
+    """What was measured, by part; each is printed as soon as it is known."""
+    report: parts.Report = {}
+    if "steps" in options.only:
+        report["steps"] = {s: parts.measure_step(s, columns, options.rounds, options.seconds) for s in options.steps}
+        tables.print_steps(report["steps"])
+    if "warm" in options.only:
+        report["warm"] = parts.measure_warm_start("T2", options.rounds)
+        tables.print_warm(report["warm"])
+    if "calls" in options.only:
+        report["calls"] = parts.measure_calls(options.seconds)
+        tables.print_calls(report["calls"])
+    if "matmul" in options.only:
+        report["matmul"] = parts.measure_matmul(options.squares, options.random)
+        tables.print_matmul(report["matmul"])
+    return report
+
+
+def _pythons(options: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The Python of each column: a peer's is named by its option, else by the environment, else it is left out."""
+    found = {"mlc": sys.executable}
+    for name in PEERS if "steps" in options.only else ():
+        variable = f"MLC_BENCH_{name.upper()}"
+        python = getattr(options, name) or os.environ.get(variable)
+        if not python:
+            print(f"without {name}: --{name} PYTHON or {variable} would name a Python that has it", file=sys.stderr)
+        elif shutil.which(python) is None:
+            parser.error(f"{name}: there is no Python {python}")
+        else:
+            found[name] = python
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", type=_some_of(PARTS), default=PARTS, metavar="PARTS", help="of " + ",".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="one short round of few shapes: a check, no measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured; times are seconds")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    for name in PEERS:
+        parser.add_argument(f"--{name}", metavar="PYTHON", help=f"a Python that has {name}")
+    steps = tuple(TITLES)
+    parser.add_argument("--steps", type=_some_of(steps), default=steps, metavar="STEPS", help="of " + ",".join(steps))
+    parser.add_argument("--squares", type=_sides, metavar="N,N,...", help="sides of square products")
+    parser.add_argument("--random", type=int, metavar="COUNT", help="random products, M, K, N in 1..600")
+    parser.add_argument("--seconds", type=float, help="of a measurement in each round")
+    parser.add_argument("--rounds", type=int, choices=range(1, 101), metavar="N", help="in which columns take turns")
+    return parser
+
+
+def _some_of(there: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def chosen(words: str) -> tuple[str, ...]:
+        names = words.split(",")
+        for name in names:
+            if name not in there:
+                raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(there)}")
+        return tuple(n for n in there if n in names)
+
+    return chosen
+
+
+def _sides(words: str) -> tuple[int, ...]:
+    sides = tuple(int(w) for w in words.split(",") if w)
+    if any(n < 1 for n in sides):
+        raise argparse.ArgumentTypeError("a side is at least 1")
+    return sides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

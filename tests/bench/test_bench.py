@@ -1,0 +1,67 @@
+"""The benchmark runs: every part reports numbers, columns that do other work are found, options are checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .__main__ import main
+from .parts import losses_agree
+
+
+@pytest.fixture(autouse=True)
+def without_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JAX", "TORCH"):
+        monkeypatch.delenv(f"MLC_BENCH_{name}", raising=False)
+
+
+def test_a_peer_that_does_other_work_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peer, written = tmp_path / "peer", tmp_path / "found.json"
+    peer.write_text("""#!/bin/sh\necho '{"build": 1e9, "build_cpu": 1, "step": 1e9, "losses": [0, 0, 0]}'\n""")
+    peer.chmod(0o755)
+    words = ["--quick", "--only", "steps", "--steps", "T1", "--seconds", "0", "--jax", str(peer)]
+    assert main([*words, "--json", str(written)]) == 4
+    out, err = capsys.readouterr()
+    assert "T1: WRONG, the losses differ: mlc [2." in out
+    assert "0.00x" in out  # of a peer that takes a billion seconds
+    assert err.startswith("without torch: --torch PYTHON or MLC_BENCH_TORCH would name")
+    found = json.loads(written.read_text())["steps"]["T1"]
+    assert 0 < found["mlc"]["step"] < found["mlc"]["build"] < found["jax"]["build"]
+    assert losses_agree({"mlc": found["mlc"]})
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the launcher needs a C compiler")
+def test_shares_of_the_peak_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "found.json"
+    assert main(["--quick", "--only", "matmul", "--squares", "32", "--random", "2", "--json", str(written)]) == 0
+    out, err = capsys.readouterr()
+    assert "2 random products" in out
+    assert not err  # peers have no part in products
+    found = json.loads(written.read_text())["matmul"]
+    assert list(found["squares"]["shares"]) == ["32"]
+    assert 0 < found["random"]["worst"] <= found["random"]["geometric mean"] < 1.2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "steps,speed"], "there is no 'speed'; there are steps, warm, calls, matmul"),
+        (["--steps", "T9"], "there is no 'T9'; there are T1, T2, T3"),
+        (["--jax", "no/such/python"], "jax: there is no Python no/such/python"),
+        (["--json", "no/such/folder/found.json"], "the folder no/such/folder does not exist"),
+        (["--squares", "0"], "a side is at least 1"),
+    ],
+)
+def test_wrong_options_are_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_device_without_code_is_unavailable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--device", "gpu"]) == 5
+    assert "gpu" in capsys.readouterr().err
