@@ -85,7 +85,7 @@ def splat(out: Lines, x: str, t: VectorType) -> str:
 
 
 def iota(t: VectorType) -> str:
-    from mlc.ir.kernel.literal import bits_of
+    from mlc.ir.bits import bits_of
 
     return constant(tuple(bits_of(lane, t.dtype) for lane in range(t.lanes)), t)
 

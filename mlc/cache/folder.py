@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +50,8 @@ class Folder:
 
     def put(self, name: str, payload: bytes) -> None:
         """Store ``payload`` under ``name``, in place of what was there."""
+        import tempfile  # and compressors of archives with it: not for a warm start
+
         if self.refusal:
             return
         try:

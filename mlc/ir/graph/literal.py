@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel.literal import parse_bits, print_bits
+from ..bits import parse_bits, print_bits
 from ..types import BOOL, DType, TensorType
 from .node import SMALL_CONSTANT_BYTES, Literal, is_large
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from mlc.errors import VerifyError
 from mlc.ir.types import DType
 
+from ..bits import bits_of
 from .data import Kernel, Memory, Statement
 from .index import Index, IndexLike, IndexVariable
-from .literal import bits_of
 from .writer import Number, Writer, need
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, DType
 
-from .literal import integer_range
+from ..bits import integer_range
 
 Array = npt.NDArray[Any]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.types import DTYPES, DType
 
+from ..bits import parse_bits
 from .data import TOKEN, Attribute, Instruction, Kernel, Loop, Memory, Role, Statement, Value, VectorType, While
 from .index import Index, IndexVariable
-from .literal import parse_bits
 from .machine import MACHINE_OPS, ROLES
 from .ops import ACCESSES, INDEX_OPS, OPS
 from .verify import KernelError, verify_kernel

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from ..bits import print_bits
 from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, While
 from .index import Index, IndexVariable
-from .literal import print_bits
 
 
 def print_kernel(kernel: Kernel, canonical: bool = False) -> str:

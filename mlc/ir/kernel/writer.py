@@ -11,9 +11,9 @@ import numpy as np
 from mlc.errors import VerifyError
 from mlc.ir.types import BOOL, I64, DType
 
+from ..bits import bits_of
 from .data import Attribute, Instruction, Loop, Memory, Role, Statement, Value, VectorType, While
 from .index import Index, IndexLike, IndexVariable
-from .literal import bits_of
 from .machine import check_machine_op
 from .ops import result_type
 
