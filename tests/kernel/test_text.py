@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mlc.errors import ParseError, VerifyError
-from mlc.ir.kernel import Kernel, KernelBuilder, builder, index, literal, parse_kernel, print_kernel, verify_kernel
+from mlc.ir import bits
+from mlc.ir.kernel import Kernel, KernelBuilder, builder, index, parse_kernel, print_kernel, verify_kernel
 from mlc.ir.kernel.data import Instruction, Loop
 from mlc.ir.types import BF16, BOOL, DTYPES, F16, F32, F64, I8, I32, I64, U64, DType
 
@@ -197,7 +198,7 @@ def test_scratch_is_laid_out_in_lines() -> None:
     assert kernel.scratch_bytes == 512
 
 
-@pytest.mark.parametrize("module", (builder, index, literal), ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", (builder, index, bits), ids=lambda m: m.__name__)
 def test_examples(module) -> None:  # type: ignore[no-untyped-def]
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
