@@ -204,6 +204,8 @@ class Grouping:
         """
         if node in self.repeated:
             return True
+        if node.op is SLICE:  # of what is in memory: reading it there costs nothing more
+            return self._is_in_memory(node.operands[0], node)
         if not node.op.elementwise or is_expensive(node) or any(u in self.repeated for u in self.users[node]):
             return False
         ops, large = [node], set()

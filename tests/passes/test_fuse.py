@@ -166,6 +166,21 @@ def test_a_mask_is_computed_again_from_parameters_only() -> None:
     assert next((kind, name) for kind, name, _ in regions) == ("loop", "tanh_compare")
 
 
+def test_a_slice_is_read_by_each_region_where_it_is() -> None:
+    _, regions = fused(
+        """
+        graph @f(%x: f32[6,4]) -> (f32[3,4], f32[5,4]) {
+          %s = slice %x, start = [1, 0], limit = [6, 4], strides = [2, 1] : f32[3,4]
+          %t = tanh %s : f32[3,4]
+          %z = constant 0.0 : f32[]
+          %p = pad %s, %z, low = [1, 0], high = [1, 0], interior = [0, 0] : f32[5,4]
+          %r = tanh %p : f32[5,4]
+          return %t, %r
+        }"""
+    )
+    assert [results for _, _, results in regions] == [1, 1]
+
+
 def test_views_stay_outside_and_symbolic_sizes_fuse() -> None:
     result, regions = fused(
         """

@@ -1,0 +1,82 @@
+"""The convolutional network of TensorFlow's tutorial (two convolutions, two dense layers, dropout), trained by Adam.
+
+Commands:
+    mlc data fetch mnist    # once; without it the digits that travel with mlc are used
+    python models/mnist_cnn.py        # all steps, or as many as an argument says
+    mlc compile models/mnist_cnn.py -o mnist_cnn.mlc
+"""
+
+import sys
+
+import mlc
+import mlc.numpy as mnp
+
+WIDTHS, HIDDEN, BATCH = (32, 64), 1024, 50
+
+data = mlc.data.mnist_or_digits()
+steps = int(sys.argv[1]) if len(sys.argv) > 1 else 7200 if data.name == "mnist" else 500
+optimizer = mlc.optim.adam(lambda step: 1e-3 * (1 - step / steps))  # falls along a line to nothing
+side = round(data.features**0.5)
+
+
+def init(key):
+    """Kernels [height, width, inputs, outputs] and weights [inputs, outputs]: He et al. (2015); biases are zeros."""
+    shapes = [
+        (5, 5, 1, WIDTHS[0]),
+        (5, 5, WIDTHS[0], WIDTHS[1]),
+        (side // 4 * (side // 4) * WIDTHS[1], HIDDEN),
+        (HIDDEN, data.classes),
+    ]
+    keys = mlc.random.split(key, len(shapes))
+    he = mlc.nn.init.he_normal()
+    return [{"weight": he(k, s), "bias": mnp.zeros(s[-1])} for k, s in zip(keys, shapes, strict=True)]
+
+
+def forward(params, images, drop=lambda x: x):
+    """The logits of images: f32[n, classes] of f32[n, features]; ``drop`` is applied to the hidden layer."""
+    x = mnp.reshape(images, (images.shape[0], side, side, 1))
+    for layer in params[:2]:
+        x = mlc.nn.max_pool(mlc.nn.relu(mlc.nn.conv(x, layer["weight"]) + layer["bias"]), 2)
+    hidden, last = params[2:]
+    x = mnp.reshape(x, (x.shape[0], -1))
+    x = drop(mlc.nn.relu(x @ hidden["weight"] + hidden["bias"]))
+    return x @ last["weight"] + last["bias"]
+
+
+def loss(params, images, labels, key):
+    logits = forward(params, images, lambda x: mlc.nn.dropout(key, 0.5, x))
+    return mlc.nn.cross_entropy(logits, labels)
+
+
+@mlc.jit(donate_argnames=("params", "state"))
+def step(params, state, images, labels, key):
+    value, gradient = mlc.value_and_grad(loss)(params, images, labels, key)
+    params, state = optimizer.update(params, gradient, state)
+    return params, state, value
+
+
+@mlc.jit
+def hits(params, images, labels):
+    return (forward(params, images).argmax(axis=1) == labels).sum()
+
+
+params = init(mlc.random.key(0))
+state = optimizer.init(params)
+training = mlc.data.batches((data.train_images, data.train_labels), BATCH, seed=0, epochs=None)
+
+for count, (images, labels) in zip(range(1, steps + 1), training, strict=False):
+    params, state, value = step(params, state, images, labels, mlc.random.fold_in(mlc.random.key(1), count))
+    if count % 100 == 0:
+        print(f"step {count:4} loss {float(value):.4f}", flush=True)
+
+found, total = 0, len(data.test_labels)
+for begin in range(0, total, 500):
+    part = slice(begin, begin + 500)
+    found += int(hits(params, data.test_images[part], data.test_labels[part]))
+print(f"test accuracy {found / total:.4f}")
+
+mlc.export(
+    "predict",
+    lambda x: {"probs": mlc.nn.softmax(forward(params, x))},
+    x=mlc.ShapeDtype((mlc.dim("batch", 1, 64), data.features), "f32"),
+)
