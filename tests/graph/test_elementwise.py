@@ -68,6 +68,7 @@ INTEGER_UNARY: dict[str, Callable[[int, DType], int]] = {
     "sign": lambda x, t: (x > 0) - (x < 0),
     "not": lambda x, t: ~x,
     "popcnt": lambda x, t: bin(unsigned(x, t)).count("1"),
+    "count_leading_zeros": lambda x, t: t.bits - unsigned(x, t).bit_length(),
 }
 
 
@@ -135,7 +136,8 @@ def test_float_pairs(name: str, dtype: DType) -> None:
 FLOAT_UNARY: dict[str, Callable[[Number], Number]] = {
     "exponential": np.exp, "exponential_minus_one": np.expm1, "log": np.log, "log_plus_one": np.log1p,
     "tanh": np.tanh, "sqrt": np.sqrt, "sine": np.sin, "cosine": np.cos, "tan": np.tan,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt,
+    "round_nearest_afz": lambda x: np.copysign(np.floor(np.abs(x)) + (np.fmod(np.abs(x), 1) >= 0.5), x),
     "logistic": lambda x: np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x))),
     "negate": lambda x: -x, "abs": lambda x: np.where(np.signbit(x), -x, x),
     "sign": lambda x: np.where(np.isnan(x) | (x == 0), x, np.where(x > 0, 1, -1)),
@@ -155,6 +157,12 @@ def test_float_unary(name: str, dtype: DType) -> None:
     with np.errstate(all="ignore"):
         want = FLOAT_UNARY[name](x.astype(np.longdouble))
     assert_within_one_ulp(apply(g.OPS[name], x), np.asarray(want), dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_atan2(dtype: DType) -> None:
+    x, y = pairs(dtype)
+    assert_within_one_ulp(apply(g.ATAN2, x, y), np.arctan2(x.astype(np.longdouble), y.astype(np.longdouble)), dtype)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

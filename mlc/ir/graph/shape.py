@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError
-from ..dims import Dim, Size, size_product
+from ..dims import Dim, Size, bounds, size_product
 from ..types import I64, DType, Shape, TensorType, ValueType, scalar
 from .node import Literal, Node
 from .op import Array, Op, declare, no_flops
@@ -213,8 +213,8 @@ def _infer_pad(operands: Sequence[ValueType], attributes: dict[str, Any]) -> Ten
         if i and isinstance(n, Dim) and n.bounds[0] < 1:
             raise ShapeError(f"pad: interior padding of {operand} needs sizes of at least 1, and {n} can be 0")
         total = _spread(n, i) + (a + b)
-        if isinstance(total, int) and total < 0:
-            raise ShapeError(f"pad: a negative padding leaves {total} elements of {operand}")
+        if bounds(total)[0] < 0:
+            raise ShapeError(f"pad: a negative padding can leave {bounds(total)[0]} elements of {operand}")
         shape.append(total)
     return operand.with_shape(tuple(shape))
 
