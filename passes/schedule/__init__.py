@@ -1,5 +1,5 @@
 """Fused regions of the optimized graph to Kernels."""
 
-from .region import KernelCall, Operand, ScheduledRegion, schedule_region
+from .region import KINDS, KernelCall, Operand, ScheduledRegion, schedule_region
 
-__all__ = ["KernelCall", "Operand", "ScheduledRegion", "schedule_region"]
+__all__ = ["KINDS", "KernelCall", "Operand", "ScheduledRegion", "schedule_region"]

@@ -53,12 +53,15 @@ class ScheduledRegion:
 
 Schedule = Callable[[Graph, Target], ScheduledRegion]
 
+KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "update")
+"""What fusions are, one schedule each."""
+
 
 def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
     """The kernels that compute ``body``.
 
-    ``kind`` is the fusion's: loop, reduce, row, contraction, convolution, scatter or update.
-    Buffers of parameters and results are dense row-major arrays of their types.
+    ``kind`` is the fusion's, one of ``KINDS``. Buffers of parameters and results are dense row-major arrays of
+    their types.
     """
     return _schedule_of(kind)(body, target)
 
@@ -92,4 +95,4 @@ def _schedule_of(kind: str) -> Schedule:
         from .update import schedule_update
 
         return schedule_update
-    raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}")
+    raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}; there are {', '.join(KINDS)}")
