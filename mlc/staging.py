@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from .errors import ArgumentError, MlcError
 from .ir.graph.node import TRACES, has_active_table
 from .runtime import Function
 from .tracing import Traced, Tracer, as_node, trace
-from .tracing.location import user_location
+from .tracing.location import check_device_name, user_location
 from .tracing.tracer import current_trace, leaked
 from .tree import TreeDef
 
@@ -40,7 +39,8 @@ def jit(
     must not be used again. ``device`` is where everything is computed that no ``mlc.device`` inside says otherwise of:
     ``cpu``, or one that ``MLC_DEVICES`` describes.
 
-    Raises ArgumentError for unknown names, and what tracing raises.
+    Raises ArgumentError for unknown names, TargetError (when it compiles) for a device that is not described, and what
+    tracing raises.
 
     Example:
         >>> import mlc, mlc.numpy as mnp
@@ -63,13 +63,11 @@ class JitFunction(Function):
     def __init__(
         self, function: Callable[..., Any], static: tuple[str, ...], donated: tuple[str, ...], device: str | None
     ) -> None:
-        from .errors import UnsupportedError
-
         if not callable(function):
             raise ArgumentError(f"jit: {function!r:.60} is not a function")
         functools.update_wrapper(self, function)
-        if device is not None and not re.fullmatch(r"cpu(:\d+)?", device):
-            raise UnsupportedError(f"jit: device {device!r} is not supported yet", hint="use device='cpu'")
+        if device is not None:
+            check_device_name(device)
         self.device = device
         self.function = function
         self.static = static

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from mlc.errors import ArgumentError
+from mlc.errors import TargetError
 from mlc.ir.device import Device, Machine
 from mlc.ir.graph import CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node
 from mlc.ir.graph.cost import Cost, node_cost, value_bytes
@@ -24,7 +24,7 @@ PICOSECONDS = 1e12  # costs are whole picoseconds: flows of integers are exact
 def place(graph: Graph, machine: Machine | None = None) -> Graph:
     """The graph with every node on a device of ``machine`` and a ``copy`` for each value that another device reads.
 
-    Raises ArgumentError, with the user's line, for a device that the machine has not.
+    Raises TargetError, with the user's line, for a device that the machine has not.
     """
     machine = machine or Machine()
     fixed = _annotations(graph, machine)
@@ -43,7 +43,7 @@ def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
         elif node.device is not None and node.op not in ANYWHERE:
             try:
                 fixed[node] = machine.device(node.device).name
-            except ArgumentError as error:
+            except TargetError as error:
                 locations = graph.locations(node)
                 error.location = str(locations[0]) if locations else None
                 raise

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlc.errors import ArgumentError
+from mlc.errors import ArgumentError, TargetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Machine:
         return tuple(d.name for d in self.devices)
 
     def device(self, name: str) -> Device:
-        """The device ``name``; ``cpu`` is ``cpu:0``. Raises ArgumentError where there is none."""
+        """The device ``name``; ``cpu`` is ``cpu:0``. Raises TargetError where there is none."""
         for d in self.devices:
             if d.name in (name, f"{name}:0"):
                 return d
-        raise ArgumentError(
+        raise TargetError(
             f"device {name!r} is not described; there are {', '.join(self.names)}",
             hint="describe it in MLC_DEVICES, or choose one of these",
         )

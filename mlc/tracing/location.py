@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mlc.errors import ArgumentError
 from mlc.ir.graph.node import Location, current_table, has_active_table
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -57,7 +58,8 @@ def device(name: str) -> Iterator[None]:
     """Operations that a traced function does inside run on the device ``name``, and so do their derivatives.
 
     Devices are those that ``MLC_DEVICES`` describes, ``cpu:0`` where it does not say; one that is not described is
-    an ArgumentError when the function is compiled. Outside of a traced function nothing changes.
+    a TargetError when the function is compiled. Outside of a traced function nothing changes. Raises ArgumentError
+    for what is no name.
 
     Example:
         >>> import mlc
@@ -67,6 +69,7 @@ def device(name: str) -> Iterator[None]:
         >>> mlc.jit(f).lower(mlc.ShapeDtype((2,))).graph.results[0].device
         'cpu:1'
     """
+    check_device_name(name)
     if not has_active_table():
         yield
         return
@@ -76,6 +79,12 @@ def device(name: str) -> Iterator[None]:
         yield
     finally:
         table.device = before
+
+
+def check_device_name(name: object) -> None:
+    """Raises ArgumentError for what cannot be the name of a device."""
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"a device is named by a string, not by {name!r:.60}", hint='such as "cpu:1"')
 
 
 def current_scope() -> str:

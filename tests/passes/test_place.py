@@ -14,7 +14,7 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.compiler import Options
-from mlc.errors import ArgumentError
+from mlc.errors import ArgumentError, TargetError
 from mlc.ir.device import Device, Link, Machine, parse_machine
 from mlc.ir.graph import COPY, Graph
 from mlc.ir.plan import BufferRef, Copy, Launch
@@ -93,10 +93,19 @@ def test_an_unknown_device_is_an_error_at_the_users_line() -> None:
         with mlc.device("cpu:7"):
             return x + 1  # THERE
 
-    with pytest.raises(ArgumentError, match="'cpu:7' is not described; there are cpu:0") as caught:
+    with pytest.raises(TargetError, match="'cpu:7' is not described; there are cpu:0") as caught:
         mlc.jit(f)(np.ones(3, np.float32))
     line = next(i for i, t in enumerate(Path(__file__).read_text().split("\n"), 1) if t.endswith("# THERE"))
     assert f"test_place.py:{line}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [None, 3, ""])
+def test_what_is_no_name_is_an_error_at_once(name: object) -> None:
+    with pytest.raises(ArgumentError, match="named by a string"), mlc.device(name):  # type: ignore[arg-type]
+        pass
+    if name is not None:
+        with pytest.raises(ArgumentError, match="named by a string"):
+            mlc.jit(mnp.tanh, device=name)
 
 
 # ---------------------------------------------------------------- costs
