@@ -3,8 +3,9 @@
 Annotated nodes stay where they are told to. The others go where computing and copying take the least time together:
 for two devices a minimum cut, which is exact (Stone 1977, "Multiprocessor scheduling with the aid of network flow
 algorithms"); for more, minimum cuts between pairs until none is better (Boykov et al. 2001, alpha-beta swap).
-Arguments are in the host's memory, and results go there. Nodes of the host carry no device, so that a program without
-annotations on a machine of one device is left as it is.
+Arguments are in the host's memory, and results go there. A loop or branch is on one device with all that its regions
+compute. Nodes of the host carry no device, so that a program without annotations on a machine of one device is left as
+it is.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from mlc.errors import TargetError
+from mlc.errors import TargetError, UnsupportedError
 from mlc.ir.device import Device, Machine
-from mlc.ir.graph import CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node
+from mlc.ir.graph import CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node, Table
 from mlc.ir.graph.cost import Cost, node_cost, value_bytes
+
+from .regions import changed_regions, is_control, regions_of
 
 ANYWHERE = frozenset((CONSTANT, IOTA, SIZE))  # made on each device that reads them
 PICOSECONDS = 1e12  # costs are whole picoseconds: flows of integers are exact
@@ -24,7 +27,8 @@ PICOSECONDS = 1e12  # costs are whole picoseconds: flows of integers are exact
 def place(graph: Graph, machine: Machine | None = None) -> Graph:
     """The graph with every node on a device of ``machine`` and a ``copy`` for each value that another device reads.
 
-    Raises TargetError, with the user's line, for a device that the machine has not.
+    Raises, with the user's line, TargetError for a device that the machine has not, and UnsupportedError for a loop or
+    branch that names two.
     """
     machine = machine or Machine()
     fixed = _annotations(graph, machine)
@@ -40,14 +44,44 @@ def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
         if node.op is GET_TUPLE_ELEMENT:
             if node.operands[0] in fixed:
                 fixed[node] = fixed[node.operands[0]]
+        elif is_control(node):
+            names = _devices_inside(graph, node, machine)
+            if len(names) > 1:
+                raise UnsupportedError(
+                    f"{node.op.name}: a loop or branch runs on one device, and this one names {' and '.join(names)}",
+                    location=_line(graph, node), hint="move the mlc.device out of it, or use one device in it",
+                )  # fmt: skip
+            if names:
+                fixed[node] = next(iter(names))
         elif node.device is not None and node.op not in ANYWHERE:
-            try:
-                fixed[node] = machine.device(node.device).name
-            except TargetError as error:
-                locations = graph.locations(node)
-                error.location = str(locations[0]) if locations else None
-                raise
+            fixed[node] = _known(graph, node, machine)
     return fixed
+
+
+def _known(graph: Graph, node: Node, machine: Machine) -> str:
+    """The device that the node says, by its full name."""
+    try:
+        return machine.device(str(node.device)).name
+    except TargetError as error:
+        error.location = _line(graph, node)
+        raise
+
+
+def _line(graph: Graph, node: Node) -> str | None:
+    locations = graph.locations(node)
+    return str(locations[0]) if locations else None
+
+
+def _devices_inside(graph: Graph, control: Node, machine: Machine) -> dict[str, None]:
+    """The devices that a loop or branch and what is in its regions say."""
+    found: dict[str, None] = {}
+    todo = [(graph, control)]
+    while todo:
+        where, node = todo.pop()
+        if node.device is not None and node.op not in ANYWHERE:
+            found[_known(where, node, machine)] = None
+        todo += [(region, n) for region in regions_of(node) for n in region.nodes]
+    return found
 
 
 # ---------------------------------------------------------------- costs
@@ -171,14 +205,10 @@ def _with_copies(graph: Graph, where: dict[Node, str], host: str) -> Graph:
         if (node, device) not in found:
             with table.at(graph.locations(node), None if device == host else device):
                 if node.op in ANYWHERE:
-                    found[node, device] = _made(node, ())
+                    found[node, device] = _made(table, node, ())
                 else:
                     found[node, device] = COPY(found[node, where[node]])
         return found[node, device]
-
-    def _made(node: Node, operands: tuple[Node, ...]) -> Node:
-        return table.make(node.op, operands, node.type, node.attributes, sharding=node.sharding, layout=node.layout,
-                          remat=node.remat, attributes_key=node.attributes_key)  # fmt: skip
 
     with table.active():
         for node, device in where.items():
@@ -187,6 +217,29 @@ def _with_copies(graph: Graph, where: dict[Node, str], host: str) -> Graph:
                 continue
             operands = tuple(value_on(o, device) for o in node.operands)
             with table.at(graph.locations(node), None if device == host else device):
-                found[node, device] = _made(node, operands)
+                found[node, device] = _made(table, node, operands)
         results = [value_on(r, host) for r in graph.results]
     return graph.with_results(results)
+
+
+def _made(table: Table, node: Node, operands: tuple[Node, ...]) -> Node:
+    """``node`` on the table's current device, with all that its regions compute."""
+    changed = changed_regions(node, lambda region: _moved(region, table.device))
+    return table.make(
+        node.op, operands, node.type, {**node.attributes, **changed}, sharding=node.sharding, layout=node.layout,
+        remat=node.remat, attributes_key=None if changed else node.attributes_key,
+    )  # fmt: skip
+
+
+def _moved(region: Graph, device: str | None) -> Graph:
+    """The region with everything on the device."""
+    table = region.table
+    new: dict[Node, Node] = {}
+    with table.active():
+        for node in region.nodes:
+            if node.op is PARAMETER:
+                new[node] = node
+                continue
+            with table.at(region.locations(node), device):
+                new[node] = _made(table, node, tuple(new[o] for o in node.operands))
+    return region.with_results([new[r] for r in region.results])

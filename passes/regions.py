@@ -22,6 +22,23 @@ def stands_alone(node: Node) -> bool:
     return node.op is COPY or is_control(node)
 
 
+def regions_of(node: Node) -> tuple[Graph, ...]:
+    """The regions of a while or case; none of another node."""
+    if node.op is WHILE:
+        return node["cond"], node["body"]
+    return tuple(node["branches"]) if node.op is CASE else ()
+
+
+def changed_regions(node: Node, change: Run) -> dict[str, Any]:
+    """The attributes of a while or case that hold regions, after ``change``; none where it changes nothing."""
+    changed: dict[str, Any] = {}
+    if node.op is WHILE:
+        changed = {"cond": change(node["cond"]), "body": change(node["body"])}
+    elif node.op is CASE:
+        changed = {"branches": tuple(change(b) for b in node["branches"])}
+    return {} if all(changed[k] == node[k] for k in changed) else changed
+
+
 def run_inside(run: Run, graph: Graph) -> Graph:
     """``run(graph)``, and then the same on every region of a while or case in it, and in these. Equal regions once."""
     return _inside(run, run(graph), {})
@@ -42,12 +59,5 @@ def _inside(run: Run, graph: Graph, known: dict[Graph, Graph]) -> Graph:
         for node in graph.nodes:
             operands = [new[o] for o in node.operands]
             with table.at(graph.locations(node), node.device):
-                changed: dict[str, Any] = {}
-                if node.op is WHILE:
-                    changed = {"cond": region(node["cond"]), "body": region(node["body"])}
-                elif node.op is CASE:
-                    changed = {"branches": tuple(region(b) for b in node["branches"])}
-                if all(changed[k] == node[k] for k in changed):
-                    changed = {}
-                new[node] = table.rebuild(node, operands, **changed)
+                new[node] = table.rebuild(node, operands, **changed_regions(node, region))
     return graph.with_results([new[r] for r in graph.results])

@@ -14,10 +14,10 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.compiler import Options
-from mlc.errors import ArgumentError, TargetError
+from mlc.errors import ArgumentError, TargetError, UnsupportedError
 from mlc.ir.device import Device, Link, Machine, parse_machine
 from mlc.ir.graph import COPY, Graph
-from mlc.ir.plan import BufferRef, Copy, Launch
+from mlc.ir.plan import BufferRef, Copy, Launch, Loop
 from mlc.passes import place as module
 from mlc.passes.place import place
 
@@ -220,12 +220,15 @@ def check_apart(graph: Graph) -> None:
         ]  # fmt: skip
         return device or "cpu:0"
 
-    for step in planned.plan.steps:
-        if isinstance(step, Launch):
+    steps = list(planned.plan.steps)
+    for step in steps:
+        if isinstance(step, Loop):
+            steps += step.body  # while it is walked
+        elif isinstance(step, Launch):
             device = step.label.split(" on ")[1].split()[0] if " on " in step.label else "cpu:0"
             assert {home(r) for r in step.operands} <= {device, "anywhere"}, step
         elif isinstance(step, Copy):
-            crossings += home(step.source) != home(step.destination)
+            crossings += step.source.space != "constant" and home(step.source) != home(step.destination)
     assert crossings == sum(n.op is COPY for n in graph.nodes)
 
 
@@ -256,6 +259,35 @@ def test_jit_takes_a_device_and_loops_stay_on_theirs(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(np.asarray(f(x)), want, rtol=1e-6)
     graph = f.lower(x).compile().function.optimized
     assert sum(n.op is COPY for n in graph.nodes) >= 2
+
+
+def loop_on(inside: str, around: str | None = None) -> mlc.Compiled:
+    def body(i, s):  # type: ignore[no-untyped-def]
+        with mlc.device(inside):
+            return mnp.where(i > 2, s * 0.5 + 1, s)
+
+    f = mlc.jit(lambda x: mlc.fori_loop(0, 5, body, x) + 1, device=around)
+    compiled: mlc.Compiled = f.lower(mlc.ShapeDtype((3,), "f32")).compile()
+    return compiled
+
+
+@pytest.mark.parametrize("around", [None, "cpu:1"])
+def test_a_loop_is_where_its_body_says(around: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLC_DEVICES", '{"devices": [{"name": "cpu:0"}, {"name": "cpu:1"}]}')
+    compiled = loop_on("cpu:1", around)
+    check_apart(compiled.function.optimized)
+    (loop,) = [s for s in compiled.function.plan.steps if isinstance(s, Loop)]
+    assert all(" on cpu:1" in s.label for s in loop.body if isinstance(s, Launch))
+    np.testing.assert_array_equal(compiled(np.full(3, 4, np.float32)), np.full(3, 3.5))
+
+
+def test_a_loop_that_names_two_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLC_DEVICES", '{"devices": [{"name": "cpu:0"}, {"name": "cpu:1"}, {"name": "cpu:2"}]}')
+    with pytest.raises(UnsupportedError, match=r"this one names cpu:1 and cpu:2") as caught:
+        loop_on("cpu:2", "cpu:1")
+    assert "test_place.py:" in str(caught.value)
+    with pytest.raises(TargetError, match="'cpu:9' is not described"):
+        loop_on("cpu:9")
 
 
 # ---------------------------------------------------------------- descriptions
