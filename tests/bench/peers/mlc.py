@@ -31,8 +31,11 @@ def layer_norm(p, name, x):
     return (x - m) / mnp.sqrt(v + 1e-5) * p[name + ".g"] + p[name + ".b"]
 
 
-def attention(q, k, v):
+def attention(q, k, v, causal=False):
     scores = mnp.einsum("bhqd,bhkd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    if causal:
+        place = mnp.arange(scores.shape[-1])
+        scores = mnp.where(place[:, None] >= place, scores, -math.inf)
     return mnp.einsum("bhqk,bhkd->bhqd", mlc.nn.softmax(scores, axis=-1), v)
 
 
@@ -136,17 +139,82 @@ def mobilenet(p, d, c):
     return mnp.mean(x, axis=(1, 2)) @ p["fc.w"] + p["fc.b"]
 
 
+def heads(x, c):
+    """[batch, seq, d] -> [batch, heads, seq, d / heads]."""
+    return mnp.permute_dims(mnp.reshape(x, (*x.shape[:2], c["heads"], -1)), (0, 2, 1, 3))
+
+
+def joined(x):
+    x = mnp.permute_dims(x, (0, 2, 1, 3))
+    return mnp.reshape(x, (*x.shape[:2], -1))
+
+
+def linear(p, name, x):
+    return x @ p[name + ".w"] + p[name + ".b"]
+
+
+def bert(p, d, c):
+    h = layer_norm(p, "lne", p["wte"][d["x"]] + p["wpe"])
+    for n in (f"h{i}." for i in range(c["layers"])):
+        a = attention(*(heads(linear(p, n + m, h), c) for m in "qkv"))
+        h = layer_norm(p, n + "ln1", h + linear(p, n + "o", joined(a)))
+        inner = mlc.nn.gelu(linear(p, n + "fc", h), approximate=False)
+        h = layer_norm(p, n + "ln2", h + linear(p, n + "fo", inner))
+    return mnp.mean(h, axis=1)
+
+
+def gpt(p, d, c):
+    h = p["wte"][d["x"]] + p["wpe"]
+    for n in (f"h{i}." for i in range(c["layers"])):
+        qkv = mnp.split(layer_norm(p, n + "ln1", h) @ p[n + "qkv.w"], 3, axis=-1)
+        h = h + joined(attention(*(heads(x, c) for x in qkv), causal=True)) @ p[n + "proj.w"]
+        inner = mlc.nn.gelu(linear(p, n + "fc", layer_norm(p, n + "ln2", h)), approximate=False)
+        h = h + linear(p, n + "fo", inner)
+    logits = layer_norm(p, "lnf", h) @ p["head.w"]
+    return mlc.nn.cross_entropy(mnp.reshape(logits, (-1, c["vocab"])), mnp.reshape(d["y"], (-1,)))
+
+
+def lstm(p, x, c):
+    h = p["emb"][x]
+    for layer in (f"l{i}." for i in range(c["layers"])):
+        wh = p[layer + "wh"]
+
+        def cell(carry, gates, wh=wh):
+            h, memory = carry
+            i, f, g, o = mnp.split(gates + h @ wh, 4, axis=1)
+            memory = mlc.nn.sigmoid(f) * memory + mlc.nn.sigmoid(i) * mnp.tanh(g)
+            h = mlc.nn.sigmoid(o) * mnp.tanh(memory)
+            return (h, memory), h
+
+        start = mnp.zeros((x.shape[1], c["hidden"]))
+        h = mlc.scan(cell, (start, start), h @ p[layer + "wx"] + p[layer + "b"])[1]
+    return mnp.reshape(h, (-1, c["hidden"])) @ p["out.w"] + p["out.b"]
+
+
+def word2vec(p, d, c):
+    """Noise contrastive estimation: the derivative through the lookups finds the rows to update."""
+    e = p["emb"][d["ctr"]]
+    true = mnp.sum(e * p["nw"][d["lab"]], axis=1) + p["nb"][d["lab"]] - d["lq"]
+    noise = e @ p["nw"][d["neg"]].T + p["nb"][d["neg"]] - d["nq"]
+    return (mnp.sum(mlc.nn.softplus(-true)) + mnp.sum(mlc.nn.softplus(noise))) / e.shape[0]
+
+
 LOSSES = {
     "softmaxreg": lambda p, d, c: mlc.nn.cross_entropy(d["x"] @ p["fc.w"] + p["fc.b"], d["y"]),
     "mlp": lambda p, d, c: mlc.nn.cross_entropy(mlp(p, d["x"], c), d["y"]),
     "cnn": lambda p, d, c: mlc.nn.cross_entropy(cnn(p, d["x"], c), d["y"]),
     "resnet20": resnet20,  # and the new running statistics
+    "lstm": lambda p, d, c: mlc.nn.cross_entropy(lstm(p, d["x"], c), mnp.reshape(d["y"], (-1,))),
+    "gpt": gpt,
+    "w2v": word2vec,
 }
 FORWARDS = {
     "conv": lambda p, d, c: conv(d["x"], p["c.w"], 1, c["k"] // 2, c["groups"]),
     "resnet50": resnet50,
     "mobilenet": mobilenet,
     "mlp": lambda p, d, c: mlp(p, d["x"], c),
+    "bert": bert,
+    "lstm": lambda p, d, c: lstm(p, d["x"], c),
     "matmul": lambda p, d, c: d["a"] @ d["b"],
     "softmax": lambda p, d, c: mlc.nn.softmax(d["x"], axis=-1),
     "layernorm": lambda p, d, c: layer_norm(p, "ln", d["x"]),
