@@ -22,12 +22,10 @@ from mlc.ir.graph import (
     MULTIPLY,
     NOT,
     OR,
-    PAD,
     REDUCE_WINDOW,
     SELECT,
     SELECT_AND_GATHER,
     SELECT_AND_SCATTER,
-    SLICE,
     Literal,
     Node,
     Op,
@@ -41,6 +39,7 @@ from mlc.ir.graph import (
     reshape,
 )  # fmt: skip
 from mlc.ir.graph.window import dilated
+from mlc.ir.graph.window_parts import fixed, pad_windows, window_element
 from mlc.ir.types import BOOL, F32, I32, I64, DType
 
 from .rewrite import of
@@ -63,17 +62,19 @@ def open_reduce_window(n: Node) -> Node | None:
         attributes = {**n.attributes, "body": body_of(op, F32)}
         wide = REDUCE_WINDOW(CONVERT(x, dtype=F32), CONVERT(init, dtype=F32), **attributes)
         return CONVERT(wide, dtype=n.dtype)
-    x = _padded(x, init, n["padding"], [d - 1 for d in n["base_dilations"]])
+    x = pad_windows(x, init, n["padding"], [d - 1 for d in n["base_dilations"]])
     counts, strides, dilations = list(n.shape), n["window_strides"], n["window_dilations"]
     if n.tensor.size == 0:
         return fill(0.0, n.tensor)
     if prod(n["window_dimensions"]) <= MOST_AT_ONCE:
         taps = list(product(*map(range, n["window_dimensions"])))
-        parts = [_at(x, [t * d for t, d in zip(tap, dilations, strict=True)], counts, strides) for tap in taps]
+        parts = [
+            window_element(x, [t * d for t, d in zip(tap, dilations, strict=True)], counts, strides) for tap in taps
+        ]
         return _from(init, op, _chain(op, parts))
     for axis, (window, dilation) in enumerate(zip(n["window_dimensions"], dilations, strict=True)):
         x = _fold_axis(op, x, axis, window, dilation)
-    x = _at(x, [0] * len(counts), counts, strides)
+    x = window_element(x, [0] * len(counts), counts, strides)
     return _from(init, op, x)
 
 
@@ -94,7 +95,7 @@ def _fold_axis(op: Op, x: Node, axis: int, window: int, dilation: int) -> Node:
     first = [0] * len(x.shape)
     counts = [count if a == axis else n for a, n in enumerate(x.shape)]
     later = [half * dilation if a == axis else 0 for a in range(len(x.shape))]
-    return op(_at(part, first, counts), _at(rest, later, counts))
+    return op(window_element(part, first, counts), window_element(rest, later, counts))
 
 
 def _chain(op: Op, parts: Sequence[Node]) -> Node:
@@ -182,15 +183,15 @@ def _gathered(n: Node, source: Node, start: Node) -> Node:
     low = [pair[0] for pair in n["padding"]]
     none = constant(np.zeros((), total.dtype.numpy), total.dtype)
     joined = reshape(total, tuple(whole))
-    rest = tuple((-a, _int(have - size + a)) for a, have, size in zip(low, n.shape, whole, strict=True))
-    inner = _padded(joined, none, rest)
+    rest = tuple((-a, fixed(have - size + a)) for a, have, size in zip(low, n.shape, whole, strict=True))
+    inner = pad_windows(joined, none, rest)
     return inner if _is_zero(start) else ADD(inner, start)
 
 
 def _moved(x: Node, back: Sequence[int], blocks: Sequence[Size], value: int) -> Node:
     """``x`` with element q - back at q, for as many q as there are blocks."""
-    padding = tuple((j, _int(b - have - j)) for j, b, have in zip(back, blocks, x.shape, strict=True))
-    return _padded(x, constant(np.asarray(value).astype(x.dtype.numpy), x.dtype), padding)
+    padding = tuple((j, fixed(b - have - j)) for j, b, have in zip(back, blocks, x.shape, strict=True))
+    return pad_windows(x, constant(np.asarray(value).astype(x.dtype.numpy), x.dtype), padding)
 
 
 def _code(n: Node, back: Sequence[int], shape: tuple[Size, ...], where: Sequence[int], cut: Sequence[int],
@@ -216,16 +217,16 @@ def _select(n: Node, operand: Node, counts: Sequence[Size], x: Node | None = Non
     keeps = direction_of(n["select"])
     zero = constant(np.zeros((), operand.dtype.numpy), operand.dtype)
     padded = any(low > 0 or high > 0 for low, high in n["padding"])
-    inside = _padded(fill(1.0, operand.tensor.with_dtype(BOOL)), constant(np.False_, BOOL), n["padding"])
-    operand = _padded(operand, zero, n["padding"])
-    carry = None if x is None else _padded(x, zero, n["padding"])
+    inside = pad_windows(fill(1.0, operand.tensor.with_dtype(BOOL)), constant(np.False_, BOOL), n["padding"])
+    operand = pad_windows(operand, zero, n["padding"])
+    carry = None if x is None else pad_windows(x, zero, n["padding"])
     codes = _codes(n["window_dimensions"])
     best = place = held = found = None
     for tap in product(*map(range, n["window_dimensions"])):
-        here = _at(operand, tap, counts, n["window_strides"])
+        here = window_element(operand, tap, counts, n["window_strides"])
         number = fill(sum(t * c for t, c in zip(tap, codes, strict=True)), here.tensor.with_dtype(dtype))
-        value = None if carry is None else _at(carry, tap, counts, n["window_strides"])
-        there = _at(inside, tap, counts, n["window_strides"]) if padded else None
+        value = None if carry is None else window_element(carry, tap, counts, n["window_strides"])
+        there = window_element(inside, tap, counts, n["window_strides"]) if padded else None
         if best is None or place is None:
             best, place, held, found = here, number, value, there
             if there is not None:
@@ -259,40 +260,3 @@ def _is_zero(x: Node) -> bool:
     while value.op.name == "broadcast_in_dim":
         value = value.operands[0]
     return bool(value.op.name == "constant" and not value["value"].array.any())
-
-
-def _padded(x: Node, value: Node, padding: Sequence[tuple[int, int]], interior: Sequence[int] = ()) -> Node:
-    if not any(a or b for a, b in padding) and not any(interior):
-        return x
-    low, high = tuple(a for a, _ in padding), tuple(b for _, b in padding)
-    return PAD(x, value, low=low, high=high, interior=tuple(interior) or (0,) * len(low))
-
-
-def _at(x: Node, offset: Sequence[int], counts: Sequence[Size], strides: Sequence[int] = ()) -> Node:
-    """The elements ``offset`` into each of ``counts`` windows ``strides`` apart."""
-    start, limit, steps, high = [], [], [], []
-    for a, c, s, have in zip(offset, counts, strides or (1,) * len(offset), x.shape, strict=True):
-        if isinstance(have, int) and isinstance(c, int):
-            start.append(a)
-            limit.append(a + (c - 1) * s + 1 if c else a)
-            steps.append(s)
-            high.append(0)
-        else:  # only whole axes of symbolic size are sliced: others are cut by a negative padding
-            if s != 1:
-                raise UnsupportedError("windows: a symbolic axis is compiled for a stride of 1 only")
-            start.append(0)
-            limit.append(c)  # type: ignore[arg-type]
-            steps.append(1)
-            high.append(_int(c + a - have))
-    symbolic = [a if not isinstance(have, int) else 0 for a, have in zip(offset, x.shape, strict=True)]
-    zero = constant(np.zeros((), x.dtype.numpy), x.dtype)
-    x = _padded(x, zero, tuple((-a, b) for a, b in zip(symbolic, high, strict=True)))
-    if all(a == 0 and s == 1 for a, s in zip(start, steps, strict=True)) and tuple(limit) == x.shape:
-        return x
-    return SLICE(x, start=tuple(start), limit=tuple(limit), strides=tuple(steps))
-
-
-def _int(size: Size) -> int:
-    if isinstance(size, Dim):
-        raise UnsupportedError(f"windows: a padding depends on the symbolic size {size}")
-    return size

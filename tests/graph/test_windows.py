@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlc.ir.graph as g
-from mlc.errors import DifferentiationError, MlcError, ShapeError
+from mlc.errors import MlcError, ShapeError
 from mlc.ir.dims import dim
 from mlc.ir.graph import Node, Op, Table, parse_graph
 from mlc.ir.types import BF16, BOOL, F32, F64, I8, I32, U8, DType, TensorType
@@ -134,20 +134,39 @@ def test_selects_the_first_extreme(name: str, direction: str) -> None:
     np.testing.assert_array_equal(scattered, want)
 
 
-@pytest.mark.parametrize("name", [*CASES, "dilated base"])
+@pytest.mark.parametrize("name", [*CASES, *DILATED])
 def test_derivatives(name: str) -> None:
     shape, window, attributes = (CASES | DILATED)[name]
     x = np.random.default_rng(3).permutation(np.prod(shape, dtype=int)).reshape(shape) * 0.37
-    for op in (g.ADD, g.MAXIMUM, g.MINIMUM) if name != "only padding" else (g.ADD,):  # an infinity has no slope
-        check(lambda x, op=op: g.reduce_window(op, x, window, **attributes), [x])
+    for op in (g.ADD, g.MULTIPLY, g.MAXIMUM, g.MINIMUM):
+        if name != "only padding" or op in (g.ADD, g.MULTIPLY):  # an infinity has no slope
+            check(lambda x, op=op: g.reduce_window(op, x, window, **attributes), [x], order=2 if x.size < 50 else 1)
 
 
-def test_derivative_of_a_dilated_sum() -> None:
-    shape, window, attributes = DILATED["dilated window"]
-    x = np.random.default_rng(3).normal(size=shape)
-    check(lambda x: g.reduce_window(g.ADD, x, window, **attributes), [x])
-    with pytest.raises(DifferentiationError, match="extreme of a dilated window"):
-        check(lambda x: g.reduce_window(g.MAXIMUM, x, window, **attributes), [x])
+def test_derivative_of_a_product_with_zeros() -> None:
+    x = np.array([0.0, 2.0, 0.0, 0.0, -3.0, 0.5, 4.0])
+    check(lambda x: g.reduce_window(g.MULTIPLY, x, (3,)), [x], order=2)
+
+
+@pytest.mark.parametrize("name", [*CASES, *DILATED])
+def test_derivatives_of_the_initial_value(name: str) -> None:
+    """It starts every fold and is the padding too."""
+    shape, window, attributes = (CASES | DILATED)[name]
+    a = neutral(window, {"base_dilations": (1,) * len(shape), "window_dilations": (1,) * len(shape), **attributes})
+    x = np.random.default_rng(3).permutation(np.prod(shape, dtype=int)).reshape(shape) * 0.11
+    init = np.float64(np.median(x)) + 0.05 if x.size else np.float64(0.5)
+    for op in (g.ADD, g.MULTIPLY, g.MAXIMUM, g.MINIMUM):
+        check(lambda x, init, op=op: g.REDUCE_WINDOW(x, init, **a, body=g.body_of(op, F64)), [x, init])
+
+
+def test_derivatives_of_a_scatter() -> None:
+    x, source = np.random.default_rng(3).normal(size=(4, 6)), np.random.default_rng(4).normal(size=(3, 3))
+    a = neutral((2, 2), {"window_strides": (1, 2)})
+    select, scatter = g.select_of("GE", F64), g.body_of(g.ADD, F64)
+    check(
+        lambda source, init: g.SELECT_AND_SCATTER(g.constant(x), source, init, **a, select=select, scatter=scatter),
+        [source, np.float64(0.25)],
+    )
 
 
 def test_second_derivative_goes_through_what_is_selected() -> None:
@@ -160,7 +179,7 @@ def test_second_derivative_goes_through_what_is_selected() -> None:
     check(formula, [x], order=2)
 
 
-def test_an_initial_value_that_wins_has_no_slope() -> None:
+def test_where_an_initial_value_wins_the_operand_has_no_slope() -> None:
     x = np.array([[-1.0, -2.0], [3.0, 0.5]])
 
     def formula(x: Node) -> Node:

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DifferentiationError, ShapeError, UnsupportedError
+from ...errors import ShapeError
 from ..dims import Dim, Size
 from ..types import TensorType, ValueType, scalar
-from .elementwise import ADD, COMPARE, MAXIMUM, MINIMUM, MULTIPLY, SELECT
-from .node import Graph, Node
+from .elementwise import ADD, MAXIMUM, MINIMUM, MULTIPLY
+from .node import Graph, Literal, Node
 from .op import Array, Op, declare, dtype_cast
 from .reduction import UFUNCS, body_of, identity_of, reducer_of
 from .select_and_scatter import select_and_gather
-from .shape import CONSTANT, PAD, constant, fill
+from .shape import CONSTANT, broadcast_in_dim, constant, fill
 from .typing import require_dtype, tensor
 from .window import Pairs, dilated, spread, window_counts, windows_at
+from .window_parts import pad_windows, window_element
+from .window_tangents import tangent_of_first, tangent_of_product
 
 
 def _infer(operands: Sequence[ValueType], attributes: dict[str, Any]) -> TensorType:
@@ -58,40 +60,60 @@ def fold_windows(node: Node, op: Op, x: Array, init: Array, shape: tuple[int, ..
 
 
 def _tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
-    t, of_init = tangents
-    op = reducer_of(node["body"])
-    if of_init is not None:
-        raise UnsupportedError("reduce_window: the initial value cannot be differentiated")
-    if t is None:
+    """That of op(windows from the identity, initial value), with the initial value for padding."""
+    op, (x, init), (t, of_init) = reducer_of(node["body"]), node.operands, tangents
+    if of_init is None and (op is ADD or _is_identity(init, op)):
+        return None if t is None else _window_tangent(node, t)
+    if op not in (ADD, MULTIPLY, MAXIMUM, MINIMUM):
         return None
-    if op is ADD:
-        zero = constant(np.zeros((), t.dtype.numpy), t.dtype)
-        return REDUCE_WINDOW(t, zero, **node.attributes)
-    if op in (MAXIMUM, MINIMUM):
-        return _tangent_of_extreme(node, t, op)
-    if op is MULTIPLY:
-        raise DifferentiationError("reduce_window: the product of a window has no derivative in mlc yet")
-    return None
-
-
-def _tangent_of_extreme(node: Node, t: Node, op: Op) -> Node:
-    """The tangent of the first of the extreme elements of each window."""
-    if any(d != 1 for d in node["window_dilations"]):
-        raise DifferentiationError("reduce_window: the extreme of a dilated window has no derivative in mlc yet")
-    x, init = node.operands
     interior = tuple(d - 1 for d in node["base_dilations"])
-    if any(interior):
-        none = (0,) * len(interior)
-        least = constant(identity_of(op, x.dtype), x.dtype)
-        x = PAD(x, least, low=none, high=none, interior=interior)
-        t = PAD(t, constant(np.zeros((), t.dtype.numpy), t.dtype), low=none, high=none, interior=interior)
-    window = {key: node[key] for key in ("window_dimensions", "window_strides", "padding")}
+    around = fill(0.0, init.tensor) if of_init is None else of_init
+    t = pad_windows(fill(0.0, x.tensor) if t is None else t, around, node["padding"], interior)
+    windows = reduce_window(
+        op, pad_windows(x, init, node["padding"], interior), node["window_dimensions"],
+        window_strides=node["window_strides"], window_dilations=node["window_dilations"])  # fmt: skip
+    whole = op(windows, broadcast_in_dim(init, node.shape, ()))
+    rules = op.jvp if isinstance(op.jvp, tuple) else ()
+    parts = (_window_tangent(windows, t), broadcast_in_dim(around, node.shape, ()))
+    return ADD(*(rule(part, whole) for rule, part in zip(rules, parts, strict=True) if rule is not None))
+
+
+def _is_identity(init: Node, op: Op) -> bool:
+    return init.op is CONSTANT and init["value"] == Literal(identity_of(op, init.dtype), init.dtype)
+
+
+def _window_tangent(node: Node, t: Node) -> Node | None:
+    """That of windows that start with the identity of their op, or with what does not change."""
+    op = reducer_of(node["body"])
+    if op is ADD:
+        return REDUCE_WINDOW(t, constant(np.zeros((), t.dtype.numpy), t.dtype), **node.attributes)
+    if op is MULTIPLY:
+        return tangent_of_product(*_elements(node, op, t))
+    if op not in (MAXIMUM, MINIMUM):
+        return None
     direction = "GE" if op is MAXIMUM else "LE"
-    found = select_and_gather(t, x, direction, **window)
-    if init.op is CONSTANT and init["value"].array.tobytes() == identity_of(op, x.dtype).tobytes():
-        return found
-    inside = COMPARE(node, select_and_gather(x, x, direction, **window), direction="EQ")
-    return SELECT(inside, found, fill(0.0, found.tensor))
+    if any(d != 1 for d in node["window_dilations"]):
+        return tangent_of_first(*_elements(node, op, t), direction)
+    none, interior = ((0, 0),) * len(node.shape), tuple(d - 1 for d in node["base_dilations"])
+    least, zero = constant(identity_of(op, t.dtype), t.dtype), constant(np.zeros((), t.dtype.numpy), t.dtype)
+    x = pad_windows(node.operands[0], least, none, interior)
+    t = pad_windows(t, zero, none, interior)
+    window = {key: node[key] for key in ("window_dimensions", "window_strides", "padding")}
+    return select_and_gather(t, x, direction, **window)
+
+
+def _elements(node: Node, op: Op, t: Node) -> tuple[list[Node], list[Node]]:
+    """The first, second, ... elements of every window, row-major, and their tangents."""
+    interior = tuple(d - 1 for d in node["base_dilations"])
+    identity, zero = constant(identity_of(op, t.dtype), t.dtype), constant(np.zeros((), t.dtype.numpy), t.dtype)
+    x = pad_windows(node.operands[0], identity, node["padding"], interior)
+    t = pad_windows(t, zero, node["padding"], interior)
+    offsets = [
+        [i * d for i, d in zip(tap, node["window_dilations"], strict=True)]
+        for tap in product(*map(range, node["window_dimensions"]))
+    ]
+    elements, tangents = ([window_element(y, o, node.shape, node["window_strides"]) for o in offsets] for y in (x, t))
+    return elements, tangents
 
 
 def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node | None]:

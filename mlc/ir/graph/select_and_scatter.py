@@ -15,8 +15,8 @@ from ..types import BOOL, DType, TensorType, ValueType, scalar
 from .elementwise import ADD, COMPARE
 from .node import Graph, Node, Table
 from .op import Array, Op, declare, dtype_cast
-from .reduction import body_of, reducer_of
-from .shape import constant
+from .reduction import body_of, reduce_add, reducer_of
+from .shape import broadcast_in_dim, constant
 from .typing import require_dtype, require_kind, tensor
 from .window import Pairs, spread, window_counts, windows_at
 
@@ -105,17 +105,16 @@ def _scatter(node: Node, shape: tuple[int, ...], x: Array, source: Array, init: 
 
 def _scatter_tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
     _, t, of_init = tangents
-    if of_init is not None:
-        raise UnsupportedError("select_and_scatter: the initial value cannot be differentiated")
     if t is None:
-        return None
+        return None if of_init is None else broadcast_in_dim(of_init, node.shape, ())
     zero = constant(np.zeros((), t.dtype.numpy), t.dtype)
-    return SELECT_AND_SCATTER(node.operands[0], t, zero, **node.attributes)
+    return SELECT_AND_SCATTER(node.operands[0], t, zero if of_init is None else of_init, **node.attributes)
 
 
 def _scatter_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node | None]:
     window = {key: node[key] for key in ("window_dimensions", "window_strides", "padding", "select")}
-    return (None, SELECT_AND_GATHER(ct, node.operands[0], **window), None)
+    source = SELECT_AND_GATHER(ct, node.operands[0], **window)
+    return (None, source, reduce_add(ct, range(len(ct.shape))) if linear[2] else None)
 
 
 def _flops(node: Node) -> Size:
