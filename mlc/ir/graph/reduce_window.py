@@ -62,10 +62,10 @@ def fold_windows(node: Node, op: Op, x: Array, init: Array, shape: tuple[int, ..
 def _tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
     """That of op(windows from the identity, initial value), with the initial value for padding."""
     op, (x, init), (t, of_init) = reducer_of(node["body"]), node.operands, tangents
-    if of_init is None and (op is ADD or _is_identity(init, op)):
-        return None if t is None else _window_tangent(node, t)
     if op not in (ADD, MULTIPLY, MAXIMUM, MINIMUM):
         return None
+    if of_init is None and (op is ADD or _is_identity(init, op)):
+        return None if t is None else _window_tangent(node, t)
     interior = tuple(d - 1 for d in node["base_dilations"])
     around = fill(0.0, init.tensor) if of_init is None else of_init
     t = pad_windows(fill(0.0, x.tensor) if t is None else t, around, node["padding"], interior)
@@ -82,15 +82,13 @@ def _is_identity(init: Node, op: Op) -> bool:
     return init.op is CONSTANT and init["value"] == Literal(identity_of(op, init.dtype), init.dtype)
 
 
-def _window_tangent(node: Node, t: Node) -> Node | None:
+def _window_tangent(node: Node, t: Node) -> Node:
     """That of windows that start with the identity of their op, or with what does not change."""
     op = reducer_of(node["body"])
     if op is ADD:
         return REDUCE_WINDOW(t, constant(np.zeros((), t.dtype.numpy), t.dtype), **node.attributes)
     if op is MULTIPLY:
         return tangent_of_product(*_elements(node, op, t))
-    if op not in (MAXIMUM, MINIMUM):
-        return None
     direction = "GE" if op is MAXIMUM else "LE"
     if any(d != 1 for d in node["window_dilations"]):
         return tangent_of_first(*_elements(node, op, t), direction)
