@@ -1,4 +1,4 @@
-"""Loops made smaller: values that nobody needs are not carried, what never changes is computed before the loop.
+"""Loops and branches made smaller: nothing is carried in vain, what never changes is computed before the loop.
 
 ``rotate`` brings every while into the form that the Plan has: its condition is a value that it carries.
 """
@@ -10,34 +10,38 @@ from collections.abc import Callable, Mapping, Sequence
 from mlc.ir.graph import (
     CASE,
     CONSTANT,
+    CONVERT,
     GET_TUPLE_ELEMENT,
     PARAMETER,
     WHILE,
     Graph,
     Node,
+    Op,
     Table,
     inline,
     invariants,
     reachable,
     results_of,
 )  # fmt: skip
+from mlc.ir.graph.control import branch_of
 from mlc.ir.types import TupleType
 
-from .grouping import MAKES, MOVES
+from .grouping import MOVES
 
 Make = Callable[[Node, set[int]], Sequence[Node | None] | None]
 
 
 def tighten(graph: Graph) -> Graph:
-    """Drop what loops carry in vain, and move what is the same in every trip in front of them."""
-    if not any(n.op is WHILE for n in graph.nodes):
-        return graph
-    return _replace(_replace(graph, _drop_unused), _hoist)
+    """Drop what loops and branches take or give in vain, and move what is the same in every trip in front of loops."""
+    for op, make in ((CASE, _narrow), (WHILE, _drop_unused), (WHILE, _hoist)):
+        if any(n.op is op for n in graph.nodes):
+            graph = _replace(graph, op, make)
+    return graph
 
 
 def rotate(graph: Graph) -> Graph:
     """while cond(x): x = body(x) -> p = cond(x); while p: x = body(x), p = cond(x). The body computes both at once."""
-    return _replace(graph, _carry_condition)
+    return _replace(graph, WHILE, _carry_condition)
 
 
 def is_rotated(node: Node) -> bool:
@@ -45,10 +49,10 @@ def is_rotated(node: Node) -> bool:
     return node["cond"].results[0].op is PARAMETER
 
 
-def _replace(graph: Graph, make: Make) -> Graph:
-    """The graph with each while replaced by what ``make`` gives for its elements (None for those nobody reads)."""
+def _replace(graph: Graph, op: Op, make: Make) -> Graph:
+    """The graph with each node of ``op`` replaced by what ``make`` gives for its elements (None: nobody reads it)."""
     table = graph.table
-    used = _used_elements(graph)
+    used = _used_elements(graph, op)
     new: dict[Node, Node] = {}
     parts: dict[Node, Sequence[Node | None]] = {}
     with table.active():
@@ -60,7 +64,7 @@ def _replace(graph: Graph, make: Make) -> Graph:
                 continue
             with table.at(graph.locations(node), node.device):
                 rebuilt = table.rebuild(node, [new[o] for o in node.operands])
-                found = make(rebuilt, used[node]) if node.op is WHILE else None
+                found = make(rebuilt, used[node]) if node.op is op else None
             new[node] = rebuilt
             if found is not None and isinstance(node.type, TupleType):
                 parts[node] = found
@@ -70,9 +74,9 @@ def _replace(graph: Graph, make: Make) -> Graph:
     return graph.with_results([new[r] for r in graph.results])
 
 
-def _used_elements(graph: Graph) -> dict[Node, set[int]]:
-    """For each while, which of its values the graph reads."""
-    used: dict[Node, set[int]] = {n: set() for n in graph.nodes if n.op is WHILE}
+def _used_elements(graph: Graph, op: Op) -> dict[Node, set[int]]:
+    """For each node of ``op``, which of its results the graph reads."""
+    used: dict[Node, set[int]] = {n: set() for n in graph.nodes if n.op is op}
     for node in graph.nodes:
         for operand in node.operands:
             if operand in used:
@@ -81,6 +85,29 @@ def _used_elements(graph: Graph) -> dict[Node, set[int]]:
         if result in used:
             used[result].add(0)
     return used
+
+
+def _narrow(node: Node, used: set[int]) -> Sequence[Node | None] | None:
+    """The branch itself where its number is a constant; else only results that are read, from operands that are."""
+    index, *operands = node.operands
+    branches: tuple[Graph, ...] = node["branches"]
+    if index.op is CONSTANT:
+        return inline(branches[branch_of(int(index["value"].array), len(branches))], operands)
+    kept = sorted(used)
+    thin = [b.with_results([b.results[i] for i in kept]) for b in branches]
+    read = [i for i in range(len(operands)) if any(b.parameters[i] in _read_by(b) for b in thin)]
+    count = len(branches[0].results)
+    if len(kept) == count and len(read) == len(operands):
+        return None
+    narrow = tuple(Graph(b.name, [b.parameters[i] for i in read], b.results, b.table) for b in thin)
+    values: list[Node | None] = [None] * count
+    for i, result in zip(kept, results_of(CASE(index, *(operands[i] for i in read), branches=narrow)), strict=True):
+        values[i] = result
+    return values
+
+
+def _read_by(graph: Graph) -> set[Node]:
+    return set(reachable(graph.results))
 
 
 def _drop_unused(node: Node, used: set[int]) -> Sequence[Node | None] | None:
@@ -131,13 +158,16 @@ def _hoist(node: Node, used: set[int]) -> Sequence[Node | None] | None:
     same = invariants(node)
     outer = dict(zip(body.parameters, node.operands, strict=True))
     fixed = {p for p, s in zip(body.parameters, same, strict=True) if s}
+    made: set[Node] = set()  # fixed, from constants by moving and converting: as well made where they are read
     costs: set[Node] = set()  # fixed, and computed
     for n in body.nodes:
         if n.op is PARAMETER or n.op is WHILE or n.op is CASE or isinstance(n.type, TupleType) or n.op.effect:
             continue
-        if n.op is CONSTANT or (all(o in fixed for o in n.operands) and n.op not in (GET_TUPLE_ELEMENT,)):
+        if n.op is CONSTANT or (all(o in fixed for o in n.operands) and n.op is not GET_TUPLE_ELEMENT):
             fixed.add(n)
-            if any(o in costs for o in n.operands) or not (n.op in MAKES or n.op in MOVES):
+            if not n.operands or (all(o in made for o in n.operands) and (n.op in MOVES or n.op is CONVERT)):
+                made.add(n)
+            elif n.op not in MOVES or any(o in costs for o in n.operands):
                 costs.add(n)
     inside = [n for n in body.nodes if n not in fixed]
     reads = dict.fromkeys(o for n in inside for o in n.operands if o in costs)
