@@ -139,7 +139,7 @@ def _drop_unused(node: Node, used: set[int]) -> Sequence[Node | None] | None:
 def _is_read(i: int, cond: Graph, body: Graph) -> bool:
     """Whether anything but the handing on reads value ``i``."""
     mine = body.parameters[i]
-    others = [r for r in body.results if r is not mine]
+    others = [r for j, r in enumerate(body.results) if j != i]
     return mine in reachable(others) or cond.parameters[i] in reachable(cond.results)
 
 

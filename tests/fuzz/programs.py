@@ -21,7 +21,7 @@ from mlc.ir import graph as g
 from mlc.ir.dims import Dim, Size, bounds, dim, evaluate_size
 from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table, Windows, identity_of, results_of
 from mlc.ir.graph.reduction import REDUCERS, body_of
-from mlc.ir.types import DTYPES, F32, U32, U64, DType, TensorType, TupleType
+from mlc.ir.types import DTYPES, F32, I32, U32, U64, DType, TensorType, TupleType
 
 Array = npt.NDArray[Any]
 Made = tuple[Graph, list[Array]]
@@ -32,7 +32,7 @@ EVERY = list(DTYPES.values())
 INDEX_TYPES = [t for t in EVERY if t.is_integer]
 
 
-CONTROL = ("while", "case")  # tests/graph/test_control.py has programs of them, which end
+CONTROL = ("while", "case")
 
 
 class Coverage:
@@ -153,7 +153,7 @@ class _Maker:
         """One more node; where the row refuses the choices, others are made a few times."""
         if not self.depth:
             self.choices.begin_step()
-        skip = {"parameter", *CONTROL, *self.without, *(g.REGIONS if self.depth else ())}
+        skip = {"parameter", *self.without, *(g.REGIONS if self.depth else ()), *(CONTROL if self.depth > 1 else ())}
         op = self.pick([op for name, op in OPS.items() if name not in skip for _ in weight(op)])
         for _ in range(TRIES):
             try:
@@ -495,6 +495,40 @@ class _Maker:
     def make_fusion(self) -> Node:
         body, operands = self.body()
         return g.FUSION(*operands, kind="loop", body=body)
+
+    def make_case(self) -> Node:
+        operands = self.several()
+        types = [o.tensor for o in operands]
+        results = [self.pick(types) for _ in range(self.between(1, 3))]
+        branches = tuple(self.region(f"branch{i}", types, results) for i in range(self.between(1, 3)))
+        return g.CASE(self.like(TensorType((), I32)), *operands, branches=branches)
+
+    def make_while(self) -> Node:
+        """At most four trips by a counter, which the body may read."""
+        operands = [g.constant(np.int64(0)), *self.several()]
+        types = [o.tensor for o in operands]
+        body, table = self.region("body", types, types), Table()
+        with body.table.active():
+            following = g.ADD(body.parameters[0], g.constant(np.int64(1)))
+        body = body.with_results((following, *body.results[1:]))
+        with table.active():
+            i, *others = (table.parameter(t) for t in types)
+            test = g.COMPARE(i, g.constant(np.int64(self.between(0, 4))), direction="LT")
+        return g.WHILE(*operands, cond=Graph("cond", (i, *others), (test,), table), body=body)
+
+    def several(self) -> list[Node]:
+        return [self.any() for _ in range(self.between(1, 3))]
+
+    def region(self, name: str, types: Sequence[TensorType], results: Sequence[TensorType]) -> Graph:
+        """A graph of a few nodes on parameters of ``types``, among which are those of ``results``."""
+        inside = _Maker(self.choices, f"{self.name}_{name}{len(self.table)}", self.without, self.depth + 1)
+        with inside.table.active():
+            for t in types:
+                inside.parameter(t)
+            for _ in range(self.between(1, 5)):
+                inside.step()
+            found = [inside.pick([n for n in reversed(inside.pool) if n.type == t][:2]) for t in results]
+        return Graph(inside.name, inside.parameters[: len(types)], found, inside.table)
 
     def body(self) -> tuple[Graph, list[Node]]:
         """A graph of a few nodes and what it is called on."""

@@ -31,8 +31,11 @@ class Walk:
     def __init__(self, compiled: CompiledFunction) -> None:
         self.plan = compiled.plan
         self.constants = compiled.constants
-        self.code = load_object(compile_object(llvm_of(compiled.lowered, compiled.options), compiled.options.target))
-        self.kernels = [_SIGNATURE(self.code.address(k.name)) for k in compiled.lowered]
+        self.kernels = []
+        if compiled.lowered:
+            object_code = compile_object(llvm_of(compiled.lowered, compiled.options), compiled.options.target)
+            self.code = load_object(object_code)
+            self.kernels = [_SIGNATURE(self.code.address(k.name)) for k in compiled.lowered]
 
     def run(self, arrays: Sequence[Array], order: Sequence[int]) -> list[Array]:
         """The results when workers take their turns in this order between barriers."""

@@ -59,6 +59,16 @@ def test_what_is_fixed_moves_before_the_loop_and_movements_stay() -> None:
     assert "broadcast_in_dim" in inside
 
 
+def test_what_another_value_becomes_stays() -> None:
+    """The next of the one value is the other, which never changes."""
+
+    def program(x: Any) -> Any:
+        return mlc.while_loop(lambda v: mnp.sum(v[0]) < 9, lambda v: (v[1], v[1]), (x, x + 1))
+
+    before = graph_of(program, X)
+    same(before, tighten(before), X)
+
+
 def test_a_loop_that_changes_all_of_it_stays() -> None:
     graph = decompose(graph_of(lambda x: mlc.while_loop(lambda v: mnp.sum(v) < 9, lambda v: v + 1, x), X))
     assert tighten(graph) is graph
