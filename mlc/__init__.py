@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from .thread_limit import threads as threads
     from .tracing import ShapeDtype as ShapeDtype
     from .tracing import device as device
+    from .tracing import eval_shape as eval_shape
     from .tracing import scope as scope
+    from .transforms import checkpoint as checkpoint
+    from .transforms import custom_jvp as custom_jvp
+    from .transforms import custom_vjp as custom_vjp
     from .transforms import grad as grad
     from .transforms import jvp as jvp
     from .transforms import stop_gradient as stop_gradient
@@ -46,9 +50,13 @@ _NAMES = {
     "MlcError": "errors",
     "Notice": "errors",
     "ShapeDtype": "tracing",
+    "checkpoint": "transforms",
     "cond": "control",
+    "custom_jvp": "transforms",
+    "custom_vjp": "transforms",
     "device": "tracing",
     "dim": "ir.dims",
+    "eval_shape": "tracing",
     "explain_cache": "explain",
     "export": "artifact",
     "fori_loop": "control",

@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import tree
 from .errors import ArgumentError, MlcError
-from .ir.graph.node import TRACES, has_active_table
+from .ir.graph.node import TRACES, current_table, has_active_table
 from .runtime import Function
-from .tracing import Traced, Tracer, as_node, trace
-from .tracing.location import check_device_name, user_location
-from .tracing.tracer import current_trace, leaked
+from .tracing import Traced, Tracer, describe, outermost_trace, scope, trace
+from .tracing.location import check_device_name, current_scope, user_location
+from .tracing.tracer import leaked
 from .tree import TreeDef
 
 if TYPE_CHECKING:
@@ -117,8 +117,11 @@ class JitFunction(Function):
 
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Any:
         from .stages import Lowered
+        from .transforms.closed import raised
+        from .transforms.custom_pullback import check_transposed
 
-        traced = _raised(trace(self.function, args, kwargs, name=self._name, static=static, device=self.device))
+        traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=self.device))
+        check_transposed(traced.graph)
         return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)))
 
     def _donated_leaves(self, in_tree: TreeDef, count: int) -> frozenset[int]:
@@ -180,24 +183,37 @@ class JitFunction(Function):
         return key
 
     def _call_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call within another trace: a ``call`` of this function's own graph."""
+        """A call within another trace: a ``call`` of this function's own graph, in a scope of its name."""
         from .ir.graph.structure import CALL, results_of
+        from .transforms.call import at_users_line
+        from .transforms.closed import called
 
         args, kwargs, static = self._split(args, kwargs)
-        leaves, _ = tree.flatten((args, kwargs))
-        traced = _raised(
-            trace(self.function, args, kwargs, name=self._name, static=static, capture=True, device=self.device)
-        )
-        here = current_trace()
-        with here.table.at(here.table.current):
-            operands = [as_node(x) for x in (*leaves, *traced.captured)]
-            if not traced.graph.results:
-                return tree.unflatten(traced.out_tree, [])
-            call = CALL(*operands, callee=traced.graph)
-            nodes = results_of(call)
-        return tree.unflatten(
-            traced.out_tree, [Tracer(n, here, weak) for n, weak in zip(nodes, traced.out_weak, strict=True)]
-        )
+        with at_users_line():
+            call = called(self._traced_inside(args, kwargs, static), args, kwargs)
+            graph = call.traced.graph
+            return call.tree_of(results_of(CALL(*call.operands, callee=graph)) if graph.results else ())
+
+    def _traced_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Traced:
+        """The function's graph, traced once in each outermost trace for the same types and scope."""
+        from .transforms.closed import raised
+
+        leaves, in_tree = tree.flatten((args, kwargs))
+        name, known = self._name, outermost_trace().closed
+        scoped = scope(name) if name.isidentifier() else nullcontext()
+        with scoped:
+            key = (
+                self, in_tree, tuple(_type_of(x) for x in leaves), current_scope(), current_table().device,
+                tuple((k, self._static_key(v)) for k, v in sorted(static.items())),
+            )  # fmt: skip
+            found: Traced | None = known.get(key)
+            if found is None:
+                found = raised(
+                    trace(self.function, args, kwargs, name=name, static=static, capture=True, device=self.device)
+                )
+                if not found.captured:  # what it captured is of the trace around it, which may be another next time
+                    known[key] = found
+        return found
 
 
 class BoundFunction(functools.partial[Any]):
@@ -207,13 +223,12 @@ class BoundFunction(functools.partial[Any]):
         return self.func.lower(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
 
 
-def _raised(traced: Traced) -> Traced:
-    """The trace with formulas written by hand as the composites that they are."""
-    from .transforms.raising import raise_formulas
-
-    graph = traced.graph
-    with graph.table.active():
-        return replace(traced, graph=graph.with_results(raise_formulas(graph.results)))
+def _type_of(x: Any) -> object:
+    """A leaf's type and weakness; None for what is no array, which tracing refuses."""
+    try:
+        return describe(x)
+    except MlcError:
+        return None
 
 
 def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:

@@ -53,8 +53,10 @@ def export(name: str, function: Callable[..., Any], /, *specs: Any, **named_spec
     if any(e.name == name for e in exports):
         raise ArgumentError(f"export: {name!r} is exported twice", hint="give each exported function its own name")
     from mlc.tracing import trace
+    from mlc.transforms.custom_pullback import check_transposed
 
     traced = trace(function, specs, named_specs, name=name)
+    check_transposed(traced.graph)
     exports.append(Export(name, traced, tuple(_positional_names(function, len(specs)))))
 
 

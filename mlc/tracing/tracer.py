@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from mlc.errors import TracerError
-from mlc.ir.graph.node import Node, Table, current_table
+from mlc.ir.graph.node import Node, Table, current_table, outermost_table
 from mlc.ir.types import DType, Shape
 
 from .location import user_location
@@ -17,9 +17,11 @@ class Trace:
 
     ``outer`` is the trace that was active when this one began. A value of ``outer`` used here is captured where
     ``captures`` is a dict: it becomes a parameter of this graph, and the dict keeps which (outer tracer -> parameter).
+    The outermost trace keeps what nodes name by number, derivatives that the user wrote (``rules``), and functions that
+    were traced inside of it, to be called again (``closed``).
     """
 
-    __slots__ = ("captures", "constants", "ended", "inside", "name", "outer", "table")
+    __slots__ = ("captures", "closed", "constants", "ended", "inside", "name", "outer", "rules", "table")
 
     def __init__(self, table: Table, name: str, outer: Trace | None = None, *, capture: bool = False) -> None:
         self.table = table
@@ -29,6 +31,8 @@ class Trace:
         self.inside = False  # an operation of mlc is running: the user's line is known
         self.constants: dict[int, tuple[Any, Node]] = {}  # id of a host array -> (the array, kept alive; its constant)
         self.captures: dict[Node, tuple[Tracer, Node]] | None = {} if capture else None
+        self.rules: list[Any] = []
+        self.closed: dict[object, Any] = {}
         table.trace = self
 
 
@@ -113,7 +117,15 @@ class Tracer(Value):
 
 def current_trace() -> Trace:
     """The trace of the innermost active table, made where it has none. Raises RuntimeError outside of a trace."""
-    table = current_table()
+    return _trace_of(current_table())
+
+
+def outermost_trace() -> Trace:
+    """The trace of the outermost active table of this thread: what it keeps is there as long as anything is traced."""
+    return _trace_of(outermost_table())
+
+
+def _trace_of(table: Table) -> Trace:
     trace = table.trace
     if trace is None:
         trace = Trace(table, "a graph")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from . import control, rules, scanning
+from .custom_pullback import custom_vjp
+from .custom_tangents import custom_jvp
 from .gradients import grad, value_and_grad
 from .products import jvp, vjp
+from .remat import checkpoint
 from .stop import stop_gradient
 
-__all__ = ["grad", "jvp", "stop_gradient", "value_and_grad", "vjp"]
+__all__ = ["checkpoint", "custom_jvp", "custom_vjp", "grad", "jvp", "stop_gradient", "value_and_grad", "vjp"]

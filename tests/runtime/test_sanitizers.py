@@ -33,7 +33,5 @@ def test_driver(cc: str, build: str, tmp_path: Path) -> None:
     for plan in (stress(), counter(), looped(), overrun()):
         (tmp_path / f"{plan.name}.plan").write_bytes(encode(plan))
     options = {"ASAN_OPTIONS": "detect_leaks=1", "TSAN_OPTIONS": "halt_on_error=1"}
-    result = subprocess.run(
-        [driver, tmp_path], env=os.environ | options, capture_output=True, text=True, timeout=300
-    )
+    result = subprocess.run([driver, tmp_path], env=os.environ | options, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-4000:]

@@ -295,6 +295,12 @@ def current_table() -> Table:
     return stack[-1]
 
 
+def outermost_table() -> Table:
+    """The outermost active table of this thread. Raises RuntimeError where there is none."""
+    current_table()
+    return _active_tables()[0]
+
+
 def has_active_table() -> bool:
     return bool(_active_tables())
 
