@@ -138,9 +138,7 @@ def test_errors_say_what_is_wrong() -> None:
         own.defvjp(fwd, bwd)
         return lambda: mlc.grad(lambda x: own(x, 1)[0])(1.0)
 
-    assert re.search(
-        r"a tuple with a cotangent for each of 2 arguments, not a Tracer", message(bwd_of(lambda r, c: c[0]))
-    )
+    assert "for each of 2 arguments, not a Tracer" in message(bwd_of(lambda r, c: c[0]))
     assert "argument [0] is f32[3] where the value is f32[]" in message(bwd_of(lambda r, c: (mnp.zeros(3), None)))
     assert "(value, residuals)" in message(bwd_of(_bwd, lambda x, n: x))
     assert "cannot be differentiated forwards" in message(lambda: mlc.jvp(lambda x: halves(x, 1)[0], (1.0,), (1.0,)))
