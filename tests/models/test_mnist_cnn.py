@@ -19,10 +19,12 @@ from mlc.artifact.building import Options, build
 from mlc.artifact.exporting import recording
 from mlc.artifact.manifest import Source
 from mlc.data.fetching import is_present
+from mlc.ir.target import host_target
 from tests.artifact.test_library import needs_cc, run_command
 
 PROGRAM = Path(__file__).resolve().parents[2] / "models" / "mnist_cnn.py"
 SOURCE = Source("mnist_cnn.py", "0" * 64)
+HERE = (host_target().name,)
 
 
 def run(arguments: list[str], **environment: str) -> tuple[SimpleNamespace, list[Any], str]:
@@ -42,12 +44,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimpleNa
     folder = tmp_path_factory.mktemp("cnn")
     names, exports, last = run([], MLC_DATA=str(folder))
     for name in ("m.mlc", "libm.so"):
-        build(exports, folder / name, Options(name.rpartition(".")[2]), SOURCE)
+        build(exports, folder / name, Options(name.rpartition(".")[2], HERE), SOURCE)
     yield names, folder, float(last.removeprefix("test accuracy "))
 
 
-def bits(array: Any) -> npt.NDArray[np.uint32]:
-    return np.asarray(array).view(np.uint32)
+def bits(array: Any) -> bytes:
+    return np.asarray(array).tobytes()
 
 
 def classes(predict: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -97,7 +99,7 @@ def test_the_artifact_has_jits_bits_at_every_batch(trained: tuple[SimpleNamespac
         want = bits(artifact.predict(x=images)["probs"])
         for threads in (1, 2):
             with mlc.threads(threads):
-                assert np.array_equal(bits(jitted(x=images)), want)
+                assert bits(jitted(x=images)) == want
 
 
 @needs_cc
@@ -108,28 +110,39 @@ def test_c_prints_pythons_probabilities(
     names, folder, _ = trained
     images = names.data.test_images[:37]
     got = run_command(folder / "libm.so", tmp_path, images, 10, threads=threads)
-    assert np.array_equal(bits(got), bits(mlc.load(folder / "m.mlc").predict(x=images)["probs"]))
+    assert bits(got) == bits(mlc.load(folder / "m.mlc").predict(x=images)["probs"])
 
 
-def test_a_step_has_the_same_bits_on_one_and_two_threads(trained: tuple[SimpleNamespace, Path, float]) -> None:
-    names, _, _ = trained
-    ends = []
-    for threads in (1, 2):
+def test_a_step_has_the_same_bits_on_one_and_two_threads_and_in_an_artifact(
+    trained: tuple[SimpleNamespace, Path, float],
+) -> None:
+    names, folder, _ = trained
+    data, key = names.data, mlc.random.key(3)
+    batches = [(data.train_images[i : i + 50], data.train_labels[i : i + 50]) for i in (0, 50)]
+
+    def train(step: Any) -> list[bytes]:
         params = names.init(mlc.random.key(7))
         state = names.optimizer.init(params)
+        for images, labels in batches:
+            params, state, loss = step(params, state, images, labels, key)
+        return [bits(x) for x in (loss, *mlc.tree.leaves((params, state)))]
+
+    with recording() as exports:
+        params = names.init(key)
+        mlc.export("step", names.step, params, names.optimizer.init(params), *batches[0], key)
+    build(exports, folder / "step.mlc", Options("mlc", HERE), SOURCE)
+    ends = []
+    for threads in (1, 2):
         with mlc.threads(threads):
-            for i in range(3):
-                images, labels = (x[50 * i : 50 * i + 50] for x in (names.data.train_images, names.data.train_labels))
-                params, state, loss = names.step(params, state, images, labels, mlc.random.key(i))
-        ends.append([bits(x) for x in (loss, *mlc.tree.leaves(params))])
-    assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
+            ends += [train(names.step), train(mlc.load(folder / "step.mlc").step)]
+    assert all(end == ends[0] for end in ends[1:])
 
 
 @pytest.mark.skipif(not is_present("mnist"), reason="needs `mlc data fetch mnist`")
 def test_the_artifact_names_pythons_classes_of_all_of_mnist(tmp_path: Path) -> None:
     names, exports, last = run(["100"])
     assert float(last.removeprefix("test accuracy ")) > 0.9
-    build(exports, tmp_path / "m.mlc", Options("mlc"), SOURCE)
+    build(exports, tmp_path / "m.mlc", Options("mlc", HERE), SOURCE)
     images = names.data.test_images
     got = classes(mlc.load(tmp_path / "m.mlc").predict, images)
     logits = mlc.jit(lambda x: names.forward(names.params, x))
