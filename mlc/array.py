@@ -101,7 +101,7 @@ class Array(ArrayBase, Value):
     def __setitem__(self, key: object, value: object) -> NoReturn:
         raise ArgumentError(
             f"setitem: {self.type} cannot be assigned to: arrays do not change",
-            hint="mlc.numpy.where(mask, new, old) or mlc.numpy.concatenate make the changed array",
+            hint="x = x.at[key].set(value) makes the changed array, mlc.numpy.where(mask, new, old) too",
         )
 
     def item(self) -> bool | int | float:

@@ -54,6 +54,9 @@ class ArgumentError(MlcError, TypeError):
 class DeletedError(MlcError, RuntimeError):
     """An array that was donated to a call, which took over its memory."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="go on with the call's result, or leave the argument out of donate_argnames")
+
 
 class DifferentiationError(MlcError, TypeError):
     """A function, output or operation that cannot be differentiated as asked."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tree
-from .errors import ArgumentError
+from .errors import ArgumentError, MlcError
 from .ir.graph import Graph
 from .ir.graph.node import TRACES
 from .options import Options
 from .program import Origin, Program
 from .runtime import Executable, Function
-from .tracing import Traced
+from .tracing import Traced, user_location
 from .tree import TreeDef
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .compiler import CompiledFunction
     from .profile import Profile
 
+RECOMPILE = "lower it again for these arguments, or call the jitted function"
 STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm")
 
 
@@ -169,14 +170,17 @@ class Compiled(Function):
         return tree.unflatten(self.out_tree, self.executable(leaves))
 
     def _located(self, error: BaseException) -> None:
-        """Errors of a compiled function name its inputs; the caller has its traceback."""
+        if isinstance(error, MlcError):
+            error.location = error.location or str(user_location())
+            error.hint = error.hint or RECOMPILE
 
     def _flattened(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         leaves, in_tree = tree.flatten((args, kwargs))
         if in_tree != self.in_tree:
             raise ArgumentError(
                 f"{self.traced.graph.name}: was compiled for arguments {self.in_tree}, called with {in_tree}",
-                hint="lower it again for these arguments, or call the jitted function",
+                location=str(user_location()),
+                hint=RECOMPILE,
             )
         return leaves
 

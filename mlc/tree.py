@@ -240,7 +240,13 @@ def _sorted_keys(tree: dict[Any, Any]) -> tuple[Any, ...]:
         return tuple(sorted(tree))
     except TypeError:
         names = sorted({type(k).__name__ for k in tree})
-        raise ArgumentError(f"tree: dict keys of types {', '.join(names)} cannot be sorted") from None
+        from .tracing.location import user_location
+
+        raise ArgumentError(
+            f"tree: dict keys of types {', '.join(names)} cannot be sorted",
+            location=str(user_location()),
+            hint="give the keys of a dict one type; their order decides on the order of the leaves",
+        ) from None
 
 
 def _unflatten(structure: TreeDef, rest: Iterator[Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlc.artifact import structure
-from mlc.errors import ArgumentError, ArtifactError, TargetError
+from mlc.errors import ArgumentError, ArtifactError, MlcError, TargetError
 
 if TYPE_CHECKING:
     from mlc.ir.plan import Plan
@@ -120,6 +120,19 @@ def load(path: str | os.PathLike[str], *, target: str | None = None) -> Artifact
         >>> import mlc, numpy as np                                                # doctest: +SKIP
         >>> mlc.load("m.mlc").predict(x=np.zeros((1, 784), np.float32))["probs"]   # doctest: +SKIP
     """
+    try:
+        return open_artifact(path, target)
+    except MlcError as error:
+        from mlc.tracing.location import user_location
+
+        error.location = str(user_location())
+        if isinstance(error, ArtifactError):
+            error.hint = error.hint or "mlc compile PROGRAM.py makes it anew; a copy of it may be incomplete"
+        raise
+
+
+def open_artifact(path: str | os.PathLike[str], target: str | None = None) -> Artifact:
+    """As ``load``, for callers that are no lines of a user's program."""
     from mlc.artifact.library import Library
     from mlc.artifact.manifest import check_platform
     from mlc.artifact.package import Package

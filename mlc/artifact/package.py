@@ -37,7 +37,7 @@ def write(path: Path, manifest: dict[str, Any], members: Mapping[str, bytes | Pa
         _add(zip_file, MANIFEST, json.dumps({**manifest, "members": sums}, indent=1).encode())
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes | memoryview) -> None:
     """Put `data` at `path` at once: a reader sees the old file or the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".mlc-")
     try:
@@ -65,7 +65,8 @@ class Package:
                 self._data = memoryview(mapped)
                 self._members = self._read_directory(file)
         except OSError as error:
-            raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+            there = "mlc compile PROGRAM.py makes an artifact" if isinstance(error, FileNotFoundError) else None
+            raise ArtifactError(f"cannot read {path}: {error.strerror or error}", hint=there) from error
         self.manifest = check_manifest(self._read_manifest(), str(path))
 
     def member(self, name: str) -> memoryview:
@@ -86,7 +87,9 @@ class Package:
         except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
             if bytes(self._data[:4]) == _MAGIC:
                 raise ArtifactError(f"{self.path} is damaged or cut off: {error}") from error
-            raise ArtifactError(f"{self.path} is no mlc artifact: {error}") from error
+            raise ArtifactError(
+                f"{self.path} is no mlc artifact: {error}", hint="mlc.load reads what mlc compile PROGRAM.py writes"
+            ) from error
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             if info.filename in members:

@@ -104,9 +104,9 @@ def _subjects(path: Path, arguments: tuple[str, ...], target: str | None, quiet:
         return [_of_graph(path.stem, read_graph(path), target)], 0
     if path.suffix == ".py":
         return _of_program(path, arguments, target, quiet)
-    from mlc.artifact.loading import load
+    from mlc.artifact.loading import open_artifact
 
-    functions = load(path, target=target).functions
+    functions = open_artifact(path, target=target).functions
     return [Subject(n, f.target, f.inputs, f.symbols, f.executable, f.plan) for n, f in functions.items()], 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,9 @@ def _opened(path: Path, name: str | None, target: str | None, interpret: bool) -
         return open_stage(path, target, interpret)
     if interpret:
         raise click.UsageError(f"--interpret goes with a stage ({', '.join(STAGES)})")
-    from mlc.artifact.loading import load
+    from mlc.artifact.loading import open_artifact
 
-    return _chosen(load(path, target=target).functions, name)
+    return _chosen(open_artifact(path, target=target).functions, name)
 
 
 def _chosen(functions: Mapping[str, ArtifactFunction], name: str | None) -> ArtifactFunction:
@@ -123,13 +124,20 @@ def _named(outputs: dict[str, Array], name: str, option: str) -> Array:
 
 
 def _write(path: Path, outputs: dict[str, Array]) -> None:
+    from mlc.artifact.package import replace_file
+
     plain = {name: _portable(array) for name, array in outputs.items()}
+    content = io.BytesIO()
     if path.suffix == ".npz":
-        np.savez(path, **plain)  # type: ignore[arg-type]  # NumPy types its option allow_pickle among the arrays
+        np.savez(content, **plain)  # type: ignore[arg-type]  # NumPy types its option allow_pickle among the arrays
     elif len(plain) == 1:
-        np.save(path, next(iter(plain.values())))
+        np.save(content, next(iter(plain.values())))
     else:
         raise click.UsageError(f"{path} takes one output; choose it with --fetch, or write .npz")
+    if path.exists() and not path.is_file():  # a device, a pipe
+        path.write_bytes(content.getbuffer())
+    else:
+        replace_file(path.resolve(), content.getbuffer())
 
 
 def _portable(array: Array) -> Array:

@@ -94,5 +94,5 @@ def differing(kind: type[MlcError], what: str, one: TensorType, other: TensorTyp
     if one.dtype != other.dtype:
         hint = f"convert it with .astype({one.dtype.name!r})"
     else:
-        hint = "its shape stays the same: pad, slice or broadcast it, or start with the shape that it ends with"
+        hint = "they have one shape: pad, slice, reduce or broadcast one of them"
     return kind(f"{what}: {one} and {other}", location=location, hint=hint)

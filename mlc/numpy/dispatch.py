@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from mlc import tree
-from mlc.errors import MlcError
+from mlc.errors import ArgumentError, MlcError
 from mlc.ir.graph.node import current_table, has_active_table
 from mlc.ir.types import F64
 from mlc.tracing.lift import ExactFloat, describe
@@ -76,7 +76,7 @@ def _splitter(function: Callable[..., Any], operand_names: tuple[str, ...]) -> C
         try:
             bound = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            raise TypeError(f"{function.__name__}() {error}") from None
+            raise _unfit(function, error) from None
         operands = []
         for name in operand_names:
             default = signature.parameters[name].default
@@ -84,6 +84,14 @@ def _splitter(function: Callable[..., Any], operand_names: tuple[str, ...]) -> C
         return tuple(operands), {k: _static(v) for k, v in bound.items()}
 
     return split
+
+
+def _unfit(function: Callable[..., Any], error: TypeError) -> ArgumentError:
+    """The error for a call whose arguments do not fit the signature of ``function``."""
+    name, signature = function.__name__, inspect.signature(function)
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    hint = f"it is {name}{signature.replace(parameters=plain, return_annotation=signature.empty)}"
+    return ArgumentError(f"{name}: {error}", location=str(user_location(3)), hint=hint)
 
 
 def _static(x: Any) -> Any:

@@ -176,6 +176,8 @@ def _describe_argument(x: object, leaf: str, name: str) -> tuple[TensorType, boo
         type, weak = describe(x, f"{name}: argument {leaf}")
     except MlcError as error:
         error.location = error.location or str(user_location())
+        if leaf == "self":
+            error.hint = "make it static (static_argnames='self'), or its class a tree (mlc.tree.register_node)"
         raise
     if type.dtype is F64 and is_f64_data(x):
         notice_f64(f"{name}: argument {leaf}, {type},")

@@ -111,7 +111,7 @@ class Tracer(Value):
         raise TracerError(
             f"setitem: {self.node.type} cannot be assigned to: values do not change",
             location=str(user_location()),
-            hint="mlc.numpy.where(mask, new, old) or mlc.numpy.concatenate make the changed value",
+            hint="x = x.at[key].set(value) makes the changed value, mlc.numpy.where(mask, new, old) too",
         )
 
 
@@ -147,12 +147,13 @@ def made_at(tracer: Tracer) -> str:
 def leaked(tracer: Tracer) -> TracerError:
     """The error for a value that is used when its trace has ended, or in a trace that it is no part of."""
     name = tracer.trace.name
+    function = name.rpartition(": ")[2]
     ended = "which has ended" if tracer.trace.ended else "which is not the one going on here"
     return TracerError(
         f"a traced {tracer.node.type} was used outside of its trace: it is {made_at(tracer)},\n"
         f"and belongs to the trace of {name}, {ended}",
         location=str(user_location()),
-        hint=f"return it from {name} or pass it in as an argument; kept in globals and attributes it has no meaning",
+        hint=f"return it from {function} or pass it in as an argument; globals and attributes cannot keep it",
     )
 
 

@@ -123,7 +123,9 @@ def _fitting(called: Called, what: str, given: Any, want: TreeDef, like: Sequenc
     leaves, structure = tree.flatten(given)
     if structure != want:
         raise DifferentiationError(
-            f"{called.name}: {what}: {tree.difference(want, structure)}", location=str(user_location())
+            f"{called.name}: {what}: {tree.difference(want, structure)}",
+            location=str(user_location()),
+            hint="it has the tree, the shapes and the element types of the value it belongs to",
         )
     nodes = []
     for path, leaf, node in zip(tree.paths(want), leaves, like, strict=True):
@@ -133,6 +135,7 @@ def _fitting(called: Called, what: str, given: Any, want: TreeDef, like: Sequenc
             raise DifferentiationError(
                 f"{called.name}: {what}{path} is {made.type} where the value is {node.type}",
                 location=str(user_location()),
+                hint="it has the tree, the shapes and the element types of the value it belongs to",
             )
         nodes.append(made)
     return nodes

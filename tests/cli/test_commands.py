@@ -107,8 +107,11 @@ def test_an_artifact_runs_on_fed_arrays(artifact: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     words = ("--function", "predict", "--feed", f"x=@{tmp_path / 'x.npy'}", "--fetch", "probs")
+    (tmp_path / "out.npz").write_bytes(b"old")
+    (tmp_path / "held").hardlink_to(tmp_path / "out.npz")
     done = mlc("run", artifact, *words, "-o", tmp_path / "out.npz", "--threads", "2")
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "held").read_bytes() == b"old"  # readers see the old file or the new one, never a part
     with np.load(tmp_path / "out.npz") as out:
         assert list(out) == ["probs"] and np.array_equal(out["probs"], expected(x))
     assert mlc("run", artifact, *words, "-o", tmp_path / "out.npy").returncode == 0

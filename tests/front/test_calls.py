@@ -58,7 +58,7 @@ def test_arrays_format_as_their_number() -> None:
 
 
 def test_arrays_cannot_be_assigned_to() -> None:
-    with pytest.raises(ArgumentError, match=r"setitem: .*\n?.*hint: mlc.numpy.where"):
+    with pytest.raises(ArgumentError, match=r"setitem: .*\n?.*hint: x = x.at"):
         mnp.ones(2)[0] = 1
 
 
@@ -77,7 +77,7 @@ def test_data_that_is_no_array_is_refused() -> None:
         mlc.jit(lambda x: x)(2**70)
     with pytest.raises(ArgumentError, match=r"sum: axis 1.5 is no integer"):
         mnp.sum(mnp.ones((2, 2)), axis=1.5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"sum\(\) got an unexpected keyword argument 'axes'"):
+    with pytest.raises(ArgumentError, match=r"sum: got an unexpected keyword argument 'axes'"):
         mnp.sum(mnp.ones(2), axes=0)  # type: ignore[call-arg]
 
 

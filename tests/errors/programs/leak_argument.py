@@ -17,4 +17,4 @@ if kept[0] > 0:
 # error: leak_argument.py:15: if kept[0] > 0:
 # error: a traced f32[3] was used outside of its trace: it is argument params['w'] of step,
 # error: and belongs to the trace of step, which has ended
-# error: hint: return it from step or pass it in as an argument; kept in globals and attributes it has no meaning
+# error: hint: return it from step or pass it in as an argument; globals and attributes cannot keep it

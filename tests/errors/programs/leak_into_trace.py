@@ -18,4 +18,4 @@ step.lower(mlc.ShapeDtype((4,)))
 # error: leak_into_trace.py:13: return hidden + history[0]
 # error: a traced f32[3] was used outside of its trace: it is made at leak_into_trace.py:11: hidden = mnp.tanh(x) * 2,
 # error: and belongs to the trace of step, which has ended
-# error: hint: return it from step or pass it in as an argument; kept in globals and attributes it has no meaning
+# error: hint: return it from step or pass it in as an argument; globals and attributes cannot keep it

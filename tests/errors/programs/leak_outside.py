@@ -17,4 +17,4 @@ print(kept["hidden"] + 1)
 # error: leak_outside.py:16: print(kept["hidden"] + 1)
 # error: a traced f32[3] was used outside of its trace: it is made at leak_outside.py:11: kept["hidden"] = mnp.tanh(x),
 # error: and belongs to the trace of step, which has ended
-# error: hint: return it from step or pass it in as an argument; kept in globals and attributes it has no meaning
+# error: hint: return it from step or pass it in as an argument; globals and attributes cannot keep it

@@ -12,4 +12,4 @@ def f(x):
 f.lower(mlc.ShapeDtype((3,)))
 # error: tracer_assigned.py:8: x[0] = 1.0
 # error: setitem: f32[3] cannot be assigned to: values do not change
-# error: hint: mlc.numpy.where(mask, new, old) or mlc.numpy.concatenate make the changed value
+# error: hint: x = x.at[key].set(value) makes the changed value, mlc.numpy.where(mask, new, old) too
