@@ -6,16 +6,17 @@ and code generation. Right is what the tolerance table allows (``mlc.ir.graph.to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .array import asarray
 from .compiler import Options, link_kernels
-from .errors import MlcError, VerifyError
-from .ir.graph import FUSION, Graph, Node, Table
+from .errors import InternalError, MlcError, VerifyError
+from .ir.graph import CASE, FUSION, Graph, Node, Table
 from .ir.graph.evaluate import evaluate_graph
 from .ir.graph.node import Locations
 from .ir.graph.structure import results_of
@@ -26,6 +27,7 @@ from .ir.kernel import Kernel, verify_kernel
 from .ir.plan.interpret import interpret_plan
 from .passes.kernels import KERNEL_PIPELINE, KernelPass
 from .passes.plan import Planned, make_plan
+from .passes.regions import is_control, regions_of
 from .passes.rewrite import fuelled
 from .passes.runner import PIPELINES, Pass, on_machine
 
@@ -69,14 +71,16 @@ def bisect(
     pipeline: Sequence[Pass] | None = None,
     kernel_pipeline: Sequence[KernelPass] = KERNEL_PIPELINE,
     reference: Sequence[Array] | None = None,
+    donated: frozenset[int] = frozenset(),
 ) -> Finding | None:
     """The first step that makes a result of ``graph`` on ``arrays`` wrong, or None where all are right.
 
-    Right is what the evaluator says, or ``reference`` (one array a result), within the table's bounds.
+    Right is what the evaluator says, or ``reference`` (one array a result), within the table's bounds. ``donated`` are
+    the parameters whose memory the plan may take over.
     """
     options = options or Options.from_environment()
     passes = on_machine(PIPELINES[options.target.name] if pipeline is None else pipeline, options.machine)
-    return _Search(graph, arrays, options, kernel_pipeline, reference).run(passes)
+    return _Search(graph, arrays, options, kernel_pipeline, reference, donated).run(passes)
 
 
 class _Search:
@@ -87,8 +91,10 @@ class _Search:
         options: Options,
         kernel_pipeline: Sequence[KernelPass],
         reference: Sequence[Array] | None,
+        donated: frozenset[int],
     ) -> None:
         self.graph = graph
+        self.donated = donated
         self.arrays = [np.asarray(a) for a in arrays]
         self.options = options
         self.kernel_pipeline = [p for p in kernel_pipeline if p.required or p.name not in options.skip]
@@ -104,7 +110,11 @@ class _Search:
         for p in pipeline:
             if p.name in self.options.skip and not p.required:
                 continue
-            before, graph = graph, p(graph)
+            before = graph
+            try:
+                graph = p(graph)
+            except Exception as error:
+                return Finding(f"pass {p.name}", _failure(error))
             problem = self.of_graph(graph)
             if problem:
                 return self.in_pass(p, before, problem)
@@ -148,15 +158,15 @@ class _Search:
 
     def after_passes(self, graph: Graph) -> Finding | None:
         """The first wrong step behind the graph passes."""
-        planned = make_plan(graph, self.options.target)
+        try:
+            planned = make_plan(graph, self.options.target, donated=self.donated)
+        except Exception as error:
+            return Finding("schedule-and-plan", _failure(error))
         problem = self.of_plan(self.wanted, planned, self.arrays)
         if not problem:
             return None
-        fusions = [n for n in graph.nodes if n.op is FUSION]
-        operands = list(dict.fromkeys(o for n in fusions for o in n.operands))
-        values = dict(zip(operands, evaluate_graph(graph.with_results(operands), self.arrays), strict=True))
-        for fusion in fusions:
-            found = self.in_region(fusion, [values[o] for o in fusion.operands], _line(graph.locations(fusion)))
+        for fusion, values, locations in fusions_of(graph, self.arrays):
+            found = self.in_region(fusion, values, _line(locations))
             if found is not None:
                 return found
         interpreted = self.interpreted(self.wanted, planned, planned.kernels, self.arrays)
@@ -182,8 +192,11 @@ class _Search:
         for p in self.kernel_pipeline:
             before = list(kernels)
             for i, kernel in enumerate(before):
-                kernels[i] = p.run(kernel, self.options.target)
-                wrong = self.interpreted(wanted, planned, kernels, arrays)
+                try:
+                    kernels[i] = p.run(kernel, self.options.target)
+                    wrong = self.interpreted(wanted, planned, kernels, arrays)
+                except Exception as error:
+                    wrong = _failure(error)
                 if wrong:
                     return Finding(f"kernel pass {p.name}", wrong, kernel=kernel.name, location=location)
         return Finding("codegen", problem, kernel=names, location=location)
@@ -201,10 +214,29 @@ class _Search:
     def of_plan(self, wanted: Sequence[Expected], planned: Planned, arrays: Sequence[Array]) -> str:
         """What is wrong with the compiled plan, or nothing."""
         lowered = list(planned.kernels)
-        for p in self.kernel_pipeline:
-            lowered = [p.run(k, self.options.target) for k in lowered]
-        call = link_kernels(planned.plan, lowered, planned.constants, self.options)
-        return problem_of(wanted, [np.asarray(x) for x in call(list(arrays))])
+        try:
+            for p in self.kernel_pipeline:
+                lowered = [p.run(k, self.options.target) for k in lowered]
+            call = link_kernels(planned.plan, lowered, planned.constants, self.options)
+        except Exception as error:
+            return _failure(error)
+        return problem_of(wanted, [np.asarray(x) for x in call([asarray(a) for a in arrays])])  # donated: copies
+
+
+def fusions_of(graph: Graph, arrays: Sequence[Array]) -> Iterator[tuple[Node, list[Array], Locations]]:
+    """The fused regions of ``graph``, what each is given and where it is from: those in loops at the first trip."""
+    todo = [(graph, list(arrays))]
+    while todo:
+        graph, arrays = todo.pop()
+        steps = [n for n in graph.nodes if n.op is FUSION or is_control(n)]
+        operands = list(dict.fromkeys(o for n in steps for o in n.operands))
+        values = dict(zip(operands, evaluate_graph(graph.with_results(operands), arrays), strict=True))
+        for node in steps:
+            given = [values[o] for o in node.operands]
+            if node.op is FUSION:
+                yield node, given, graph.locations(node)
+            else:
+                todo += [(region, given[node.op is CASE :]) for region in regions_of(node)]
 
 
 def isolated(fusion: Node) -> Graph:
@@ -224,6 +256,13 @@ def problem_of(wanted: Sequence[Expected], results: Sequence[Array]) -> str:
         except AssertionError as error:
             return str(error)
     return ""
+
+
+def _failure(error: Exception) -> str:
+    """In words, why there is no result; what the user's program is to blame for is raised again."""
+    if isinstance(error, MlcError) and not isinstance(error, (InternalError, VerifyError)):
+        raise error
+    return f"it fails: {error!r}" if not isinstance(error, MlcError) else error.message
 
 
 def _as_wanted(array: Array, like: Expected) -> Array:

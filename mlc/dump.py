@@ -26,6 +26,7 @@ from .ir.plan import Plan, decode, encode
 T = TypeVar("T")
 Array = npt.NDArray[np.generic]
 CONSTANTS = "constants.safetensors"
+TRACED = "00-traced.graph"
 
 _count = itertools.count()
 
@@ -108,6 +109,12 @@ def read_plan(folder: Path) -> tuple[Plan, list[Any]]:
     if missing:
         raise ParseError(f"{folder / CONSTANTS}: the constant {missing[0]} of the plan is missing")
     return plan, [constants[f"plan/{c.name}"] for c in plan.constants]
+
+
+def read_donated(folder: Path) -> frozenset[int]:
+    """The inputs that the plan dumped in ``folder`` donates; none where it was not planned."""
+    inputs = [i for p in folder.glob("*-plan.mlcp") for i in enumerate(decode(p.read_bytes()).inputs)]
+    return frozenset(i for i, value in inputs if value.donated_to is not None)
 
 
 def kind_of(path: Path) -> str:

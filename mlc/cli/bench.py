@@ -112,11 +112,11 @@ def _subjects(path: Path, arguments: tuple[str, ...], target: str | None, quiet:
 
 def _of_program(path: Path, arguments: tuple[str, ...], target: str | None, quiet: bool) -> tuple[list[Subject], int]:
     from mlc.artifact.exporting import recording
-    from mlc.cli.program import graphs_of
+    from mlc.cli.program import compiled_by
 
     with recording() as exports:
-        status, graphs = graphs_of(path, arguments, quiet)
-    found = [(e.name, e.traced.graph) for e in exports] or [(g.name, g) for g in graphs]
+        status, compiled = compiled_by(path, arguments, quiet)
+    found = [(e.name, e.traced.graph) for e in exports] or [(c.graph.name, c.graph) for c in compiled]
     if not found and not status:
         raise click.UsageError(f"{path} exports nothing and compiles nothing")
     return [] if status else [_of_graph(name, graph, target) for name, graph in found], status

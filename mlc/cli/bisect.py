@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlc.cli.output import print_json
-from mlc.cli.program import graphs_of
+from mlc.cli.program import Compiled, compiled_by
 
 if TYPE_CHECKING:
     from mlc.bisect import Finding
@@ -56,15 +56,19 @@ def command(
     options = replace(Options.from_environment(), dump=None)
     if target is not None:
         options = replace(options, target=named_target(target))
-    graphs = [read_graph(path)] if path.suffix == ".graph" else graphs_of(path, arguments, as_json)[1]
-    if not graphs:
+    if path.suffix == ".graph":
+        compiled = [Compiled(read_graph(path), frozenset())]
+    else:
+        compiled = compiled_by(path, arguments, as_json)[1]
+    if not compiled:
         raise click.UsageError(f"{path} compiles nothing")
     found: list[tuple[str, Finding | None]] = []
-    for graph in graphs:
+    for graph, donated in compiled:
         finding = None
         for trial in range(trials):
             arrays = _arrays(graph, feeds, seed + trial, sizes)
-            finding = bisect(graph, arrays, options, reference=_reference(reference, len(graph.results)))
+            right = _reference(reference, len(graph.results))
+            finding = bisect(graph, arrays, options, reference=right, donated=donated)
             if finding is not None:
                 break
         found.append((graph.name, finding))

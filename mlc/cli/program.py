@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mlc.errors import MlcError, Notice
 
@@ -43,9 +43,16 @@ def execute(path: Path, arguments: Sequence[str]) -> None:
         sys.argv, sys.path[:], warnings.formatwarning = saved_arguments, saved_path, plain
 
 
-def graphs_of(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int, list[Graph]]:
-    """Run a program: its exit code, and every graph that it compiled, once each; ``quiet``: its output to stderr."""
-    from mlc.dump import read_graph
+class Compiled(NamedTuple):
+    """A graph that a program compiled, and the parameters that it donates."""
+
+    graph: Graph
+    donated: frozenset[int]
+
+
+def compiled_by(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int, list[Compiled]]:
+    """Run a program: its exit code, and what it compiled, once each; ``quiet``: its output goes to stderr."""
+    from mlc.dump import TRACED, read_donated, read_graph
 
     with tempfile.TemporaryDirectory(prefix="mlc-graphs-") as folder:
         before = os.environ.get("MLC_DUMP")
@@ -57,8 +64,9 @@ def graphs_of(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int
                 del os.environ["MLC_DUMP"]
             else:
                 os.environ["MLC_DUMP"] = before
-        graphs = [read_graph(p) for p in sorted(Path(folder).glob("*/00-traced.graph"))]
-    return status, list({g.fingerprint: g for g in graphs}.values())
+        folders = sorted(p.parent for p in Path(folder).glob(f"*/{TRACED}"))
+        found = [Compiled(read_graph(f / TRACED), read_donated(f)) for f in folders]
+    return status, list({(c.graph.fingerprint, c.donated): c for c in found}.values())
 
 
 def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[int, T | None]:

@@ -101,6 +101,57 @@ def test_a_wrong_schedule_is_named(graph: Graph, arrays: list[Any], monkeypatch:
     assert "test_bisect.py" in found.location
 
 
+def test_a_wrong_schedule_in_a_loop_is_named(arrays: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def looped(x, w):  # type: ignore[no-untyped-def]
+        def step(i, s):  # type: ignore[no-untyped-def]
+            return mnp.maximum(s @ w, -s) * 0.5  # MARK 2
+
+        return mlc.cond(mnp.sum(x) > 100, lambda x: x, lambda x: mlc.fori_loop(0, 3, step, x), x)
+
+    graph = mlc.jit(looped).lower(*[mlc.ShapeDtype((6, 6), "f32")] * 2).graph
+    assert bisect(graph, arrays) is None
+    right = plan_module.schedule_region
+
+    def wrong(*args: Any) -> Any:
+        region = right(*args)
+        return replace(region, calls=tuple(replace(c, kernel=spoil(c.kernel)) for c in region.calls))
+
+    monkeypatch.setattr(plan_module, "schedule_region", wrong)
+    found = bisect(graph, arrays)
+    assert found is not None and found.stage == "schedule" and "max" in found.kernel
+    line = next(i for i, text in enumerate(Path(__file__).read_text().split("\n"), 1) if "# MARK 2" in text)
+    assert f"test_bisect.py:{line}" in found.location
+
+
+def test_a_wrong_donation_is_named(arrays: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the plan without donated inputs does right."""
+    graph = mlc.jit(lambda x, w: (w @ x, x + w)).lower(*[mlc.ShapeDtype((6, 6), "f32")] * 2).graph
+    monkeypatch.setattr(plan_module, "donations", lambda graph, donated, *rest: {0: 0} if donated else {})
+    assert bisect(graph, arrays, donated=frozenset()) is None
+    found = bisect(graph, arrays, donated=frozenset((0,)))
+    assert found is not None and found.stage == "plan"
+
+
+def fails(*args: Any) -> Any:
+    raise ZeroDivisionError("planted")
+
+
+def test_what_fails_is_named(graph: Graph, arrays: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bisect(graph, arrays, pipeline=(Pass("first", fails), *CPU_PIPELINE))
+    assert found is not None and (found.stage, found.problem) == (
+        "pass first", "it fails: ZeroDivisionError('planted')",
+    )  # fmt: skip
+    found = bisect(graph, arrays, kernel_pipeline=(*KERNEL_PIPELINE, KernelPass("last", fails)))
+    assert found is not None and found.stage == "kernel pass last"
+    with monkeypatch.context() as changed:
+        changed.setattr("mlc.codegen.emit_llvm", fails)
+        found = bisect(graph, arrays)
+        assert found is not None and found.stage == "codegen" and "planted" in found.problem
+    monkeypatch.setattr(plan_module, "schedule_region", fails)
+    found = bisect(graph, arrays)
+    assert found is not None and found.stage == "schedule-and-plan"
+
+
 def test_a_wrong_kernel_pass_is_named(graph: Graph, arrays: list[Any]) -> None:
     at = [p.name for p in KERNEL_PIPELINE].index("hoist-invariants")
     pipeline = (*KERNEL_PIPELINE[:at], KernelPass("spoil", spoil), *KERNEL_PIPELINE[at:])
@@ -150,32 +201,53 @@ def test_fuel_stops_after_as_many_rules(graph: Graph) -> None:
 
 PLANTED = """
 import sys
+from dataclasses import replace
 import mlc, mlc.numpy as mnp, numpy as np
-from mlc.passes.rewrite import rewrite
-from mlc.passes.runner import PIPELINES, Pass
+from mlc import codegen
+from mlc.ir.kernel import parse_kernel
+from mlc.passes import plan, simplify
 
-def double(n):
-    return n.op(n.operands[0], n.operands[0]) if n.op.name == "add" and n.operands[0] is not n.operands[1] else None
+def sum_is_double(n):
+    if n.op.name == "add" and n.operands[0] is not n.operands[1]:
+        return n.op(n.operands[0], n.operands[0])
 
-if "wrong" in sys.argv:
-    for name, passes in PIPELINES.items():
-        PIPELINES[name] = (Pass("plant", lambda g: rewrite(g, (double,))), *passes)
-f = mlc.jit(lambda x, y: x + mnp.exp(y))
+emit, schedule = codegen.emit_llvm, plan.schedule_region
+
+def schedule_wrongly(*args):
+    region = schedule(*args)
+    spoilt = [replace(c, kernel=parse_kernel(str(c.kernel).replace("= add ", "= subtract "))) for c in region.calls]
+    return replace(region, calls=tuple(spoilt))
+
+if "rule" in sys.argv:
+    simplify.RULES = (*simplify.RULES, sum_is_double)
+if "schedule" in sys.argv:
+    plan.schedule_region = schedule_wrongly
+if "emitter" in sys.argv:
+    codegen.emit_llvm = lambda *args: emit(*args).replace("= fadd ", "= fsub ")
+f = mlc.jit(lambda x, y: x * 1 + mnp.sqrt(y))  # MARK 3
 g = mlc.jit(lambda x: x * 3)
 print(f(np.ones(4, np.float32), np.ones(4, np.float32)), g(np.ones(4, np.float32)))
 """
 
 
-@pytest.mark.parametrize(("words", "code"), [((), 0), (("wrong",), 4)])
-def test_the_command_tries_all_that_a_program_compiles(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+@pytest.mark.parametrize(
+    ("planted", "named"),
+    [
+        ("", ()),
+        ("rule", ("pass simplify is wrong", "rule sum_is_double, application 2", "before: %", "after:  %")),
+        ("schedule", ("schedule is wrong", "kernels: sqrt_add")),
+        ("emitter", ("codegen is wrong", "kernels: sqrt_add")),
+    ],
+)
+def test_the_command_tries_all_that_a_program_compiles(tmp_path: Path, planted: str, named: tuple[str, ...]) -> None:
     (tmp_path / "p.py").write_text(PLANTED)
-    command = [sys.executable, "-m", "mlc", "bisect", "p.py", *words]
+    command = [sys.executable, "-m", "mlc", "bisect", "p.py", *planted.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    assert done.stdout.count("every step is right") == (2 if code == 0 else 1)
-    if code:
-        assert "pass plant is wrong" in done.stdout and "rule double, application 1" in done.stdout
-        assert "p.py:13" in done.stdout
+    assert done.returncode == (4 if planted else 0), done.stderr
+    assert done.stdout.count("every step is right") == (1 if planted else 2)
+    line = next(i for i, text in enumerate(PLANTED.split("\n"), 1) if "# MARK 3" in text)
+    for words in (*named, f"p.py:{line}") if planted else ():
+        assert words in done.stdout, done.stdout
 
 
 def test_symbolic_sizes() -> None:
