@@ -46,6 +46,7 @@ from mlc.ir.types import BF16, F16, F32, U64
 
 from .convolution import open_convolution
 from .rewrite import Rule, of, rewrite
+from .sorting import open_sort, open_sorts
 from .threefry import next_key, next_state, random_bits
 from .windows import open_reduce_window, open_select_and_gather, open_select_and_scatter
 
@@ -226,5 +227,7 @@ RULES: tuple[Rule, ...] = (
     open_reduce_window,
     open_select_and_gather,
     open_select_and_scatter,
+    open_sort,
+    open_sorts,
     canonical_dot,
 )

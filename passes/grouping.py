@@ -25,6 +25,7 @@ from mlc.ir.graph import (
     SCATTER,
     SIZE,
     SLICE,
+    SORT,
     TRANSPOSE,
     Graph,
     Node,
@@ -43,7 +44,7 @@ MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than 
 
 
 _PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that read each element many times
-_KINDS = {**_PRODUCTS, REDUCE: "reduce", SCATTER: "scatter", DYNAMIC_UPDATE_SLICE: "update"}
+_KINDS = {**_PRODUCTS, REDUCE: "reduce", SCATTER: "scatter", DYNAMIC_UPDATE_SLICE: "update", SORT: "sort"}
 _HEARTS = {"row": REDUCE, **{kind: op for op, kind in _KINDS.items()}}
 _LOOKS_UP = frozenset((GATHER, DYNAMIC_SLICE))  # reads at places that other operands say
 
@@ -81,7 +82,7 @@ class Group:
 
     @property
     def heart(self) -> Node | None:
-        """The contraction, convolution, scatter or update, or one of the reductions, that give the group its kind."""
+        """The contraction, convolution, scatter, update, sort, or one of the reductions, that gives its kind."""
         wanted = _HEARTS.get(self.kind)
         return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
 

@@ -126,6 +126,7 @@ from .real import (
     trunc,
 )  # fmt: skip
 from .reductions import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
+from .sorting import argsort, sort, unique_all, unique_counts, unique_inverse, unique_values
 from .updating import Updates
 
 newaxis = None
@@ -136,6 +137,7 @@ mod = remainder
 bool = bool_
 
 __all__ = [
+    "argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values",
     "Updates", "abs", "absolute", "add", "all", "any", "arange", "argmax", "argmin", "array", "asarray",
     "astype", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "bool_", "broadcast_to", "ceil", "clip", "concat",

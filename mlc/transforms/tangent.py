@@ -10,9 +10,11 @@ from ..ir.graph import (
     COMPOSITE,
     GET_TUPLE_ELEMENT,
     OPTIMIZATION_BARRIER,
+    SORT,
     Node,
     current_table,
     reachable,
+    sort_tangents,
 )
 from ..ir.types import TupleType
 from .composites import composite_tangents, has_rule
@@ -64,6 +66,8 @@ def _tangent_of(node: Node, tangents: Sequence[Tangent]) -> Tangent:
         return found if len(node["decomposition"].results) > 1 else found[0]
     if node.op is OPTIMIZATION_BARRIER and not isinstance(tangents[0], Node):
         return tuple(t if t is None else OPTIMIZATION_BARRIER(t) for t in tangents[0] or ())
+    if node.op is SORT and isinstance(node.type, TupleType):
+        return sort_tangents(node, [_single(t) for t in tangents])
     if not is_differentiable(node):
         return None
     total = _push(node, [_single(t) for t in tangents])

@@ -53,7 +53,7 @@ class ScheduledRegion:
 
 Schedule = Callable[[Graph, Target], ScheduledRegion]
 
-KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "update")
+KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "update", "sort")
 """What fusions are, one schedule each."""
 
 
@@ -95,4 +95,8 @@ def _schedule_of(kind: str) -> Schedule:
         from .update import schedule_update
 
         return schedule_update
+    if kind == "sort":
+        from .sort import schedule_sort
+
+        return schedule_sort
     raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}; there are {', '.join(KINDS)}")

@@ -333,6 +333,18 @@ class _Maker:
             parts.append(self.like(type) if few(type) else x)
         return g.CONCATENATE(*parts, dimension=axis)
 
+    def make_sort(self) -> Node | None:
+        x = self.any()
+        if not x.shape:
+            return None
+        axis, others = self.choices.below(len(x.shape)), [self.like(x.tensor) for _ in range(self.pick([0, 0, 1, 2]))]
+        if bounds(x.tensor.size)[0] == 0 and self.n is not None:
+            return None
+        operands = [x, *others]
+        key, down = self.choices.below(len(operands)), self.choices.chance(0.5)
+        comparator = g.comparator_of([o.dtype for o in operands], key, descending=down)
+        return g.SORT(*operands, dimension=axis, is_stable=self.choices.chance(0.5), comparator=comparator)
+
     def make_gather(self) -> Node | None:
         x = self.any()
         windows = self.windows(x, inside=True)

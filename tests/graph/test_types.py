@@ -91,6 +91,7 @@ PUT = {"update_window_dims": (1,), "inserted_window_dims": (0,), "input_batching
        "indices_are_sorted": False, "unique_indices": False, "body": body_of(g.ADD, F32)}  # fmt: skip
 POOL = {"window_dimensions": (1, 2, 2, 1), "window_strides": (1, 2, 2, 1), "padding": ((0, 0), (0, 1), (0, 0), (0, 0))}
 ONE = {"base_dilations": (1, 1, 1, 1), "window_dilations": (1, 1, 1, 1)}
+SORTED = {"dimension": 0, "is_stable": True}
 GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.GATHER, ["f32[5,3]", "u8[batch,1]"], TAKE, "f32[batch,3]"),
     (g.GATHER, ["bool[batch,3]", "i64[4,1]"], TAKE, "bool[4,3]"),
@@ -106,6 +107,7 @@ GOOD: list[tuple[Op, list[str], dict[str, Any], str]] = [
     (g.PAD, ["f32[3]", "f32[]"], {"low": (1,), "high": (-2,), "interior": (1,)}, "f32[4]"),
     (g.PAD, ["f32[0]", "f32[]"], {"low": (1,), "high": (0,), "interior": (3,)}, "f32[1]"),
     (g.CONCATENATE, ["f32[2,3]", "f32[2,4]"], {"dimension": 1}, "f32[2,7]"),
+    (g.SORT, ["f32[2,batch]"], {**SORTED, "comparator": g.comparator_of([F32])}, "f32[2,batch]"),
     (g.REVERSE, ["f32[2,3]"], {"dimensions": (1,)}, "f32[2,3]"),
     (g.IOTA, [], {"shape": (2, 3), "dtype": U8, "dimension": 0}, "u8[2,3]"),
     (g.GET_DIMENSION_SIZE, ["f32[2,batch]"], {"dimension": 1}, "i64[]"),
@@ -256,6 +258,22 @@ BAD: list[tuple[Op, list[str], dict[str, Any], type[MlcError], str]] = [
         {"shape": (2,), "dtype": U32, "algorithm": "PHILOX"},
         UnsupportedError,
         "mlc has THREE_FRY",
+    ),
+    (g.SORT, [], {**SORTED, "comparator": g.comparator_of([F32])}, ShapeError, "at least one operand"),
+    (g.SORT, ["f32[]"], {**SORTED, "comparator": g.comparator_of([F32])}, ShapeError, "not distinct axes"),
+    (
+        g.SORT,
+        ["f32[2]", "i32[3]"],
+        {**SORTED, "comparator": g.comparator_of([F32, I32])},
+        ShapeError,
+        "shapes differ: f32.2., i32.3.",
+    ),
+    (
+        g.SORT,
+        ["f32[2]", "i32[2]"],
+        {**SORTED, "comparator": g.comparator_of([F32])},
+        ShapeError,
+        "must take f32.., f32.., i32.., i32.. and give one bool",
     ),
     (g.NEGATE, ["f32[2]"], {"extra": 1}, MlcError, "has attributes .., was given .'extra'."),
 ]

@@ -321,6 +321,18 @@ def _dynamic_update_slice(dtype: DType) -> list[Case]:
     return found
 
 
+def _sort(dtype: DType) -> list[Case]:
+    """Along the last axis and another; up and down; alone, and with what goes along with the key."""
+    found = []
+    for shape in SHAPES[1:]:
+        axis, down, stable = len(shape) // 2, len(found) % 4 < 2, len(found) % 3 > 0
+        of = TensorType(shape, dtype)
+        found.append(Case(lambda x, a=axis, d=down, s=stable: g.sort(x, axis=a, descending=d, stable=s)[0], (of,)))
+        found.append(Case(lambda x, y, a=axis, d=down: g.sort(x, y, axis=a, descending=d)[1], (of, of)))
+        found.append(Case(lambda x, a=axis, d=down: g.argsort(x, a, descending=d), (of,)))
+    return found
+
+
 def _first(node: Node) -> Node:
     return g.results_of(node)[0]
 
@@ -345,6 +357,7 @@ CASES: dict[str, Callable[[DType], list[Case]]] = {
     "scatter": _scatter,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
+    "sort": _sort,
     "optimization_barrier": moves(*((lambda x: g.OPTIMIZATION_BARRIER(x), [s]) for s in SHAPES)),
     "get_dimension_size": moves(*((lambda x, i=i: g.GET_DIMENSION_SIZE(x, dimension=i), [s]) for s in SHAPES
                                   for i in range(len(s)))),

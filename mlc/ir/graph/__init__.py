@@ -85,6 +85,7 @@ from .shape import (
     reshape,
     size_value,
 )  # fmt: skip
+from .sorting import SORT, argsort, comparator_of, order_of, sort, sort_tangents, sorted_order, take_in_order
 from .structure import (
     CALL,
     COMPOSITE,
@@ -102,22 +103,21 @@ from .text import print_graph, resources_of
 from .verify import verify_graph
 
 __all__ = [
-    "ABS", "ADD", "AND", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CEIL", "CLAMP", "COMPARE",
-    "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COPY", "COSINE", "ConvolutionAxes", "DIVIDE",
-    "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE",
-    "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA", "IS_FINITE", "LOG",
-    "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE", "NOT", "Node",
-    "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT",
-    "ATAN2", "CBRT", "COUNT_LEADING_ZEROS", "ROUND_NEAREST_AFZ",
-    "POWER", "REDUCE", "REDUCE_WINDOW",
-    "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER",
-    "SELECT", "SELECT_AND_GATHER", "SELECT_AND_SCATTER", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC",
-    "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE",
-    "Table", "WHILE", "Windows", "XOR", "body_of", "broadcast_in_dim", "combiner_of", "constant", "convolution",
-    "convolution_axes", "current_table", "direction_of", "dot_general", "evaluate_graph", "fill", "free_axes",
-    "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
-    "inverse_permutation", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add",
-    "reduce_window", "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of",
-    "scatter_windows", "select_and_gather", "select_of", "size_value", "trip_count", "users", "verify_graph",
-    "windows_of",
+    "ABS", "ADD", "AND", "ATAN2", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CBRT", "CEIL", "CLAMP",
+    "COMPARE", "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COPY", "COSINE",
+    "COUNT_LEADING_ZEROS", "ConvolutionAxes", "DIVIDE", "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF",
+    "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE", "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT",
+    "Graph", "IOTA", "IS_FINITE", "LOG", "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM",
+    "MULTIPLY", "NEGATE", "NOT", "Node", "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT",
+    "POWER", "REDUCE", "REDUCE_WINDOW", "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR",
+    "ROUND_NEAREST_AFZ", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER", "SELECT", "SELECT_AND_GATHER",
+    "SELECT_AND_SCATTER", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE",
+    "SLICE", "SORT", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "argsort",
+    "body_of", "broadcast_in_dim", "combiner_of", "comparator_of", "constant", "convolution", "convolution_axes",
+    "current_table", "direction_of", "dot_general", "evaluate_graph", "fill", "free_axes", "full_like", "gather",
+    "graphs_in", "has_active_table", "identity_of", "inline", "invariants", "inverse_permutation", "order_of",
+    "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_window", "reduce_with",
+    "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "select_and_gather",
+    "select_of", "size_value", "sort", "sort_tangents", "sorted_order", "take_in_order", "trip_count", "users",
+    "verify_graph", "windows_of",
 ]  # fmt: skip

@@ -114,6 +114,8 @@ class Windows:
         for axis, (size, whole) in enumerate(zip(self.sizes, self.operand.shape, strict=True)):
             if size != 1 and (axis in self.dropped or axis in self.batching):
                 raise ShapeError(f"{name}: windows have {size} elements of axis {axis}, which is left out")
+            if axis in self.batching:  # as many windows as elements, be it none
+                continue
             placed = axis in self.index_map and not inside
             if size != whole and not placed and (bounds(size)[0] < 0 or bounds(whole - size)[0] < 0):
                 raise ShapeError(f"{name}: windows of {size} elements do not fit axis {axis} of {self.operand}")
