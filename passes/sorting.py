@@ -76,7 +76,8 @@ def open_sorts(n: Node) -> Node | None:
     (made,) = n.operands
     if made.op is not SORT:
         return None
-    x, axis = made.operands[n["index"]], made["dimension"]
+    x: Node = made.operands[n["index"]]
+    axis: int = made["dimension"]
     number, descending = order_of(made["comparator"])
     if x.shape[axis] == 1 or 0 in x.shape:
         return x

@@ -166,8 +166,8 @@ class _Network:
                     for i, k in _pairs(count, 1 << level):
                         x, y = found[i], found[k]
                         found[i], found[k] = b.op("minimum", x, y), b.op("maximum", x, y)
-                for i, v in zip(places, found, strict=True):
-                    b.store(self.memory, (i,), v)
+                for place, v in zip(places, found, strict=True):
+                    b.store(self.memory, (place,), v)
             after = until
 
     def _exchanges(self, distance: Value, count: Index) -> None:

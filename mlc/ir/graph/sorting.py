@@ -75,7 +75,8 @@ def sorted_order(x: Array, axis: int, descending: bool = False) -> Array:
     if not descending:
         return np.argsort(x, axis, kind="stable")
     turned = np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
-    return x.shape[axis] - 1 - turned
+    found: Array = x.shape[axis] - 1 - turned
+    return found
 
 
 def _tangent(node: Node, tangents: Sequence[Node | None]) -> Node | None:
