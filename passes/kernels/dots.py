@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlc.ir.kernel import Instruction, Kernel, Value, Writer
 from mlc.ir.target import Target
-from mlc.ir.types import BF16, F32, I8, I16, U8, DType
+from mlc.ir.types import BF16, F32, I8, I16, U8, U32, DType
 from mlc.passes.kernels.rewrite import has_op, rewrite
 
 _REGISTERS = (128, 256, 512)
@@ -31,7 +31,7 @@ def _dot2(w: Writer, x: Value, y: Value, total: Value, fits: bool, has_bf16: boo
     if fits and (x.dtype == I16 or (x.dtype == BF16 and has_bf16)):
         return None
     for k in (1, 0):  # the order of the instruction
-        left, right = (w.convert(_every(w, v, 2, k), total.dtype) for v in (x, y))
+        left, right = (_element(w, v, k, total.dtype) for v in (x, y))
         if total.dtype == F32:
             total = w.op("fma", left, right, total)
         else:
@@ -55,6 +55,18 @@ def _dot4(w: Writer, x: Value, y: Value, total: Value, has_vnni: bool, fits: boo
         product = _dot2(w, left, right, total, fits, False)
         total = w.dot2(left, right, total) if product is None else product
     return total
+
+
+def _element(w: Writer, v: Value, k: int, dtype: DType) -> Value:
+    """Elements k of all pairs, converted; a bf16 is the high half of an f32, or the low half shifted there."""
+    if v.dtype != BF16:
+        return w.convert(_every(w, v, 2, k), dtype)
+    words = w.bitcast(v, U32)
+    if k == 1:
+        bits = w.op("and", words, w.constant(0xFFFF0000, U32, words.lanes))
+    else:
+        bits = w.op("shift_left", words, w.constant(16, U32, words.lanes))
+    return w.bitcast(bits, F32)
 
 
 def _every(w: Writer, v: Value, step: int, first: int) -> Value:

@@ -10,7 +10,7 @@ for each task of batches, row blocks and panels of columns:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from mlc.ir.dims import Size
@@ -20,9 +20,11 @@ from mlc.ir.target import Target
 from .contraction_frame import Frame
 from .panel import Columns, pack_panel
 from .region import KernelCall
-from .tiling import COPY_BLOCKS, Tiling, counted, tile_outer
+from .tiling import COPY_BLOCKS, Tiling, counted, rows_beside, tile_outer
 
-UNROLL = 2  # copies of the innermost body
+UNROLL = 2  # copies of the innermost body of the largest block
+ENOUGH_SUMS = 12  # that hide the latency of multiply-add
+LEAST_DEPTH = 32  # products of a sum that is computed in several sets
 ONE_ROW = 8  # vectors of columns for a row that is alone: independent sums that hide the latency of adding
 Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
 SourcedBlock = Callable[[int, Index, Source], None]
@@ -34,12 +36,13 @@ def outer_product(frame: Frame, target: Target) -> KernelCall:
     """The kernel that computes the whole contraction."""
     tiling = tile_outer(frame.c, target)
     tasks = tiling.tasks(frame.c)
-    return _Writer(frame, tiling).write(tasks)
+    return _Writer(frame, tiling, target).write(tasks)
 
 
 class _Writer:
-    def __init__(self, frame: Frame, tiling: Tiling) -> None:
+    def __init__(self, frame: Frame, tiling: Tiling, target: Target) -> None:
         self.frame = frame
+        self.registers = target.vector_registers
         self.tiling = tiling
         self.builder = frame.builder
         self.panel: Memory | None = None
@@ -133,9 +136,10 @@ class _Writer:
         start, stop = f.contracted(batch)
 
         def block(rows: int, row: Index, source: Source = self.source) -> None:
-            zeros = [f.zero(t.lanes)] * (rows * len(columns.masks))
-            sums = self.accumulate(batch, row, rows, columns, start, stop, zeros, source)
-            self.finish(batch, row, rows, columns, sums)
+            for some in self.pieces(rows, columns):
+                zeros = [f.zero(t.lanes)] * (rows * len(some.masks))
+                sums = self.accumulate(batch, row, rows, some, start, stop, zeros, source)
+                self.finish(batch, row, rows, some, sums)
 
         if t.copies_along and t.blocks.count is None:
             self.copy_if_it_pays(ir, block)
@@ -172,8 +176,12 @@ class _Writer:
 
             def tiles(columns: Columns, place: Index) -> None:
                 def block(rows: int, row: Index) -> None:
+                    for some in self.pieces(rows, columns):
+                        piece(rows, row, some)
+
+                def piece(rows: int, row: Index, columns: Columns) -> None:
                     at = [
-                        (row - start + r, place * t.width + v * t.lanes)
+                        (row - start + r, place * t.width + columns.place + v * t.lanes)
                         for r in range(rows)
                         for v in range(len(columns.masks))
                     ]
@@ -244,27 +252,73 @@ class _Writer:
         base: IndexLike = 0,
     ) -> list[Value]:
         """The register tile: ``totals`` plus the products of k in start .. stop; a panel's rows begin at ``base``."""
-        b, t, f = self.builder, self.tiling, self.frame
-        with b.loop(start, stop, carried=totals, unroll=UNROLL) as loop:
-            k = loop.index
-            places = [(k - start + base, v * t.lanes) for v in range(len(columns.masks))]
-            if self.panel is not None and source == "panel":
-                vectors = [b.load(self.panel, at, t.lanes) for at in places]
-            else:
-                vectors = [
-                    f.column_vector(batch, columns.first + v * t.lanes, k, t.lanes, mask)
-                    for v, mask in enumerate(columns.masks)
-                ]
-            if self.panel is not None and source == "both":
-                for at, x in zip(places, vectors, strict=True):
-                    b.store(self.panel, at, x)
+        b, copies = self.builder, self.copies(len(totals))
+        main, often = stop, self.tiling.blocks.count is not None or rows == self.tiling.blocks.largest
+        if copies > 1:
+            totals = totals + [self.frame.zero(self.tiling.lanes)] * (len(totals) * (copies - 1))
+            main = start + b.floordiv(stop - start, copies) * copies
+        number = len(totals) // copies
+        with b.loop(start, main, copies, carried=totals, unroll=UNROLL if often else 1) as loop:
             following: list[Value] = []
-            carried = iter(loop.carried)
-            for r in range(rows):
-                element = b.splat(f.row_element(batch, row + r, k), t.lanes)
-                following += [f.multiply_add(element, x, next(carried)) for x in vectors]
+            for u in range(copies):
+                part = loop.carried[u * number : (u + 1) * number]
+                following += self.step(batch, row, rows, columns, start - base, loop.index + u, part, source)
             b.yield_(*following)
-        return list(loop.results)
+        totals = list(loop.results)
+        while len(totals) > number:  # a fixed tree
+            half = len(totals) // 2
+            totals = [b.op("add", x, y) for x, y in zip(totals[:half], totals[half:], strict=True)]
+        if (stop - main).constant != 0:
+            with b.loop(main, stop, carried=totals) as loop:
+                b.yield_(*self.step(batch, row, rows, columns, start - base, loop.index, loop.carried, source))
+            totals = list(loop.results)
+        return totals
+
+    def pieces(self, rows: int, columns: Columns) -> list[Columns]:
+        """A panel in halves where so many rows of it do not fit the registers."""
+        lanes, masks = self.tiling.lanes, columns.masks
+        if rows <= rows_beside(len(masks), self.registers):
+            return [columns]
+        half = len(masks) // 2
+        second = Columns(columns.first + half * lanes, masks[half:], columns.place + half * lanes)
+        return [Columns(columns.first, masks[:half], columns.place), second]
+
+    def copies(self, sums: int) -> int:
+        """So many sets of a few sums that enough are under way at once: each takes some of K."""
+        if not self.frame.dtype.is_float or self.frame.c.length < LEAST_DEPTH:
+            return 1
+        return max((c for c in (2, 4) if c * sums <= ENOUGH_SUMS), default=1)
+
+    def step(
+        self,
+        batch: Index,
+        row: Index,
+        rows: int,
+        columns: Columns,
+        origin: Index,
+        k: Index,
+        totals: Sequence[Value],
+        source: Source,
+    ) -> list[Value]:
+        """``totals`` plus the products of one k, which a panel has in row ``k - origin``."""
+        b, t, f = self.builder, self.tiling, self.frame
+        places = [(k - origin, columns.place + v * t.lanes) for v in range(len(columns.masks))]
+        if self.panel is not None and source == "panel":
+            vectors = [b.load(self.panel, at, t.lanes) for at in places]
+        else:
+            vectors = [
+                f.column_vector(batch, columns.first + v * t.lanes, k, t.lanes, mask)
+                for v, mask in enumerate(columns.masks)
+            ]
+        if self.panel is not None and source == "both":
+            for at, x in zip(places, vectors, strict=True):
+                b.store(self.panel, at, x)
+        following: list[Value] = []
+        carried = iter(totals)
+        for r in range(rows):
+            element = b.splat(f.row_element(batch, row + r, k), t.lanes)
+            following += [f.multiply_add(element, x, next(carried)) for x in vectors]
+        return following
 
     def finish(self, batch: Index, row: Index, rows: int, columns: Columns, totals: list[Value]) -> None:
         """The epilogue of a tile, from registers, or row by row from scratch if it is long."""

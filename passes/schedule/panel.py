@@ -14,10 +14,14 @@ from .turned import transpose
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Vectors of neighbouring columns: the first one, and the mask of each vector (None where all lanes are inside)."""
+    """Vectors of neighbouring columns: the first one, and the mask of each vector (None where all lanes are inside).
+
+    In a panel they begin at column ``place``.
+    """
 
     first: Index
     masks: tuple[Value | None, ...]
+    place: int = 0
 
 
 def pack_panel(f: Frame, t: Tiling, panel: Memory, batch: Index, columns: Columns, start: Index, stop: Index) -> None:

@@ -13,6 +13,8 @@ from mlc.ir.target import Target
 from .contraction_form import Contraction
 
 MOST_ROWS = 14  # of a register tile: with two vectors of columns it fills 32 registers
+MIDDLE_ROWS = 6  # of a tile that serves any number of rows: with four vectors few of them hide latency
+MOST_SYMBOLIC_ROWS = 8  # for each number up to it there is code
 TASK_WORK = 800_000  # flops (a byte from memory counts as 8) below which a task is not worth its hand-over
 PANEL_SHARE = 4  # a packed panel of columns takes at most 1/4 of the second-level cache
 COPY_BLOCKS = 4  # of rows that pay for the copy of a panel
@@ -31,8 +33,8 @@ RowBlock = Callable[[int, Index], None]  # emits a block of so many rows from a 
 class RowBlocks:
     """Rows cut into blocks of at most ``largest`` for which specialised code is emitted.
 
-    A static number of rows is balanced: ``large`` blocks of ``largest`` rows, then blocks of one row less. A symbolic
-    one (``count`` is None) has blocks of ``largest``, then at most one each of 8, 4, 2 and 1.
+    A static number of rows is balanced: ``large`` blocks of ``largest`` rows, then blocks of one row less. Of a
+    symbolic one (``count`` is None) each group is balanced at run time, with code for every number of rows.
     """
 
     largest: int
@@ -53,9 +55,7 @@ class RowBlocks:
         A group that is alone may ``skip`` its first block.
         """
         if self.count is None:
-            first, whole, last = self.range(b, m, group, grain)
-            counted(b, Index.of(0), whole, lambda q: body(self.largest, first + q * self.largest))
-            self.rest(b, first + whole * self.largest, last, body)
+            self.balanced(b, m, group, grain, body)
             return
         first = Index.of(group) * grain if grain < self.count else Index.of(skip)
         last = b.min(first + grain, self.count) if grain < self.count else Index.of(self.count)
@@ -70,14 +70,28 @@ class RowBlocks:
         last = b.min(first + grain * self.largest, m)
         return first, b.floordiv(last - first, self.largest), last
 
+    def balanced(self, b: KernelBuilder, m: Index, group: IndexLike, grain: int, body: RowBlock) -> None:
+        """As few blocks as hold the rows of ``group``; the first ones have one row more than the others."""
+        first, _, last = self.range(b, m, group, grain)
+        count = b.max(b.floordiv(last - first + (self.largest - 1), self.largest), 1)
+        rows = b.floordiv(last - first, count)
+        longer = last - first - rows * count
+        for w in range(self.largest, 0, -1):
+            more, same = _equal(b, rows + 1, w), _equal(b, rows, w)
+            start = first + same * longer * (w + 1)
+            with b.loop(0, more * longer + same * (count - longer)) as loop:
+                body(w, start + loop.index * w)
+
     def rest(self, b: KernelBuilder, first: Index, last: Index, body: RowBlock) -> None:
-        """Fewer than ``largest`` rows."""
-        for w in (8, 4, 2, 1):
-            if w < self.largest:
-                stop = last if w == 1 else first + b.floordiv(last - first, w) * w
-                with b.loop(first, stop, w) as loop:
-                    body(w, loop.index)
-                first = stop
+        """Fewer than ``largest`` rows, as one block."""
+        for w in range(self.largest - 1, 0, -1):
+            with b.loop(0, _equal(b, last - first, w)) as loop:
+                body(w, first + loop.index * w)
+
+
+def _equal(b: KernelBuilder, index: Index, number: int) -> Index:
+    """1 if they are equal, else 0."""
+    return b.max(1 - b.max(index - number, number - index), 0)
 
 
 def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index], None]) -> None:
@@ -143,6 +157,8 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
         return _rows_first(c, lanes, target)
     vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
     most = 1 if vectors > 4 else min(MOST_ROWS, rows_beside(vectors, target.vector_registers))
+    if not isinstance(c.m, int):
+        most = min(most + 2, MOST_SYMBOLIC_ROWS)  # two more, in two halves of a panel
     blocks = RowBlocks.of(c.m, most)
     if _streams_columns(c, target):
         columns = -(-bounds(c.n)[1] // (vectors * lanes))
@@ -189,7 +205,8 @@ def _rows_first(c: Contraction, lanes: int, target: Target) -> Tiling:
     """Rows whole, so that memory is walked in its order."""
     columns = -(-bounds(c.n)[1] // lanes)
     vectors = min(2, columns)
-    blocks = RowBlocks.of(c.m, min(rows_beside(vectors, target.vector_registers), MOST_ROWS))
+    most = MOST_ROWS if isinstance(c.m, int) else MOST_SYMBOLIC_ROWS
+    blocks = RowBlocks.of(c.m, min(rows_beside(vectors, target.vector_registers), most))
     panels = -(-columns // vectors)
     count = blocks.count or -(-bounds(c.m)[1] // blocks.largest)
     rows = _even(count, max(STORED_ROWS // blocks.largest, 1))
@@ -212,6 +229,8 @@ def rows_beside(vectors: int, registers: int) -> int:
 def _vectors(m: Size, n: Size, lanes: int, registers: int) -> int:
     """Few rows take more vectors, so that enough independent sums are in flight."""
     rows, most = bounds(m)[1], max(-(-bounds(n)[1] // lanes), 1)
+    if not isinstance(m, int):
+        return min(4 if rows_beside(4, registers) >= MIDDLE_ROWS else 2, most)
     if rows <= 1:
         return min(8, most)
     wanted = next((v for v in (4, 3) if rows_beside(v, registers) >= rows), 2)

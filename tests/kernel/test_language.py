@@ -204,3 +204,18 @@ def test_operations_of_a_block_are_refused_on_a_cpu() -> None:
         run(b.build(), [])
     with pytest.raises(VerifyError, match="barrier is not interpreted"):
         interpret_kernel(b.build(), [])
+
+
+@EACH
+def test_bitcast_to_more_and_fewer_lanes(target: Target) -> None:
+    """The first lane is in the lowest bits, as in memory."""
+    b = KernelBuilder("bits")
+    x, y, z = (b.buffer(name, I64, (4,), access="read" if name == "x" else "write") for name in "xyz")
+    with b.parallel((1, 1)):
+        words = b.bitcast(b.load(x, (0,), lanes=4), I16)
+        b.store(y, (0,), b.bitcast(b.shuffle(words, words, [k ^ 1 for k in range(16)]), I64))
+        b.store(z, (0,), b.bitcast(b.extract(b.bitcast(b.bitcast(words, U8), F64), 2), I64))
+    values = np.random.default_rng(0).integers(-(2**62), 2**62, 4)
+    _, y_found, z_found = check(b.build(), [values, np.zeros(4, np.int64), np.zeros(4, np.int64)], target)
+    np.testing.assert_array_equal(y_found.view(np.int16).reshape(8, 2), values.view(np.int16).reshape(8, 2)[:, ::-1])
+    assert z_found[0] == values[2]

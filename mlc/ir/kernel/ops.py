@@ -85,10 +85,12 @@ def result_type(op: str, types: Sequence[VectorType], attribute: Attribute, aske
     if op == "splat":
         _need(first == VectorType(asked.dtype), op, f"operand {first} is no scalar of {asked.dtype}")
         return asked
-    _need(first.lanes == asked.lanes, op, f"lanes differ: {first}, {asked}")  # convert, bitcast
     if op == "bitcast":
         _need(BOOL not in (first.dtype, asked.dtype), op, "bool has no bit pattern")
-        _need(first.dtype.bits == asked.dtype.bits, op, f"widths differ: {first}, {asked}")
+        widths = first.dtype.bits * first.lanes, asked.dtype.bits * asked.lanes
+        _need(widths[0] == widths[1], op, f"widths differ: {first}, {asked}")
+        return asked
+    _need(first.lanes == asked.lanes, op, f"lanes differ: {first}, {asked}")  # convert
     return asked
 
 

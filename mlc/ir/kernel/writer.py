@@ -231,9 +231,10 @@ class Writer:
         return self.value("convert", (value,), None, VectorType(dtype, value.lanes))
 
     def bitcast(self, value: Value, dtype: DType) -> Value:
+        """The same bits as elements of ``dtype``: as many as fill them, the first one in the lowest bits."""
         if value.dtype == dtype:
             return value
-        return self.value("bitcast", (value,), None, VectorType(dtype, value.lanes))
+        return self.value("bitcast", (value,), None, VectorType(dtype, value.lanes * value.dtype.bits // dtype.bits))
 
     def reduce(self, operation: str, value: Value) -> Value:
         """Scalar over all lanes as a fixed pairwise tree: lane l with lane l + half, while more than one is left."""
