@@ -174,6 +174,8 @@ def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Arr
     wanted = None if dtype is None else _dtype(dtype)
     if isinstance(data, Array) and not copy and wanted in (None, data.dtype):
         return data
+    if wanted is None and copy is not False and type(data) is np.ndarray and data.dtype.char in "fdeilqbhBHILQ?":
+        return from_buffer(Array, data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("=")), True)
     host = _host_array(data, wanted)
     if copy is False and not (hasattr(data, "__array__") or _has_buffer(data)):
         raise ValueError("asarray: copy=False needs memory to borrow, which Python numbers and lists are not")

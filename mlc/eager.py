@@ -8,7 +8,7 @@ must not depend on which shapes were seen before.
 
 from __future__ import annotations
 
-import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,8 +17,11 @@ from .errors import MlcError
 from .ir.dims import Dim, dim
 from .ir.graph import Graph
 from .ir.graph.node import graphs_in
+from .ir.types import F64
 from .staging import JitFunction, static_key
-from .tracing import ShapeDtype, describe
+from .tracing import ShapeDtype, Tracer, describe, user_location
+from .tracing.lift import ExactFloat
+from .tracing.tracer import leaked
 from .tree import TreeDef
 
 MOST = 1 << 20  # larger extents are compiled for their own sake: bounds decide on index arithmetic and memory
@@ -30,41 +33,44 @@ _MOVES = frozenset({
 })  # fmt: skip
 
 
-def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
-    """Run ``function`` on arrays outside any trace; keyword arguments are static.
+class EagerFunction(JitFunction):
+    """A function of the library that is called outside of traces; parameters that are no operands are static.
 
     Raises what tracing and calls raise.
     """
-    return _eager_function(function, tuple(sorted(static)))(*args, **static)
 
-
-@functools.lru_cache(maxsize=4096)
-def _eager_function(function: Callable[..., Any], static: tuple[str, ...]) -> EagerFunction:
-    return EagerFunction(function, static, (), None)
-
-
-class EagerFunction(JitFunction):
-    """A function of the library that is called outside of traces."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, function: Callable[..., Any], operands: Sequence[str]) -> None:
+        parameters = inspect.signature(function).parameters
+        super().__init__(function, tuple([n for n in parameters if n not in operands]), (), None)
         # by pattern: None after the first shape, then what runs all shapes, or False where each needs its own code
         self._patterns: dict[object, Any] = {}
 
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
-        plain, named, static = self._split(args, kwargs)
-        leaves, structure = tree.flatten((plain, named))
+        try:
+            plain, named, static = self._split(args, kwargs)
+            leaves, structure = tree.flatten((plain, named))
+            static = {name: _hashable(x) for name, x in static.items()}
+            return self._compile_for(self._widened(leaves), structure, static)
+        except MlcError as error:
+            error.location = error.location or str(user_location())
+            raise
+
+    def _compile_for(self, leaves: Sequence[Any], structure: TreeDef, static: dict[str, Any]) -> tuple[Any, TreeDef]:
         pattern = _pattern(leaves)
         if pattern is None:
-            return super()._compile_call(args, kwargs)
+            return self._for_this_shape(leaves, structure, static)
         key = structure, tuple(pattern), static_key(tuple(sorted(static.items())))
         if key not in self._patterns:
             self._patterns[key] = None
-            return super()._compile_call(args, kwargs)
+            return self._for_this_shape(leaves, structure, static)
         if self._patterns[key] is None:
             self._patterns[key] = self._for_all_shapes(leaves, pattern, structure, static)
-        known = self._patterns[key]
-        return known or super()._compile_call(args, kwargs)
+        return self._patterns[key] or self._for_this_shape(leaves, structure, static)
+
+    def _for_this_shape(self, leaves: Sequence[Any], structure: TreeDef, static: dict[str, Any]) -> tuple[Any, TreeDef]:
+        args, kwargs = tree.unflatten(structure, leaves)
+        compiled = self._lower(args, kwargs, static).compile()
+        return compiled.executable, compiled.out_tree
 
     def _for_all_shapes(
         self, leaves: Sequence[Any], pattern: Sequence[Any], structure: TreeDef, static: dict[str, Any]
@@ -79,6 +85,32 @@ class EagerFunction(JitFunction):
             return False
         compiled = lowered.compile()
         return False if compiled.program.plan.arena_bytes else (compiled.executable, compiled.out_tree)
+
+    def _call_unusual(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            self._widened(tree.leaves(self._split(args, kwargs)[:2]))
+            return super()._call_unusual(args, kwargs)
+        except MlcError as error:
+            error.location = error.location or str(user_location())
+            raise
+
+    def _static_key(self, static: Any) -> object:
+        return super()._static_key(_hashable(static))
+
+    def _widened(self, leaves: Sequence[Any]) -> Sequence[Any]:
+        """The operands' leaves, numbers beside f64 arrays as f64 rather than f32. Raises for what is no operand."""
+        wide = False
+        for x in leaves:
+            if isinstance(x, Tracer):
+                raise leaked(x)
+            if not isinstance(x, float | int):
+                wide = wide or describe(x, f"{self._name}: operand")[0].dtype is F64
+        return [ExactFloat(x) if type(x) is float else x for x in leaves] if wide else leaves
+
+
+def _hashable(x: Any) -> Any:
+    """Lists become tuples."""
+    return tuple(map(_hashable, x)) if isinstance(x, list | tuple) else x
 
 
 def _pattern(leaves: Sequence[Any]) -> list[Any] | None:

@@ -154,9 +154,9 @@ def _argument_names(
     try:
         signature.bind(*args, **kwargs, **static)
     except TypeError as error:
-        raise ArgumentError(
-            f"{name}: {error}", location=str(user_location()), hint=f"it is {name}{signature}"
-        ) from None
+        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        written = signature.replace(parameters=plain, return_annotation=signature.empty)
+        raise ArgumentError(f"{name}: {error}", location=str(user_location()), hint=f"it is {name}{written}") from None
     found: list[str] = []
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

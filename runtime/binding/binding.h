@@ -209,6 +209,14 @@ int signature_add_arguments(struct signature *signature, PyObject *arguments, Py
 int signature_add_object(struct signature *signature, PyObject *object);
 int signature_add_word(struct signature *signature, uintptr_t word);
 
+/*
+ * Append the arguments of a call some of which are static: `names`, of a function whose positional parameters are called
+ * `positional`. Those before the first static one keep their place, the others are taken by name. `key` gives what a
+ * static value of an unusual type is compared by. 1 (no exception set) where they do not fit the function.
+ */
+int signature_add_split(struct signature *signature, PyObject *positional, PyObject *names, PyObject *key,
+                        PyObject *arguments, PyObject *named);
+
 uint64_t signature_hash(const struct signature *signature);
 
 PyObject *set_classify(PyObject *module, PyObject *function);

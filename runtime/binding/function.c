@@ -150,75 +150,10 @@ static struct entry *add(Function *self, const struct signature *s, uint64_t has
 
 /* ---- signatures ---- */
 
-/* A static argument: its name and what it is compared by. 1, 1.0 and True differ. */
-static int add_static(const Function *self, struct signature *s, PyObject *name, PyObject *value)
-{
-    PyTypeObject *type = Py_TYPE(value);
-    int status = signature_add_object(s, name);
-
-    if (status)
-        return status;
-    if (type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBool_Type || value == Py_None) {
-        status = signature_add_object(s, (PyObject *)type);
-        return status ? status : signature_add_object(s, value);
-    }
-    PyObject *key = PyObject_CallFunctionObjArgs(self->static_key, value, NULL);
-    if (!key)
-        return -1;
-    status = signature_add_object(s, key);
-    Py_DECREF(key);
-    return status;
-}
-
-static bool has_name(PyObject *names, PyObject *name)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_Size(names); i++) {
-        PyObject *own = PyTuple_GetItem(names, i);
-        if (own == name || PyUnicode_Compare(own, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/*
- * Arguments where some are static. As JitFunction._split: those before the first static one keep their place, the others
- * are taken by name. 1 where they do not fit the function.
- */
-static int add_split(const Function *self, struct signature *s, PyObject *args, PyObject *kwargs)
-{
-    Py_ssize_t n = PyTuple_Size(args), plain = 0, place = 0;
-    PyObject *name, *value;
-
-    while (plain < n && (plain >= PyTuple_Size(self->positional) ||
-                         !has_name(self->names, PyTuple_GetItem(self->positional, plain))))
-        plain++;
-    if (plain < n && n > PyTuple_Size(self->positional))
-        return 1;
-    PyObject *traced = PyDict_New(), *fixed = traced ? PyDict_New() : NULL;
-    int status = fixed ? signature_add_arguments(s, args, plain) : -1;
-    for (Py_ssize_t i = plain; !status && i < n; i++) {
-        name = PyTuple_GetItem(self->positional, i);
-        status = PyDict_SetItem(has_name(self->names, name) ? fixed : traced, name, PyTuple_GetItem(args, i));
-    }
-    while (!status && kwargs && PyDict_Next(kwargs, &place, &name, &value))
-        status = PyDict_SetItem(has_name(self->names, name) ? fixed : traced, name, value);
-    if (!status)
-        status = signature_add_tree(s, traced, 1);
-    for (Py_ssize_t i = 0; !status && i < PyTuple_Size(self->names); i++) {
-        name = PyTuple_GetItem(self->names, i);
-        value = PyDict_GetItemWithError(fixed, name);
-        if (value)
-            status = add_static(self, s, name, value);
-    }
-    Py_XDECREF(traced);
-    Py_XDECREF(fixed);
-    return status;
-}
-
 static int add_call(const Function *self, struct signature *s, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_Size(self->names))
-        return add_split(self, s, args, kwargs);
+        return signature_add_split(s, self->positional, self->names, self->static_key, args, kwargs);
     int status = signature_add_arguments(s, args, PyTuple_Size(args));
     return status || !kwargs || !PyDict_Size(kwargs) ? status : signature_add_tree(s, kwargs, 1);
 }
