@@ -20,6 +20,7 @@ from mlc.ir.graph import (
     PAD,
     PARAMETER,
     REDUCE,
+    REDUCE_WINDOW,
     RESHAPE,
     REVERSE,
     SCATTER,
@@ -44,7 +45,8 @@ MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than 
 
 
 _PRODUCTS = {DOT_GENERAL: "contraction", CONVOLUTION: "convolution"}  # ops that read each element many times
-_KINDS = {**_PRODUCTS, REDUCE: "reduce", SCATTER: "scatter", DYNAMIC_UPDATE_SLICE: "update", SORT: "sort"}
+_KINDS = {**_PRODUCTS, REDUCE: "reduce", SCATTER: "scatter", DYNAMIC_UPDATE_SLICE: "update", SORT: "sort",
+          REDUCE_WINDOW: "cumulative"}  # fmt: skip
 _HEARTS = {"row": REDUCE, **{kind: op for op, kind in _KINDS.items()}}
 _LOOKS_UP = frozenset((GATHER, DYNAMIC_SLICE))  # reads at places that other operands say
 

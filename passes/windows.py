@@ -23,6 +23,7 @@ from mlc.ir.graph import (
     NOT,
     OR,
     REDUCE_WINDOW,
+    REVERSE,
     SELECT,
     SELECT_AND_GATHER,
     SELECT_AND_SCATTER,
@@ -32,6 +33,8 @@ from mlc.ir.graph import (
     body_of,
     broadcast_in_dim,
     constant,
+    cumulative,
+    cumulative_axis,
     direction_of,
     fill,
     identity_of,
@@ -58,10 +61,13 @@ def open_reduce_window(n: Node) -> Node | None:
         return None
     x, init = n.operands
     op = reducer_of(n["body"])
-    if n.dtype.is_float and n.dtype.bits == 16 and op in (ADD, MULTIPLY):
+    along = cumulative_axis(n) if prod(n["window_dimensions"]) > MOST_AT_ONCE and n.dtype != BOOL else None
+    if n.dtype.is_float and n.dtype.bits == 16 and (op in (ADD, MULTIPLY) or along is not None):
         attributes = {**n.attributes, "body": body_of(op, F32)}
         wide = REDUCE_WINDOW(CONVERT(x, dtype=F32), CONVERT(init, dtype=F32), **attributes)
         return CONVERT(wide, dtype=n.dtype)
+    if along is not None and n.tensor.size != 0:
+        return _open_cumulative(n, op, *along)
     x = pad_windows(x, init, n["padding"], [d - 1 for d in n["base_dilations"]])
     counts, strides, dilations = list(n.shape), n["window_strides"], n["window_dilations"]
     if n.tensor.size == 0:
@@ -76,6 +82,14 @@ def open_reduce_window(n: Node) -> Node | None:
         x = _fold_axis(op, x, axis, window, dilation)
     x = window_element(x, [0] * len(counts), counts, strides)
     return _from(init, op, x)
+
+
+def _open_cumulative(n: Node, op: Op, axis: int, backward: bool) -> Node | None:
+    """Folds that go backward turned; others are what a kernel does."""
+    if not backward:
+        return None
+    turned = cumulative(op, REVERSE(n.operands[0], dimensions=(axis,)), axis)
+    return REVERSE(turned, dimensions=(axis,))
 
 
 def _from(init: Node, op: Op, x: Node) -> Node:

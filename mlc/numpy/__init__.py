@@ -78,6 +78,7 @@ from .creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from .cumulative import cumulative_prod, cumulative_sum
 from .einsum import einsum
 from .indexing import getitem
 from .linear import matmul, outer, tensordot, vecdot
@@ -137,6 +138,7 @@ mod = remainder
 bool = bool_
 
 __all__ = [
+    "cumulative_prod", "cumulative_sum",
     "argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values",
     "Updates", "abs", "absolute", "add", "all", "any", "arange", "argmax", "argmin", "array", "asarray",
     "astype", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",

@@ -183,12 +183,13 @@ def argmin(x: object, /, axis: int | None = None, *, keepdims: bool = False) -> 
 def _fold(name: str, op: Op, x: object, axis: Axes, dtype: object, keepdims: bool) -> Tracer:
     node = as_node(x, None, f"{name}: operand")
     axes = some_axes(name, axis, node.tensor)
-    target = element_type(dtype) if dtype is not None else _sum_type(node.dtype)
+    target = element_type(dtype) if dtype is not None else sum_type(node.dtype)
     wide = _wide(target)
     return wrap(_keep(_converted(reduce_with(op, _converted(node, wide), axes), target), node, axes, keepdims))
 
 
-def _sum_type(dtype: DType) -> DType:
+def sum_type(dtype: DType) -> DType:
+    """That of sums and products: floats stay, integers and bools are kept in 64 bits."""
     if dtype.is_float:
         return dtype
     return U64 if dtype.kind == "uint" else I64

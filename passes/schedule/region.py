@@ -53,7 +53,7 @@ class ScheduledRegion:
 
 Schedule = Callable[[Graph, Target], ScheduledRegion]
 
-KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "update", "sort")
+KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "update", "sort", "cumulative")
 """What fusions are, one schedule each."""
 
 
@@ -99,4 +99,8 @@ def _schedule_of(kind: str) -> Schedule:
         from .sort import schedule_sort
 
         return schedule_sort
+    if kind == "cumulative":
+        from .cumulative import schedule_cumulative
+
+        return schedule_cumulative
     raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}; there are {', '.join(KINDS)}")

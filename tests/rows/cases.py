@@ -233,6 +233,9 @@ POOLS: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
 )
 
 
+CUMULATIVE = (((12,), 0, (11, 0)), ((2, 17), 1, (0, 16)), ((13, 3), 0, (12, 0)), ((0, 4), 0, (11, 0)))
+
+
 def _reduce_window(dtype: DType) -> list[Case]:
     found = []
     known = [r for r in REDUCERS if r is not g.MULTIPLY] if dtype == F64 else REDUCERS  # those with derivatives
@@ -248,6 +251,12 @@ def _reduce_window(dtype: DType) -> list[Case]:
                 )
                 if reducer is g.ADD and dtype != F64:  # its derivative is that of a start that changes nothing
                     found.append(Case(lambda x, i, a=attributes: g.REDUCE_WINDOW(x, i, **a), operands))
+    for reducer in (r for r in (g.ADD, g.MULTIPLY, g.MAXIMUM) if dtype in allowed(r)):
+        for shape, axis, padding in CUMULATIVE:
+            window = tuple(max(n, 12) if a == axis else 1 for a, n in enumerate(shape))
+            pads = tuple(padding if a == axis else (0, 0) for a in range(len(shape)))
+            found.append(Case(lambda x, o=reducer, w=window, p=pads: g.reduce_window(o, x, w, padding=p),
+                              (TensorType(shape, dtype),)))  # fmt: skip
     return found
 
 

@@ -3,6 +3,7 @@
 from .contraction import DOT_GENERAL, dot_general, free_axes
 from .control import CASE, WHILE, invariants, trip_count
 from .convolution import CONVOLUTION, ConvolutionAxes, convolution, convolution_axes
+from .cumulative import cumulative_axis
 from .dynamic import DYNAMIC_SLICE, DYNAMIC_UPDATE_SLICE
 from .elementwise import (
     ABS,
@@ -57,7 +58,7 @@ from .node import Graph, Literal, Location, Node, Table, current_table, graphs_i
 from .op import OPS, Op
 from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
-from .reduce_window import REDUCE_WINDOW, reduce_window
+from .reduce_window import REDUCE_WINDOW, cumulative, reduce_window
 from .reduction import REDUCE, body_of, identity_of, reduce_add, reduce_with, reducer_of
 from .select_and_scatter import (
     SELECT_AND_GATHER,
@@ -114,10 +115,10 @@ __all__ = [
     "SELECT_AND_SCATTER", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE",
     "SLICE", "SORT", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "argsort",
     "body_of", "broadcast_in_dim", "combiner_of", "comparator_of", "constant", "convolution", "convolution_axes",
-    "current_table", "direction_of", "dot_general", "evaluate_graph", "fill", "free_axes", "full_like", "gather",
-    "graphs_in", "has_active_table", "identity_of", "inline", "invariants", "inverse_permutation", "order_of",
-    "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_window", "reduce_with",
-    "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "select_and_gather",
-    "select_of", "size_value", "sort", "sort_tangents", "sorted_order", "take_in_order", "trip_count", "users",
-    "verify_graph", "windows_of",
+    "cumulative", "cumulative_axis", "current_table", "direction_of", "dot_general", "evaluate_graph", "fill",
+    "free_axes", "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
+    "inverse_permutation", "order_of", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add",
+    "reduce_window", "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of",
+    "scatter_windows", "select_and_gather", "select_of", "size_value", "sort", "sort_tangents", "sorted_order",
+    "take_in_order", "trip_count", "users", "verify_graph", "windows_of",
 ]  # fmt: skip

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError
-from ..dims import Dim, Size
+from ..dims import Dim, Size, bounds
 from ..types import TensorType, ValueType, scalar
+from .cumulative import accumulate, cumulative_axis, tangent_of_products
 from .elementwise import ADD, MAXIMUM, MINIMUM, MULTIPLY
 from .node import Graph, Literal, Node
 from .op import Array, Op, declare, dtype_cast
@@ -39,6 +40,9 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, init: Array) -> Arra
     """Padding has the initial value; floats are added and multiplied in f64 and rounded once."""
     op = reducer_of(node["body"])
     wide = x.astype(np.float64) if op in (ADD, MULTIPLY) and node.dtype.is_float else x
+    along = cumulative_axis(node)
+    if along is not None:
+        return dtype_cast(accumulate(op, wide, *along), node)
     return dtype_cast(fold_windows(node, op, wide, init, shape), node)
 
 
@@ -87,6 +91,9 @@ def _window_tangent(node: Node, t: Node) -> Node:
     op = reducer_of(node["body"])
     if op is ADD:
         return REDUCE_WINDOW(t, constant(np.zeros((), t.dtype.numpy), t.dtype), **node.attributes)
+    along = cumulative_axis(node)
+    if op is MULTIPLY and along is not None:
+        return tangent_of_products(node, t, *along)
     if op is MULTIPLY:
         return tangent_of_product(*_elements(node, op, t))
     direction = "GE" if op is MAXIMUM else "LE"
@@ -138,6 +145,8 @@ def _transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence[Node 
 
 
 def _flops(node: Node) -> Size:
+    if cumulative_axis(node) is not None:
+        return node.tensor.size
     return node.tensor.size * int(prod(node["window_dimensions"]))
 
 
@@ -158,3 +167,10 @@ def reduce_window(op: Op, x: Node, window_dimensions: Sequence[int], *, window_s
         window_strides=tuple(window_strides) or one, padding=tuple(padding) or ((0, 0),) * len(one),
         base_dilations=tuple(base_dilations) or one, window_dilations=tuple(window_dilations) or one,
         body=body)  # fmt: skip
+
+
+def cumulative(op: Op, x: Node, axis: int) -> Node:
+    """The elements of ``x`` along ``axis`` up to each one folded with ``op``."""
+    n = max(bounds(x.shape[axis])[1], 1)
+    window = tuple(n if a == axis else 1 for a in range(len(x.shape)))
+    return reduce_window(op, x, window, padding=tuple((k - 1, 0) for k in window))
