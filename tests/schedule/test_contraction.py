@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mlc.codegen import assembly, emit_llvm
 from mlc.ir.dims import Size, dim
+from mlc.ir.target import X86_64_V4
 from mlc.ir.types import BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
+from mlc.passes.kernels import lower_kernel
 from mlc.passes.schedule import schedule_region
 from mlc.passes.schedule.contraction_form import contraction_form
 from mlc.passes.schedule.tiling import tile_outer
@@ -161,3 +164,12 @@ def test_results_of_much_memory_are_stored_row_by_row(m: Size) -> None:
     for value in (0, 13, 299) if not isinstance(m, int) else (0,):
         check_region("contraction", body, arrays_for(body, {"m": value}), 1e-5, interpreted=False)
     assert all(tile_outer(contraction_form(body), t).rows_first for t in TARGETS)
+
+
+@pytest.mark.parametrize("m, n", [(9, 128), (9, 80), (14, 64), (6, 256)])
+def test_sums_stay_in_registers(m: int, n: int) -> None:
+    """Of a tile that fills the registers at most one vector waits on the stack."""
+    region = schedule_region("contraction", contraction({"m": m, "k": 256, "n": n}), X86_64_V4)
+    text = assembly(emit_llvm([lower_kernel(call.kernel, X86_64_V4) for call in region.calls], X86_64_V4), X86_64_V4)
+    assert "vfmadd" in text
+    assert len([line for line in text.splitlines() if "zmm" in line and "rsp" in line]) <= 2
