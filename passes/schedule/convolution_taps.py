@@ -2,12 +2,12 @@
 
 for each task of taps and panels:
     for each chunk of pixels (images, or rows of an image):
-        for each tile of up to 14 features, for each panel:
+        for each tap, for each tile of up to 14 features, for each panel:
             for each pixel of the chunk that the tap meets inside of lhs: as in every contraction
     epilogue and store
 
 Sums of chunks, which are short and so exact, add up in scratch. Taps that fall outside of the image skip its pixels:
-nothing is padded.
+nothing is padded. A task reads both operands from memory once.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ UNROLL = 2
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """A chunk is ``images`` whole images, or ``lines`` rows of one; a task does one tap of ``panels``."""
+    """A chunk is ``images`` whole images, or ``lines`` rows of one; a task does ``taps`` of ``panels``."""
 
     blocks: RowBlocks
     images: int
     lines: int
+    taps: int
     panels: int
 
 
@@ -56,7 +57,8 @@ def tile_taps(c: Convolution, p: Panels, target: Target) -> Tiling:
     taps = c.y.count * c.x.count
     while panels > 1 and taps * -(-p.count // panels) < FEWEST_TASKS:
         panels = -(-panels // 2)
-    return Tiling(blocks, images, lines, panels)
+    together = max(min(fitting // panels, taps * -(-p.count // panels) // FEWEST_TASKS), 1)
+    return Tiling(blocks, images, lines, -(-taps // -(-taps // together)), panels)
 
 
 def taps_kernel(frame: Frame, panels: Panels, target: Target) -> KernelCall:
@@ -72,40 +74,50 @@ class _Writer:
         self.rows = bounds(c.batch)[1]
         self.lhs, self.rhs = frame.memories[frame.lhs], frame.memories[frame.rhs]
         self.images = frame.sizes.index(c.inputs)
-        self.sums: Memory = b.scratch("sums", c.accumulator, (self.rows, tiling.panels * panels.width))
+        self.sums: Memory = b.scratch("sums", c.accumulator, (tiling.taps * self.rows, tiling.panels * panels.width))
 
     def write(self) -> KernelCall:
         b, t, f, p, c = self.builder, self.tiling, self.frame, self.panels, self.c
-        empty = c.node.tensor.size == 0
-        tasks: tuple[tuple[Size, int], ...] = (0 if empty else c.y.count * c.x.count, 1), (p.count, t.panels)
-        with b.parallel(*f.nest(tasks)) as (tap, ip):
+        count = c.y.count * c.x.count
+        tasks: tuple[tuple[Size, int], ...] = (0 if c.node.tensor.size == 0 else count, t.taps), (p.count, t.panels)
+        with b.parallel(*f.nest(tasks)) as (it, ip):
             f.elements.prepare(f.nodes)
-            at = b.floordiv(tap, c.x.count), b.mod(tap, c.x.count)
+            taps = it * t.taps, it * t.taps + t.taps if count % t.taps == 0 else b.min(it * t.taps + t.taps, count)
             first = ip * t.panels
             last = first + t.panels if p.count % t.panels == 0 else b.min(first + t.panels, p.count)
             self.clear()
-            self.chunks(at, first, last)
-            self.store(at, first, last)
+            self.chunks(taps, first, last)
+            counted(b, *taps, lambda tap: self.store(tap, taps[0], first, last))
         return f.call(tasks)
+
+    def place(self, tap: Index) -> tuple[Index, Index]:
+        """The row and the column of a tap."""
+        return self.builder.floordiv(tap, self.c.x.count), self.builder.mod(tap, self.c.x.count)
 
     def clear(self) -> None:
         b, p, t = self.builder, self.panels, self.tiling
-        with b.loop(0, self.rows) as row:
+        with b.loop(0, t.taps * self.rows) as row:
             for v in range(t.panels * p.vectors):
                 b.store(self.sums, (row.index, v * p.lanes), self.frame.zero(p.lanes))
 
-    def chunks(self, at: tuple[Index, Index], first: Index, last: Index) -> None:
+    def chunks(self, taps: tuple[Index, Index], first: Index, last: Index) -> None:
         """All pixels, a chunk after the other."""
         b, t, c = self.builder, self.tiling, self.c
-        y, x = self.inside(c.y, at[0]), self.inside(c.x, at[1])
-        with b.loop(0, self.images, t.images) as images:
-            until = images.index + 1 if t.images == 1 else b.min(images.index + t.images, self.images)
+
+        def of_tap(tap: Index, images: tuple[Index, Index], lines: Index | None) -> None:
+            at = self.place(tap)
+            y, x = self.inside(c.y, at[0]), self.inside(c.x, at[1])
+            if lines is not None:
+                y = b.max(lines, y[0]), b.min(lines + t.lines, y[1])
+            self.chunk(at, (tap - taps[0]) * self.rows, first, last, images, y, x)
+
+        with b.loop(0, self.images, t.images) as loop:
+            images = loop.index, loop.index + 1 if t.images == 1 else b.min(loop.index + t.images, self.images)
             if t.lines == c.y.taps:
-                self.chunk(at, first, last, (images.index, until), y, x)
+                counted(b, *taps, lambda tap: of_tap(tap, images, None))
                 return
             with b.loop(0, c.y.taps, t.lines) as lines:
-                part = b.max(lines.index, y[0]), b.min(lines.index + t.lines, y[1])
-                self.chunk(at, first, last, (images.index, until), part, x)
+                counted(b, *taps, lambda tap: of_tap(tap, images, lines.index))
 
     def inside(self, w: Window, at: Index) -> tuple[Index, Index]:
         """The pixels of rhs that the tap ``at`` meets inside of lhs: from the first to behind the last."""
@@ -115,13 +127,15 @@ class _Writer:
         upper = b.floordiv(w.size - 1 - shift, w.dilation) + 1
         return b.max(lower, 0), b.min(upper, w.taps)
 
-    def chunk(self, at: tuple[Index, Index], first: Index, last: Index, images: tuple[Index, Index],
+    def chunk(self, at: tuple[Index, Index], start: Index, first: Index, last: Index, images: tuple[Index, Index],
               y: tuple[Index, Index], x: tuple[Index, Index]) -> None:  # fmt: skip
+        """What the pixels of a chunk add to the sums from ``start`` on."""
         b, t = self.builder, self.tiling
         assert t.blocks.count is not None
 
         def tiles(rows: int, row: Index) -> None:
-            self.each_panel(first, last, lambda q, masks: self.tile(at, rows, row, q, q - first, masks, images, y, x))
+            self.each_panel(first, last, lambda q, masks: self.tile(
+                at, start, rows, row, q, q - first, masks, images, y, x))  # fmt: skip
 
         t.blocks.each(b, Index.of(self.rows), 0, t.blocks.count, tiles)
 
@@ -133,11 +147,11 @@ class _Writer:
         if p.whole != p.count:
             counted(b, b.max(first, p.whole), last, lambda q: body(q, p.tail(b)))
 
-    def tile(self, at: tuple[Index, Index], rows: int, row: Index, panel: Index, place: Index,
+    def tile(self, at: tuple[Index, Index], start: Index, rows: int, row: Index, panel: Index, place: Index,
              masks: tuple[Value | None, ...], images: tuple[Index, Index], y: tuple[Index, Index],
              x: tuple[Index, Index]) -> None:  # fmt: skip
         b, f, p, c = self.builder, self.frame, self.panels, self.c
-        places = [(row + r, place * p.width + v * p.lanes) for r in range(rows) for v in range(len(masks))]
+        places = [(start + row + r, place * p.width + v * p.lanes) for r in range(rows) for v in range(len(masks))]
         totals = [f.zero(p.lanes)] * len(places)
         with b.loop(images[0], images[1], carried=totals) as by_image:
             with b.loop(y[0], y[1], carried=by_image.carried) as by_line:
@@ -159,14 +173,15 @@ class _Writer:
         for s, total in zip(places, by_image.results, strict=True):
             b.store(self.sums, s, b.op("add", b.load(self.sums, s, p.lanes), total))
 
-    def store(self, at: tuple[Index, Index], first: Index, last: Index) -> None:
-        """The epilogue."""
+    def store(self, tap: Index, start: Index, first: Index, last: Index) -> None:
+        """The epilogue of one tap."""
         b, f, p = self.builder, self.frame, self.panels
+        at, row = self.place(tap), (tap - start) * self.rows
 
         def columns(panel: Index, masks: tuple[Value | None, ...]) -> None:
             with b.loop(0, self.rows) as loop:
                 for v, mask in enumerate(masks):
-                    total = b.load(self.sums, (loop.index, (panel - first) * p.width + v * p.lanes), p.lanes)
+                    total = b.load(self.sums, (row + loop.index, (panel - first) * p.width + v * p.lanes), p.lanes)
                     place = f.c.result_coordinates(loop.index, *at, panel * p.width + v * p.lanes)
                     f.store(place, total, mask)
 
