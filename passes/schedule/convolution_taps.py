@@ -45,7 +45,7 @@ class Tiling:
 
 def tile_taps(c: Convolution, p: Panels, target: Target) -> Tiling:
     rows = bounds(c.batch)[1]
-    blocks = RowBlocks.of(rows, min(MOST_ROWS, rows_beside(p.vectors, target.vector_registers)))
+    blocks = RowBlocks.of(rows, min(2 * MOST_ROWS // p.vectors, rows_beside(p.vectors, target.vector_registers)))
     itemsize = c.accumulator.itemsize
     panels = max(min(p.count, WIDEST // p.width), 1)
     chunk = max(target.l1_bytes // (2 * itemsize * panels * p.width), LEAST_CHUNK)
