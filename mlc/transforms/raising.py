@@ -2,7 +2,8 @@
 
 What is raised is the same function, at least as exact: softmax and its logarithm of logits of any size, the logistic
 function without infinities on the way. Exponentials that are used for something else too stay as they are, since they
-would be computed twice. Where a logit is infinite, rows that had one NaN are NaN throughout.
+would be computed twice. Where a logit is infinite, rows that had one NaN are NaN throughout. A relu before a maximum
+over windows moves behind it, where it has less to do.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from ..ir.graph import (
     LOGISTIC,
     MAXIMUM,
     NEGATE,
+    REDUCE_WINDOW,
     SELECT,
     SUBTRACT,
     Node,
     current_table,
     full_like,
     reachable,
+    reducer_of,
 )
 from ..ir.graph.op import Op
 from ..nn.activations import relu_formula
@@ -208,6 +211,24 @@ def relu_by_maximum(n: Node, uses: Uses) -> Node | None:
     return composite("relu", relu_formula, x)[0]
 
 
+def relu_of_windows(n: Node, uses: Uses) -> Node | None:
+    """The largest of each window of relu(x) -> relu of the largest of x, bit by bit, and so are their derivatives.
+
+    Not where a window may be all padding, of which the largest is -inf.
+    """
+    relu, start = n.operands
+    if relu.op is not COMPOSITE or relu["name"] != "relu" or uses[relu] > 1 or number(start) != -math.inf:
+        return None
+    (positive,) = relu["decomposition"].results
+    inside = all(
+        low < size and high < size for size, (low, high) in zip(n["window_dimensions"], n["padding"], strict=True)
+    )
+    if reducer_of(n["body"]) is not MAXIMUM or positive.op is not MAXIMUM or max(n["base_dilations"]) > 1 or not inside:
+        return None
+    largest = current_table().rebuild(n, (relu.operands[0], start))
+    return composite("relu", relu_formula, largest)[0]
+
+
 def positive_part(x: Tracer) -> Tracer:
     zero = full_like(x.node, 0)
     return wrap(SELECT(COMPARE(x.node, zero, direction="GT"), x.node, zero))
@@ -224,4 +245,5 @@ RULES: dict[Op, tuple[Rule, ...]] = {
     SUBTRACT: (log_softmax,),
     MAXIMUM: (relu_by_maximum,),
     SELECT: (relu_by_choice,),
+    REDUCE_WINDOW: (relu_of_windows,),
 }

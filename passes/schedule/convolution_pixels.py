@@ -52,7 +52,9 @@ class Tiling:
 
 def tile_pixels(c: Convolution, p: Panels, target: Target) -> Tiling:
     """Tiles that fill the registers, tasks large enough for the copies of their images, and images that fit a cache."""
-    most = min(CHANNEL_PIXELS if c.by_channel else 2 * MOST_ROWS // p.vectors, rows_beside(p.vectors, target.vector_registers))
+    most = min(
+        CHANNEL_PIXELS if c.by_channel else 2 * MOST_ROWS // p.vectors, rows_beside(p.vectors, target.vector_registers)
+    )
     xs = RowBlocks.of(c.x.count, most)
     ys = RowBlocks.of(c.y.count, max(most // c.x.count, 1))
     assert ys.count is not None and isinstance(c.inputs, int)

@@ -36,6 +36,12 @@ def names(graph: Graph) -> set[str]:
     return found | {"logistic" for n in graph.nodes if n.op is LOGISTIC}
 
 
+def windows_and_relus(function: Callable[..., Any], x: Any) -> list[str]:
+    """In the order of the raised trace."""
+    graph = raise_graph(trace(function, [ShapeDtype(x.shape, "f32")]).graph)
+    return [n.op.name for n in graph.nodes if n.op.name == "reduce_window" or n.op is COMPOSITE]
+
+
 def exps(x: Any, axis: int) -> Any:
     return mnp.exp(x - mnp.max(x, axis, keepdims=True))
 
@@ -179,6 +185,33 @@ def test_what_is_something_else_stays(name: str) -> None:
     spec = ShapeDtype((4, 4), "f32")
     graph = trace(STAYS[name], [spec]).graph
     assert raise_graph(graph) is graph
+
+
+def test_a_relu_moves_behind_the_largest_of_windows() -> None:
+    """Values and derivatives are the same bits, ties among zeros and NaN included."""
+    x = np.random.default_rng(0).standard_normal((2, 6, 9, 4)).astype(np.float32)
+    x[0, :3] = -np.abs(x[0, :3])
+    x[1, :2, :2, 0] = [[1, 1], [-0.0, np.nan]]
+    weights = np.arange(2 * 3 * 5 * 4, dtype=np.float32).reshape(2, 3, 5, 4)
+
+    def pooled(x: Any, relu: Callable[..., Any]) -> Any:
+        return mlc.nn.max_pool(relu(x), 2, padding="SAME")
+
+    assert windows_and_relus(lambda x: pooled(x, mlc.nn.relu), x) == ["reduce_window", "composite"]
+    kept = [mlc.nn.relu, lambda x: mlc.nn.relu(x) + 0.0]  # of the second nothing is known
+    moved, stays = (mlc.jit(lambda x, f=f: pooled(x, f))(x) for f in kept)
+    np.testing.assert_array_equal(moved, stays)
+    moved, stays = (mlc.grad(lambda x, f=f: mnp.sum(pooled(x, f) * weights))(x[:1]) for f in kept)
+    np.testing.assert_array_equal(moved, stays)
+
+
+def test_a_relu_before_windows_of_padding_alone_stays() -> None:
+    x = np.ones((1, 2, 1), np.float32)
+
+    def pooled(x: Any) -> Any:
+        return mlc.nn.max_pool(mlc.nn.relu(x), 2, padding=((0, 3),), data_format="NWC")
+
+    assert windows_and_relus(pooled, x) == ["composite", "reduce_window"]
 
 
 def test_softplus_keeps_its_slope_at_zero() -> None:
