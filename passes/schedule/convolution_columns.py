@@ -10,18 +10,21 @@ from mlc.ir.target import Target
 
 from .convolution_form import Convolution
 
-MOST_APART = 512  # bytes from tap to tap above which panels are packed: farther apart, they share few sets of a cache
+MOST_APART = 512  # bytes from tap to tap above which panels are copied: farther apart, they share few sets of a cache
+COPY_SHARE = 2  # the copies of an image and of a panel take at most 1/2 of the second-level cache
 
 
 @dataclass(frozen=True, slots=True)
 class Panels:
     """Output features of one group cut into panels of ``vectors`` of ``lanes``; the last may be narrower.
 
-    ``node`` has them in memory: panel by panel (``packed``; [group, panel, k, width]), or as the kernel lies.
+    ``node`` has them in memory: panel by panel (``packed``; [group, panel, k, width]), or as the kernel lies, which
+    where it is ``copied`` the first tile reads that each task computes of a panel; it leaves a copy for the others.
     """
 
     node: Node
     packed: bool
+    copied: bool
     depth: int  # taps times input features of a group
     outputs: int  # features of a group
     groups: int
@@ -62,9 +65,19 @@ class Panels:
 def cut_panels(c: Convolution, target: Target) -> Panels:
     """Panels of two vectors, of one where the features of a group fit in it."""
     p = direct_panels(c, target)
-    if _lies_in_order(c) and (p.count == 1 or c.outputs * c.accumulator.itemsize <= MOST_APART):
+    if not _lies_in_order(c):
+        return replace(p, node=_packed(c, p), packed=True)
+    if p.count == 1 or c.outputs * c.accumulator.itemsize <= MOST_APART:
         return p
+    if c.groups == 1 and _copy_bytes(c, p) <= target.l2_bytes // COPY_SHARE:
+        return replace(p, copied=True)
     return replace(p, node=_packed(c, p), packed=True)
+
+
+def _copy_bytes(c: Convolution, p: Panels) -> int:
+    """A whole image and the copy of a panel."""
+    image = c.y.reach(c.y.count) * c.x.reach(c.x.count) * p.depth // (c.y.taps * c.x.taps)
+    return (image + p.depth * p.width) * c.accumulator.itemsize
 
 
 def direct_panels(c: Convolution, target: Target) -> Panels:
@@ -76,7 +89,7 @@ def direct_panels(c: Convolution, target: Target) -> Panels:
         lanes //= 2
     vectors = min(2, -(-outputs // lanes))
     depth = c.inputs if isinstance(c.inputs, int) else 0
-    return Panels(c.rhs, False, depth * c.y.taps * c.x.taps, outputs, groups, vectors, lanes)
+    return Panels(c.rhs, False, False, depth * c.y.taps * c.x.taps, outputs, groups, vectors, lanes)
 
 
 def _lies_in_order(c: Convolution) -> bool:

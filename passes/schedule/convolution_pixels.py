@@ -6,6 +6,8 @@ for each task of images, rows of pixels and panels of output features:
             sums = 0
             for tap, for input feature: load the panel's vectors, splat each pixel's element, multiply and add
             epilogue and store
+
+Where the kernel's rows lie far apart, the first tile of a panel leaves a copy of it in scratch for the others.
 """
 
 from __future__ import annotations
@@ -52,22 +54,21 @@ class Tiling:
 
 def tile_pixels(c: Convolution, p: Panels, target: Target) -> Tiling:
     """Tiles that fill the registers, tasks large enough for the copies of their images, and images that fit a cache."""
-    most = min(
-        CHANNEL_PIXELS if c.by_channel else 2 * MOST_ROWS // p.vectors, rows_beside(p.vectors, target.vector_registers)
-    )
+    most = CHANNEL_PIXELS if c.by_channel else 2 * MOST_ROWS // p.vectors
+    most = min(most, rows_beside(p.vectors, target.vector_registers))
     xs = RowBlocks.of(c.x.count, most)
     ys = RowBlocks.of(c.y.count, max(most // c.x.count, 1))
     assert ys.count is not None and isinstance(c.inputs, int)
     line = c.x.reach(c.x.count) * c.inputs * c.groups * c.accumulator.itemsize
     fitting = target.l2_bytes // IMAGE_SHARE // max(line, 1)
     rows = ys.count
-    while rows > 1 and c.y.reach(rows * ys.largest) > fitting:
+    while rows > 1 and c.y.reach(rows * ys.largest) > fitting and not p.copied:
         rows = -(-rows // 2)
     images, panels = 1, p.count if p.groups == 1 else p.groups
     batch = bounds(c.batch)[1]
     work = 2 * p.depth * c.outputs * c.x.count
     if batch * -(-ys.count // rows) < FEWEST_TASKS:  # cut what is larger: the kernel's panels, or the image
-        by_panels = p.depth * c.outputs > c.y.size * c.x.size * c.inputs * c.groups or ys.count == 1
+        by_panels = p.copied or p.depth * c.outputs > c.y.size * c.x.size * c.inputs * c.groups or ys.count == 1
         wanted = -(-FEWEST_TASKS // max(batch * -(-ys.count // rows), 1))
         if by_panels:
             least = -(-TASK_WORK * panels // max(work * min(rows * ys.largest, c.y.count), 1))
@@ -97,6 +98,8 @@ class _Writer:
         if not (direct and in_order and c.y.is_covered and c.x.is_covered):
             self.image = Image(frame, tiling.task_rows)
         largest = tiling.ys.largest * tiling.xs.largest
+        shape = panels.depth, panels.width
+        self.copy: Memory | None = b.scratch("copy", c.accumulator, shape) if panels.copied else None
         self.sums: Memory | None = None
         if frame.weight * largest * panels.vectors > MOST_STORED:
             self.sums = b.scratch("sums", c.accumulator, (largest, panels.width))
@@ -154,17 +157,20 @@ class _Writer:
         """All pixels of the task at one panel."""
         b, t, c = self.builder, self.tiling, self.c
 
-        def row_of_tiles(rows: int, y: Index) -> None:
-            t.xs.each(b, Index.of(c.x.count), 0, t.xs.count or 1, lambda columns, x: tile(rows, y, columns, x))
+        def row_of_tiles(rows: int, y: Index, skip: int = 0) -> None:
+            t.xs.each(b, Index.of(c.x.count), 0, t.xs.count or 1, lambda columns, x: tile(rows, y, columns, x), skip)
 
-        def tile(rows: int, y: Index, columns: int, x: Index) -> None:
-            totals = self.accumulate(image, start, group, panel, (rows, columns), (y, x), masks)
+        def tile(rows: int, y: Index, columns: int, x: Index, copies: bool = False) -> None:
+            totals = self.accumulate(image, start, group, panel, (rows, columns), (y, x), masks, copies)
             self.finish(image, group, panel, (rows, columns), (y, x), masks, totals)
 
-        t.ys.each(b, Index.of(c.y.count), iy, t.rows, row_of_tiles)
+        if self.copy is not None:
+            tile(t.ys.largest, start, t.xs.largest, Index.of(0), copies=True)
+            row_of_tiles(t.ys.largest, start, skip=1)
+        t.ys.each(b, Index.of(c.y.count), iy, t.rows, row_of_tiles, skip=int(self.copy is not None))
 
     def accumulate(self, image: Index, start: Index, group: Index, panel: Index, shape: tuple[int, int],
-                   at: tuple[Index, Index], masks: tuple[Value | None, ...]) -> list[Value]:  # fmt: skip
+                   at: tuple[Index, Index], masks: tuple[Value | None, ...], copies: bool) -> list[Value]:  # fmt: skip
         """The register tile of ``shape`` pixels from ``at`` on."""
         b, f, p, c = self.builder, self.frame, self.panels, self.c
         inputs = c.inputs
@@ -198,7 +204,7 @@ class _Writer:
             return list(loop.results)
 
         def step(element: Index, k: Index, totals: list[Value]) -> list[Value]:
-            vectors = [p.load(b, self.weights, group, panel, k, v, mask) for v, mask in enumerate(masks)]
+            vectors = self.vectors(group, panel, k, masks, copies)
             following: list[Value] = []
             carried = iter(totals)
             for place in places:
@@ -227,6 +233,19 @@ class _Writer:
         if c.by_channel:
             walk, step = [(c.y.taps, c.y.dilation * line, c.x.taps)], line_of_taps
         return level(0, base, Index.of(0), zeros)
+
+    def vectors(self, group: Index, panel: Index, k: Index, masks: tuple[Value | None, ...], copies: bool
+                ) -> list[Value]:  # fmt: skip
+        """A panel at ``k``: from its copy, or as it lies, to be copied where this tile does that."""
+        b, p = self.builder, self.panels
+        places = [(k, v * p.lanes) for v in range(len(masks))]
+        if self.copy is not None and not copies:
+            return [b.load(self.copy, place, p.lanes) for place in places]
+        found = [p.load(b, self.weights, group, panel, k, v, mask) for v, mask in enumerate(masks)]
+        if self.copy is not None:
+            for place, x in zip(places, found, strict=True):
+                b.store(self.copy, place, x)
+        return found
 
     def finish(self, image: Index, group: Index, panel: Index, shape: tuple[int, int], at: tuple[Index, Index],
                masks: tuple[Value | None, ...], totals: list[Value]) -> None:  # fmt: skip

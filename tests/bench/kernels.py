@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from mlc.passes.schedule import schedule_region
 
 Array = npt.NDArray[Any]
 LAUNCHES = 1000
+HUGE_PAGE = 2 << 20
 BATCH_SECONDS = 2e-4  # short, so that some batch runs undisturbed
 
 
@@ -106,10 +108,14 @@ def launches_of(
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Zeros that start at a multiple of 64 bytes, as the planned memory does."""
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)
+    """Zeros as the planned memory lies: at a multiple of 64 bytes, on huge pages where the system has some."""
+    nbytes = size * dtype.itemsize
+    area = mmap.mmap(-1, -(-max(nbytes, 1) // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        area.madvise(mmap.MADV_HUGEPAGE)
+    raw = np.frombuffer(area, np.uint8)
+    start = -raw.ctypes.data % HUGE_PAGE
+    return raw[start : start + nbytes].view(dtype)
 
 
 def peak(dtype: DType = F32, target: Target | None = None) -> float:
