@@ -51,8 +51,8 @@ def _machine(target: Target) -> Any:
     binding.initialize_all_asmprinters()
     # Addresses come hoisted: LLVM's loop strength reduction wins nothing and is a third of the compile time.
     binding.set_option("mlc", "-disable-lsr")
-    # Instructions come in a good order: moving loads up from below fills the registers that sums need.
-    binding.set_option("mlc", "-misched-prera-direction=topdown")
+    # From both ends: scheduled from below alone, a tile that fills the registers may spill all of its sums.
+    binding.set_option("mlc", "-misched-prera-direction=bidirectional")
     found = binding.Target.from_triple(target.triple)
     options = {"cpu": target.cpu, "features": target.features, "opt": 2}
     return found.create_target_machine(**options, reloc="pic", codemodel="small")  # constants relative to the code
