@@ -189,7 +189,7 @@ class JitFunction(Function):
         from .transforms.closed import called
 
         args, kwargs, static = self._split(args, kwargs)
-        with at_users_line():
+        with scope(self._name) if self._name.isidentifier() else nullcontext(), at_users_line():
             call = called(self._traced_inside(args, kwargs, static), args, kwargs)
             graph = call.traced.graph
             return call.tree_of(results_of(CALL(*call.operands, callee=graph)) if graph.results else ())
@@ -199,20 +199,18 @@ class JitFunction(Function):
         from .transforms.closed import raised
 
         leaves, in_tree = tree.flatten((args, kwargs))
-        name, known = self._name, outermost_trace().closed
-        scoped = scope(name) if name.isidentifier() else nullcontext()
-        with scoped:
-            key = (
-                self, in_tree, tuple(_type_of(x) for x in leaves), current_scope(), current_table().device,
-                tuple((k, self._static_key(v)) for k, v in sorted(static.items())),
-            )  # fmt: skip
-            found: Traced | None = known.get(key)
-            if found is None:
-                found = raised(
-                    trace(self.function, args, kwargs, name=name, static=static, capture=True, device=self.device)
-                )
-                if not found.captured:  # what it captured is of the trace around it, which may be another next time
-                    known[key] = found
+        known = outermost_trace().closed
+        key = (
+            self, in_tree, tuple(_type_of(x) for x in leaves), current_scope(), current_table().device,
+            tuple((k, self._static_key(v)) for k, v in sorted(static.items())),
+        )  # fmt: skip
+        found: Traced | None = known.get(key)
+        if found is None:
+            found = raised(
+                trace(self.function, args, kwargs, name=self._name, static=static, capture=True, device=self.device)
+            )
+            if not found.captured:  # what it captured is of the trace around it, which may be another next time
+                known[key] = found
         return found
 
 

@@ -87,7 +87,8 @@ def results_of(node: Node) -> tuple[Node, ...]:
 def inline(graph: Graph, operands: Sequence[Node]) -> tuple[Node, ...]:
     """The results of ``graph`` applied to ``operands``, rebuilt in the active table.
 
-    Locations that the callee's nodes have are kept behind those of the call. Iterative; parameters are positional.
+    Nodes stay at the user's lines and in the scopes that they were made in, followed by those of the call. Iterative;
+    parameters are positional.
     """
     from .node import current_table
 
@@ -98,6 +99,6 @@ def inline(graph: Graph, operands: Sequence[Node]) -> tuple[Node, ...]:
         if node in new:
             continue
         own = graph.locations(node)
-        with table.at(here + tuple(x for x in own if x not in here)):
+        with table.at(own + tuple(x for x in here if x not in own)):
             new[node] = table.copy(node, [new[o] for o in node.operands])
     return tuple(new[r] for r in graph.results)
