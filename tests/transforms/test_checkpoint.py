@@ -128,3 +128,15 @@ def test_eval_shape() -> None:
     assert str(found) == "(ShapeDtype((3, n), f16), [ShapeDtype((), i64), None])"
     inside = mlc.jit(lambda v: mnp.zeros(mlc.eval_shape(lambda u: u @ v.T, v).shape))
     assert inside(X).shape == (64, 64)
+
+
+def test_costs_of_calls_are_in_their_scopes() -> None:
+    @mlc.jit
+    def layer(x: Any, w: Any) -> Any:
+        with mlc.scope("inner"):
+            y = x @ w
+        return mnp.tanh(y)
+
+    lowered = mlc.jit(lambda x, w: layer(layer(x, w), w)).lower(X, WS[0])
+    scopes = lowered.compile().cost_analysis()["scopes"]
+    assert set(scopes) == {"layer/inner"}, scopes
