@@ -75,14 +75,17 @@ def _libraries() -> str:
     return f"llvmlite {digest.hexdigest()[:12]}, numpy {np.__version__}"
 
 
-_digests: dict[tuple[object, ...], str] = {}
+_digests: dict[tuple[str, ...], str] = {}
 
 
 def _compiler_digest(folder: Folder) -> str:
-    """A digest of the compiler's sources; the folder remembers it by their sizes, times and inodes."""
+    """A digest of the compiler's sources; the folder remembers it by their sizes, times and inodes.
+
+    It is taken once: this process goes on with the compiler that it began with, whatever becomes of the files.
+    """
     files = _sources()
-    stamp = tuple([(path, *_stamp(path)) for path in files])
-    if stamp not in _digests:
+    if files not in _digests:
+        stamp = tuple([(path, *_stamp(path)) for path in files])
         name = "compiler-" + hashlib.sha256(repr(stamp).encode()).hexdigest()
         known = folder.get(name)
         if known is None:
@@ -91,9 +94,8 @@ def _compiler_digest(folder: Folder) -> str:
                 digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
             known = digest.hexdigest().encode()
             folder.put(name, known)
-        _digests.clear()
-        _digests[stamp] = known.decode()
-    return _digests[stamp]
+        _digests[files] = known.decode()
+    return _digests[files]
 
 
 def _stamp(path: str) -> tuple[int, int, int, int]:

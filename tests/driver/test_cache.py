@@ -72,6 +72,22 @@ def test_changed_sources_miss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )  # fmt: skip
 
 
+def test_a_process_goes_on_with_the_sources_that_it_began_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it compiles after an upgrade is the old compiler's work; sources may be gone by then."""
+    from mlc.cache import key
+
+    source = tmp_path / "pass.py"
+    source.write_text("old")
+    monkeypatch.setattr(key, "_sources", lambda: (str(source),))
+    assert origin(lambda x: x - 3, X)[0] is False
+    source.write_text("newer")
+    assert origin(lambda x: x - 3, X)[0] is True
+    source.unlink()
+    assert origin(lambda x: x - 4, X)[0] is False
+
+
 def test_another_line_hits_and_is_named(folder: Path) -> None:
     def source(lines: int, scope: str) -> Any:
         namespace: dict[str, Any] = {"mlc": mlc, "mnp": mnp}
