@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlc.errors import ArgumentError, DTypeError
+from mlc.ir.graph.node import TRACES, has_active_table
 from mlc.ir.types import BF16, DTYPES, F32, I64, DType, dtype_of
 from mlc.runtime import ArrayBase
 from mlc.runtime._array import from_buffer, tensor_of, to_dlpack
@@ -17,6 +18,9 @@ from mlc.tracing.value import Value
 
 if TYPE_CHECKING:
     from mlc.ir.types import TensorType
+
+
+_PLAIN = {int, slice, type(None), type(...)}
 
 
 class Array(ArrayBase, Value):
@@ -98,6 +102,17 @@ class Array(ArrayBase, Value):
             raise TypeError(f"format {spec!r} of {self.type}: only arrays without axes are numbers")
         return format(self.item(), spec)
 
+    def __getitem__(self, key: object) -> Array:
+        """The elements at ``key``, as ``mlc.numpy.getitem`` has it; by ints and slices outside of traces a copy."""
+        if TRACES and has_active_table():
+            return super().__getitem__(key)
+        try:
+            plain = all(type(item) in _PLAIN for item in (key if type(key) is tuple else (key,)))
+            part = _numpy_view(self)[key] if plain else None  # type: ignore[index]
+        except (IndexError, TypeError, ValueError):  # mlc.numpy says what is wrong
+            part = None
+        return super().__getitem__(key) if part is None else from_buffer(Array, part, True)
+
     def __setitem__(self, key: object, value: object) -> NoReturn:
         raise ArgumentError(
             f"setitem: {self.type} cannot be assigned to: arrays do not change",
@@ -106,6 +121,9 @@ class Array(ArrayBase, Value):
 
     def item(self) -> bool | int | float:
         """The only element as a Python number; ArgumentError for an array of another size."""
+        if not self.shape and self.dtype_name not in ("f16", "bf16"):  # formats that memoryview has not
+            number: bool | int | float = memoryview(self)[()]
+            return number
         if self.size != 1:
             raise ArgumentError(f"item: an array of shape {self.shape} has {self.size} elements, not one")
         return _number(_numpy_view(self).reshape(()))
@@ -140,7 +158,7 @@ class Array(ArrayBase, Value):
         return int(self.item())
 
     def _one_element(self, use: str) -> bool | int | float:
-        if self.size != 1:
+        if self.shape and self.size != 1:
             raise ArgumentError(f"{use}: the truth or value of {self.type} is unclear, it has {self.size} elements")
         return self.item()
 

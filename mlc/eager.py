@@ -1,23 +1,26 @@
-"""Operations on arrays outside any trace: compiled for their types, and after the first shape for every shape.
+"""Operations on arrays outside any trace: compiled for their types, and then for every shape.
 
-The first shape that an operation meets gets kernels of its own. For the second one that differs in sizes alone, an
-operation that computes each element by itself is compiled with symbolic sizes, and further shapes cost no compilation.
-Reductions and products are compiled for each shape: the order of their sums follows from it, and the bits of a result
-must not depend on which shapes were seen before.
+An operation that computes each element by itself is compiled for the first shape that it meets, with kernels of its
+own, and at the second one that differs in sizes alone with symbolic sizes: further shapes cost no compilation. One that
+sums (a reduction, a product) has symbolic sizes from the start, since the order of its sums follows from its code, and
+the bits of a result must not depend on which shapes were seen before. Much work is compiled for its own shape.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import tree
 from .errors import MlcError
 from .ir.dims import Dim, dim
 from .ir.graph import Graph
+from .ir.graph.cost import Cost, cost_by_scope
 from .ir.graph.node import graphs_in
 from .ir.types import F64
+from .stages import Compiled
 from .staging import JitFunction, static_key
 from .tracing import ShapeDtype, Tracer, describe, user_location
 from .tracing.lift import ExactFloat
@@ -25,12 +28,15 @@ from .tracing.tracer import leaked
 from .tree import TreeDef
 
 MOST = 1 << 20  # larger extents are compiled for their own sake: bounds decide on index arithmetic and memory
+MUCH_WORK = 1 << 27  # operations in sums, from which on code for one shape pays
+LITTLE_MEMORY = 4096  # bytes for partial sums
 
 # What moves elements or makes them of their position; elementwise rows compute each by itself.
 _MOVES = frozenset({
     "parameter", "constant", "broadcast_in_dim", "reshape", "transpose", "slice", "concatenate", "pad", "reverse",
-    "iota", "get_dimension_size",
+    "iota", "get_dimension_size", "size",
 })  # fmt: skip
+_SUMS = frozenset({"reduce", "dot_general"})
 
 
 class EagerFunction(JitFunction):
@@ -42,8 +48,7 @@ class EagerFunction(JitFunction):
     def __init__(self, function: Callable[..., Any], operands: Sequence[str]) -> None:
         parameters = inspect.signature(function).parameters
         super().__init__(function, tuple([n for n in parameters if n not in operands]), (), None)
-        # by pattern: None after the first shape, then what runs all shapes, or False where each needs its own code
-        self._patterns: dict[object, Any] = {}
+        self._patterns: dict[object, _Pattern] = {}
 
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
         try:
@@ -56,35 +61,39 @@ class EagerFunction(JitFunction):
             raise
 
     def _compile_for(self, leaves: Sequence[Any], structure: TreeDef, static: dict[str, Any]) -> tuple[Any, TreeDef]:
-        pattern = _pattern(leaves)
-        if pattern is None:
-            return self._for_this_shape(leaves, structure, static)
-        key = structure, tuple(pattern), static_key(tuple(sorted(static.items())))
-        if key not in self._patterns:
-            self._patterns[key] = None
-            return self._for_this_shape(leaves, structure, static)
-        if self._patterns[key] is None:
-            self._patterns[key] = self._for_all_shapes(leaves, pattern, structure, static)
-        return self._patterns[key] or self._for_this_shape(leaves, structure, static)
-
-    def _for_this_shape(self, leaves: Sequence[Any], structure: TreeDef, static: dict[str, Any]) -> tuple[Any, TreeDef]:
+        marks = _marks(leaves)
+        key = structure, tuple(marks or ()), static_key(tuple(sorted(static.items())))
+        pattern = self._patterns.get(key)
+        if pattern is not None and pattern.code is not None and not pattern.sums:
+            return pattern.code
         args, kwargs = tree.unflatten(structure, leaves)
-        compiled = self._lower(args, kwargs, static).compile()
-        return compiled.executable, compiled.out_tree
+        lowered = self._lower(args, kwargs, static)
+        if marks is None:
+            return _ready(lowered.compile())
+        if pattern is None:
+            pattern = self._patterns[key] = _Pattern(any(n.op.name in _SUMS for n in _nodes(lowered.graph)))
+            if not pattern.sums:
+                return _ready(lowered.compile())
+        if pattern.sums and _work(lowered.graph) > MUCH_WORK:
+            return _ready(lowered.compile())
+        if not pattern.tried:
+            pattern.tried = True
+            pattern.code = self._for_all_shapes(leaves, marks, structure, static)
+        return pattern.code or _ready(lowered.compile())
 
     def _for_all_shapes(
-        self, leaves: Sequence[Any], pattern: Sequence[Any], structure: TreeDef, static: dict[str, Any]
-    ) -> tuple[Any, TreeDef] | bool:
-        """Code for every shape of a pattern; False where each element does not stand by itself."""
-        args, kwargs = tree.unflatten(structure, list(map(_spec, leaves, pattern)))
+        self, leaves: Sequence[Any], marks: Sequence[Any], structure: TreeDef, static: dict[str, Any]
+    ) -> tuple[Any, TreeDef] | None:
+        """Code for every shape of a pattern; None where each shape needs its own."""
+        args, kwargs = tree.unflatten(structure, list(map(_spec, leaves, marks)))
         try:
             lowered = self._lower(args, kwargs, static)
         except (MlcError, TypeError, ValueError):  # the operation needs to know its sizes
-            return False
-        if not all(node.op.elementwise or node.op.name in _MOVES for node in _nodes(lowered.graph)):
-            return False
+            return None
+        if not all(n.op.elementwise or n.op.name in _MOVES | _SUMS for n in _nodes(lowered.graph)):
+            return None
         compiled = lowered.compile()
-        return False if compiled.program.plan.arena_bytes else (compiled.executable, compiled.out_tree)
+        return _ready(compiled) if compiled.program.plan.arena_bytes <= LITTLE_MEMORY else None
 
     def _call_unusual(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
@@ -108,12 +117,29 @@ class EagerFunction(JitFunction):
         return [ExactFloat(x) if type(x) is float else x for x in leaves] if wide else leaves
 
 
+@dataclass(slots=True)
+class _Pattern:
+    """Shapes that differ in sizes alone: whether elements are sums, and the code for all of them where there is one."""
+
+    sums: bool
+    tried: bool = False
+    code: tuple[Any, TreeDef] | None = None
+
+
+def _ready(compiled: Compiled) -> tuple[Any, TreeDef]:
+    return compiled.executable, compiled.out_tree
+
+
+def _work(graph: Graph) -> int:
+    return sum(cost_by_scope(graph, {}).values(), start=Cost()).flops
+
+
 def _hashable(x: Any) -> Any:
     """Lists become tuples."""
     return tuple(map(_hashable, x)) if isinstance(x, list | tuple) else x
 
 
-def _pattern(leaves: Sequence[Any]) -> list[Any] | None:
+def _marks(leaves: Sequence[Any]) -> list[Any] | None:
     """Leaf by leaf its type with sizes replaced by marks: equal ones are equal, 1 stays; None where none is left."""
     marks: dict[int, str] = {1: ""}
     found: list[Any] = []
@@ -130,11 +156,11 @@ def _pattern(leaves: Sequence[Any]) -> list[Any] | None:
     return found if len(marks) > 1 else None
 
 
-def _spec(leaf: Any, pattern: Any) -> Any:
+def _spec(leaf: Any, mark: Any) -> Any:
     """A leaf as the trace takes it, with a symbol for every mark; numbers as they are."""
-    if not isinstance(pattern, tuple):
+    if not isinstance(mark, tuple):
         return leaf
-    dtype, marks = pattern
+    dtype, marks = mark
     sizes: list[int | Dim] = [dim(mark, 2, MOST) if mark else 1 for mark in marks]
     return ShapeDtype(sizes, dtype)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from mlc import tree
 from mlc.errors import ArgumentError
@@ -14,7 +15,7 @@ from mlc.ir.graph import ADD, COMPARE, CONVERT, IOTA, MULTIPLY, SELECT, fill
 from mlc.ir.graph import full_like as fill_like
 from mlc.ir.graph.elementwise import saturating_cast
 from mlc.ir.graph.node import Node, has_active_table
-from mlc.ir.types import F32, I64, TensorType
+from mlc.ir.types import F32, I64, DType, TensorType
 from mlc.tracing.lift import as_node, describe, is_array
 from mlc.tracing.spec import ShapeDtype, element_type
 from mlc.tracing.tracer import Tracer, leaked
@@ -24,9 +25,19 @@ from .manipulation import stack
 from .promotion import broadcast_node, wrap
 
 Sizes = Size | Sequence[Size]
+Data = npt.NDArray[Any]
 
 
-@operation()
+def _filled(shape: Sizes, dtype: object, value: float) -> Data | None:
+    type = ShapeDtype(shape, dtype).type
+    return _of_value(value, type) if type.is_static else None
+
+
+def _of_value(value: float, type: TensorType) -> Data:
+    return np.full(cast(tuple[int, ...], type.shape), value, type.dtype.numpy)
+
+
+@operation(host=lambda shape, dtype=F32: _filled(shape, dtype, 0))
 def zeros(shape: Sizes, dtype: object = F32) -> Tracer:
     """Zeros of a ``shape`` (one size or several). Raises ArgumentError for a negative size.
 
@@ -38,7 +49,7 @@ def zeros(shape: Sizes, dtype: object = F32) -> Tracer:
     return wrap(fill(0, ShapeDtype(shape, dtype).type))
 
 
-@operation()
+@operation(host=lambda shape, dtype=F32: _filled(shape, dtype, 1))
 def ones(shape: Sizes, dtype: object = F32) -> Tracer:
     """Ones of a ``shape`` (one size or several). Raises ArgumentError for a negative size.
 
@@ -53,7 +64,23 @@ def ones(shape: Sizes, dtype: object = F32) -> Tracer:
 empty = zeros
 
 
-@operation("fill_value")
+def _full_of_number(fill_value: object, shape: Sizes, dtype: object = None) -> Data | None:
+    """Of a number that the element type holds."""
+    if not isinstance(fill_value, int | float) or isinstance(fill_value, np.generic):
+        return None
+    own = describe(fill_value)[0].dtype
+    type = ShapeDtype(shape, own if dtype is None else dtype).type
+    if not type.is_static or (type.dtype.is_integer and not _fits(fill_value, type.dtype)):
+        return None
+    return _of_value(fill_value, type)
+
+
+def _fits(number: float, dtype: DType) -> bool:
+    info = np.iinfo(dtype.numpy.name)
+    return isinstance(number, int) and info.min <= number <= info.max
+
+
+@operation("fill_value", host=_full_of_number)
 def _full(fill_value: object, shape: Sizes, dtype: object = None) -> Tracer:
     type, _ = describe(fill_value, "full: fill_value")
     target = element_type(dtype) if dtype is not None else type.dtype
@@ -71,7 +98,7 @@ def full(shape: Sizes, fill_value: object, dtype: object = None) -> Tracer:
     return _full(fill_value, tuple(shape) if isinstance(shape, Sequence) else shape, dtype)
 
 
-@operation("x")
+@operation("x", host=lambda x, /, dtype=None: _of_value(0, _like_type(x, dtype)))
 def zeros_like(x: object, /, dtype: object = None) -> Tracer:
     """Zeros in the shape of ``x`` and, unless ``dtype`` is given, in its type.
 
@@ -83,7 +110,7 @@ def zeros_like(x: object, /, dtype: object = None) -> Tracer:
     return _like(x, 0, dtype)
 
 
-@operation("x")
+@operation("x", host=lambda x, /, dtype=None: _of_value(1, _like_type(x, dtype)))
 def ones_like(x: object, /, dtype: object = None) -> Tracer:
     """Ones in the shape of ``x`` and, unless ``dtype`` is given, in its type.
 
@@ -98,7 +125,9 @@ def ones_like(x: object, /, dtype: object = None) -> Tracer:
 empty_like = zeros_like
 
 
-@operation("x", "fill_value")
+@operation(
+    "x", "fill_value", host=lambda x, v, /, dtype=None: _full_of_number(v, (t := _like_type(x, dtype)).shape, t.dtype)
+)
 def full_like(x: object, fill_value: object, /, dtype: object = None) -> Tracer:
     """``fill_value`` in the shape of ``x`` and, unless ``dtype`` is given, in its type.
 
@@ -111,7 +140,15 @@ def full_like(x: object, fill_value: object, /, dtype: object = None) -> Tracer:
     return wrap(broadcast_node(as_node(fill_value, type.dtype), type.shape))
 
 
-@operation()
+def _counted(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) -> Data | None:
+    target = I64 if dtype is None else element_type(dtype)
+    if not target.is_integer or step == 0 or not all(n is None or type(n) is int for n in (start, stop, step)):
+        return None
+    begin, end = (0, start) if stop is None else (start, stop)
+    return np.arange(begin, end, step, np.int64).astype(target.numpy)
+
+
+@operation(host=_counted)
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) -> Tracer:
     """``start``, ``start + step``, ... below ``stop`` (from 0 where one number is given), i64 or f32.
 
@@ -144,7 +181,16 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) ->
     return wrap(line if wide == target else CONVERT(line, dtype=target))
 
 
-@operation()
+def _spaced(start: float, stop: float, num: int, dtype: object = F32, *, endpoint: bool = True) -> Data:
+    gaps = num - 1 if endpoint else num
+    step = (stop - start) / gaps if gaps > 0 else 0.0
+    values = start + step * np.arange(num, dtype=np.float64)
+    if endpoint and num > 1:
+        values[-1] = stop
+    return values.astype(element_type(dtype).numpy)
+
+
+@operation(host=_spaced)
 def linspace(start: float, stop: float, num: int, dtype: object = F32, *, endpoint: bool = True) -> Tracer:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one with ``endpoint``.
 
@@ -153,16 +199,16 @@ def linspace(start: float, stop: float, num: int, dtype: object = F32, *, endpoi
         >>> mnp.linspace(0, 1, 3).tolist()
         [0.0, 0.5, 1.0]
     """
-    target = element_type(dtype)
-    gaps = num - 1 if endpoint else num
-    step = (stop - start) / gaps if gaps > 0 else 0.0
-    values = start + step * np.arange(num, dtype=np.float64)
-    if endpoint and num > 1:
-        values[-1] = stop
-    return wrap(as_node(values.astype(target.numpy)))
+    return wrap(as_node(_spaced(start, stop, num, dtype, endpoint=endpoint)))
 
 
-@operation()
+def _ones_at(n_rows: Size, n_cols: Size | None = None, k: int = 0, dtype: object = F32) -> Data | None:
+    shape = (n_rows, n_rows if n_cols is None else n_cols)
+    static = ShapeDtype(shape, dtype).type.is_static
+    return np.eye(int(shape[0]), int(shape[1]), k, element_type(dtype).numpy) if static else None  # type: ignore[arg-type]
+
+
+@operation(host=_ones_at)
 def eye(n_rows: Size, n_cols: Size | None = None, k: int = 0, dtype: object = F32) -> Tracer:
     """Ones where column - row is ``k``, zeros elsewhere.
 

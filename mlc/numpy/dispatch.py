@@ -24,8 +24,14 @@ EAGER: dict[Callable[..., Any], Callable[..., Any]] = {}
 """What runs an operation's function outside of traces, from its first call on."""
 
 
-def operation(*operand_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function of tracers a public function of values; its operands are the parameters named."""
+def operation(
+    *operand_names: str, host: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function of tracers a public function of values; its operands are the parameters named.
+
+    ``host`` gives the result as a NumPy array where that needs no arithmetic, for calls outside of traces; None where
+    the operation has to be compiled after all.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if tuple(inspect.signature(function).parameters)[: len(operand_names)] != operand_names:
@@ -34,6 +40,9 @@ def operation(*operand_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if not TRACES or not has_active_table():
+                made: R | None = None if host is None else _made(host, args, kwargs)
+                if made is not None:
+                    return made
                 result: R = (EAGER.get(function) or _eager(function, operand_names))(*args, **kwargs)
                 return result
             trace = current_trace()
@@ -44,6 +53,17 @@ def operation(*operand_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]
         return call
 
     return decorate
+
+
+def _made(host: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What ``host`` makes, as an array; None where it makes nothing, or the arguments do not fit."""
+    from mlc.array import asarray
+
+    try:
+        found = host(*args, **kwargs)
+    except (MlcError, TypeError, ValueError):  # the operation itself says what is wrong
+        return None
+    return None if found is None else asarray(found, copy=True)
 
 
 def _eager(function: Callable[..., Any], operand_names: tuple[str, ...]) -> Callable[..., Any]:

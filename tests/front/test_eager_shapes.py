@@ -12,7 +12,9 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
+from mlc.errors import MlcError, ShapeError
 from mlc.numpy import dispatch
+from mlc.runtime import Function
 
 F = npt.NDArray[np.float32]
 
@@ -92,13 +94,26 @@ def test_bits_do_not_depend_on_what_was_seen_before() -> None:
     assert results() == first
 
 
+class Fixed(Function):
+    """A function that has one program for every signature, and notes which it was asked for."""
+
+    def __init__(self) -> None:
+        compiled = mlc.jit(lambda x: x + 1).lower(1.0).compile()
+        self.asked: list[Any] = []
+        self.code = compiled.executable, compiled.out_tree
+        self._configure(("x", "n"), ("n",), hash, [])
+
+    def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.asked.append(args[1])
+        return self.code
+
+
 def test_as_many_signatures_as_one_likes() -> None:
     """Old entries go; what is asked for again is compiled again, and right."""
-    traces: list[int] = []
-    f = mlc.jit(lambda x, n: (traces.append(n), x + 1)[1], static_argnames="n")
+    f = Fixed()
     for n in (*range(4500), *range(16), 4499):  # a bucket holds 64, and hashes differ from run to run
         assert float(f(1.0, n)) == 2.0
-    assert traces[:4500] == list(range(4500)) and 0 < len(traces[4500:]) <= 16
+    assert f.asked[:4500] == list(range(4500)) and 0 < len(f.asked[4500:]) <= 16
 
 
 def test_an_operation_seen_before_runs_three_python_functions() -> None:
@@ -120,3 +135,53 @@ def test_operands_and_options_by_name_and_in_lists() -> None:
         assert mnp.clip(x, 2.0, max=4.0).tolist() == [[3.0, 2.0], [2.0, 4.0]]
         assert mnp.reshape(x, [4]).tolist() == mnp.reshape(x, shape=(4,)).tolist() == [3.0, 1.0, 2.0, 5.0]
         assert mnp.sum(x, axis=[0]).tolist() == [5.0, 6.0]
+
+
+KEYS: list[Any] = [
+    0, -1, (1, 2), (1, 2, 3), slice(1, None), (..., slice(None, None, -2)), (None, 0), (slice(5, 2),), ...,
+]  # fmt: skip
+
+
+def test_keys_of_ints_and_slices_and_filled_arrays_need_no_llvm(generated: list[int]) -> None:
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    for dtype in ("f32", "f64", "f16", "bf16", "i8", "u64", "bool"):
+        x = mnp.asarray(data, dtype)
+        host = np.asarray(x)
+        for key in KEYS:
+            part = x[key]
+            assert part.dtype == x.dtype and part.shape == host[key].shape
+            np.testing.assert_array_equal(np.asarray(part), host[key])
+        assert x[1, 2, 3].item() == host[1, 2, 3].item() and float(x[0, 0, 1]) == 1.0
+    assert mnp.full((2,), 7, "u8").tolist() == mnp.full_like(mnp.zeros(2, "u8"), 7).tolist() == [7, 7]
+    assert mnp.arange(2, 9, 3).tolist() == [2, 5, 8] and mnp.eye(2, 3, 1).tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert mnp.ones_like(mnp.zeros((0, 2), "bf16")).dtype == mnp.bfloat16
+    assert mnp.linspace(0, 1, 3).tolist() == [0, 0.5, 1]
+    assert not generated
+
+
+def test_parts_are_copies_and_wrong_keys_are_refused() -> None:
+    x = mnp.zeros(3)
+    step = mlc.jit(lambda x: x + 1, donate_argnames="x")
+    part = x[1:]
+    assert step(x).tolist() == [1, 1, 1] and part.tolist() == [0, 0]
+    for wrong, error in ((3, ShapeError), ((0, 0), ShapeError), (1.5, MlcError), (True, MlcError)):
+        with pytest.raises(error, match="getitem"):
+            part[wrong]
+
+
+def test_sums_of_new_shapes_need_no_llvm(generated: list[int]) -> None:
+    chance = np.random.default_rng(2)
+    operations: list[tuple[Callable[..., Any], Callable[[F, F], Any]]] = [
+        (lambda x, y: mnp.sum(x, axis=1), lambda x, y: x.sum(1)),
+        (lambda x, y: mnp.mean(x, axis=0), lambda x, y: x.mean(0)),
+        (lambda x, y: mnp.max(x), lambda x, y: x.max()),
+        (lambda x, y: x @ y, lambda x, y: x @ y),
+    ]
+    for ours, theirs in operations:
+        generated.clear()
+        for m, k, n in ((3, 4, 5), (40, 30, 20), (7, 129, 64)):
+            x, y = chance.normal(size=(m, k)).astype("f"), chance.normal(size=(k, n)).astype("f")
+            got = ours(mnp.asarray(x), mnp.asarray(y))
+            want = theirs(x.astype(np.float64), y.astype(np.float64))
+            np.testing.assert_allclose(np.asarray(got), want, rtol=1e-5, atol=1e-5)
+        assert len(generated) == 1
