@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +108,7 @@ class Array(ArrayBase, Value):
             return super().__getitem__(key)
         try:
             plain = all(type(item) in _PLAIN for item in (key if type(key) is tuple else (key,)))
-            part = _numpy_view(self)[key] if plain else None  # type: ignore[index]
+            part = _numpy_view(self)[cast(Any, key)] if plain else None
         except (IndexError, TypeError, ValueError):  # mlc.numpy says what is wrong
             part = None
         return super().__getitem__(key) if part is None else from_buffer(Array, part, True)

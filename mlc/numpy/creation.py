@@ -144,8 +144,9 @@ def _counted(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) 
     target = I64 if dtype is None else element_type(dtype)
     if not target.is_integer or step == 0 or not all(n is None or type(n) is int for n in (start, stop, step)):
         return None
-    begin, end = (0, start) if stop is None else (start, stop)
-    return np.arange(begin, end, step, np.int64).astype(target.numpy)
+    numbers = range(0, start, step) if stop is None else range(start, stop, step)
+    counted: Data = (numbers.start + numbers.step * np.arange(len(numbers), dtype=np.int64)).astype(target.numpy)
+    return counted
 
 
 @operation(host=_counted)
