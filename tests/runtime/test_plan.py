@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import zlib
@@ -11,8 +12,21 @@ import pytest
 
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import dim
-from mlc.ir.plan import BufferRef, Copy, Launch, Plan, PlanConstant, PlanInput, PlanOutput, decode, encode, verify_plan
+from mlc.ir.plan import (
+    BufferRef,
+    Copy,
+    Launch,
+    Plan,
+    PlanConstant,
+    PlanInput,
+    PlanOutput,
+    decode,
+    encode,
+    verify_plan,
+    walk_steps,
+)
 from mlc.ir.plan.encode import HEADER, VERSION
+from mlc.ir.plan.parse import parse_plan
 from mlc.ir.types import DTYPES, F32, TensorType
 from mlc.runtime._rt import ffi, lib
 
@@ -91,6 +105,39 @@ def test_text() -> None:
         "    3 barrier; serial total(output0, output2) sizes [n]  # total",
         "    4 barrier; add_total(output0, output2) sizes [n, 16] tasks n/16  # add",
     ]
+
+
+def test_text_is_read_back() -> None:
+    """Kernels are numbered by their first launch."""
+    rng = random.Random(2)
+    odd = replace(counter(), name='a: arena\n"', steps=(*(replace(s, label="  # \n: ") for s in counter().steps),))
+    odd = replace(odd, inputs=(replace(odd.inputs[0], name="x, donated to output0: f32[]"), *odd.inputs[1:]))
+    for plan in [EMPTY, stress(), counter(), looped(), odd, *(random_plan(rng) for _ in range(100))]:
+        found = parse_plan(str(plan))
+        assert str(found) == str(plan)
+        assert replace(found, kernels=(), steps=()) == replace(plan, kernels=(), steps=())
+        launched = [plan.kernels[s.kernel] for s in walk_steps(plan.steps) if isinstance(s, Launch)]
+        assert found.kernels == tuple(dict.fromkeys(launched))
+
+
+def test_other_text_is_refused_by_its_line() -> None:
+    rng, text = random.Random(3), str(looped())
+    assert text.count("loop while") >= 1 and text.count("branch") >= 2
+    for _ in range(2000):
+        i, j = sorted(rng.choices(range(len(text)), k=2))
+        damaged = text[:i] + rng.choice(["", text[rng.randrange(len(text)) :][: rng.randrange(9)], "9" * 30]) + text[j:]
+        with contextlib.suppress(ParseError):
+            verify_plan(parse_plan(damaged))
+    for before, after, said in (
+        ("plan ", "plans ", "line 1: plans"),
+        ("  0 ", "  7 ", "expected step 0"),
+        ("f32[n]", "f33[n]", "expected an element type"),
+        ("f32[n]", "f32[m]", "expected a size that the header declares"),
+        ("branch 1:", "branch 2:", "a branch is numbered"),
+        ("arena+0", "attic+0", "expected a place"),
+    ):
+        with pytest.raises(ParseError, match=said):
+            parse_plan(text.replace(before, after))
 
 
 def with_step(step: Launch | Copy) -> Plan:

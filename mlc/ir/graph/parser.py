@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MlcError, ParseError, VerifyError
-from ..dims import Dim, Size, Symbol, dim
-from ..types import DTYPES, TOKEN, DType, TensorType, TupleType, ValueType
+from ...errors import MlcError, ParseError
+from ..dims import Dim, dim
+from ..types import DTYPES, TensorType, ValueType
 from .lexer import Tokens
 from .literal import read_elements
 from .node import Graph, Literal, Location, Locations, Node, Table
@@ -19,12 +19,10 @@ from .op import OPS, Op
 from .reduction import REDUCE, REDUCERS, body_of
 from .shape import CONSTANT
 from .structure import PARAMETER
-from .text import RESERVED
+from .type_reader import TypeReader
 from .verify import check_attributes, check_type
 
 Resources = Mapping[str, npt.NDArray[np.generic]]
-MAX_NESTING = 64  # of graphs in graphs and of lists in attributes
-MAX_FACTORS = 64  # of one symbolic size
 
 
 def parse_graph(text: str, resources: Resources | None = None) -> Graph:
@@ -41,13 +39,12 @@ def parse_graph(text: str, resources: Resources | None = None) -> Graph:
     return _Parser(Tokens(text), resources or {}).run()
 
 
-class _Parser:
+class _Parser(TypeReader):
     def __init__(self, tokens: Tokens, resources: Resources) -> None:
-        self.tokens = tokens
+        super().__init__(tokens)
         self.resources = resources
         self.symbols = self.find_symbols()
         self.graphs: dict[str, Graph | None] = {}  # None: its body is being read
-        self.nesting = 0
 
     def run(self) -> Graph:
         self.tokens.expect("graph")
@@ -246,96 +243,6 @@ class _Parser:
 
     # ---------------------------------------------------------------- types and values
 
-    def types(self) -> list[ValueType]:
-        t, found = self.tokens, list[ValueType]()
-        t.expect("(")
-        while not t.accept(")"):
-            if found:
-                t.expect(",")
-            found.append(self.type())
-        return found
-
-    def type(self) -> ValueType:
-        t = self.tokens
-        start = t.next.start
-        if t.accept("token"):
-            return TOKEN
-        if t.next.text == "(" and t.next.kind == "mark":
-            self.enter(start)
-            elements = self.types()
-            self.nesting -= 1
-            if any(isinstance(e, TupleType) for e in elements):
-                raise t.error("a tuple has no tuples in it", start)
-            return TupleType(tuple(e for e in elements if not isinstance(e, TupleType)))
-        dtype = self.dtype()
-        sizes: list[Size] = []
-        t.expect("[")
-        while not t.accept("]"):
-            if sizes:
-                t.expect(",")
-            sizes.append(self.size())
-        found = TensorType(tuple(sizes), dtype)
-        try:
-            check_type(found)
-        except VerifyError as error:
-            raise t.error(error.message, start) from error
-        return found
-
-    def dtype(self) -> DType:
-        token = self.tokens.kind("word", "a type")
-        if token.text not in DTYPES:
-            raise self.tokens.error(f"expected an element type ({', '.join(DTYPES)}), found {token}", token.start)
-        return DTYPES[token.text]
-
-    def size(self) -> Size:
-        """A sum of products of integers and symbols."""
-        t = self.tokens
-        total, sign, factors = self.product(), 1, 1
-        while True:
-            if t.accept("+"):
-                sign = 1
-            elif t.accept("-"):
-                sign = -1
-            elif not (t.next.kind == "number" and t.next.text.startswith("-")):
-                return total
-            else:
-                sign = 1
-            factors += 1
-            if factors > MAX_FACTORS:
-                raise t.expected(f"a size of at most {MAX_FACTORS} terms")
-            total = total + self.product() * sign
-
-    def product(self) -> Size:
-        t = self.tokens
-        coefficient, symbols = 1, list[Symbol]()
-        for count in range(MAX_FACTORS):
-            if count and not t.accept("*"):
-                break
-            if t.next.kind == "number":
-                coefficient *= self.bounded()
-            else:
-                start = t.next.start
-                name = self.size_name()
-                if name not in self.symbols:
-                    raise t.error(f"expected a size that the header declares, found {name[:40]}", start)
-                symbols += self.symbols[name].symbols
-        return Dim({tuple(sorted(symbols)): coefficient}) if symbols and coefficient else coefficient
-
-    def size_name(self) -> str:
-        t = self.tokens
-        if t.accept("$"):
-            return t.string("the name of a size")
-        if t.next.text in RESERVED:
-            raise t.expected("a size")
-        return t.kind("word", "a size").text
-
-    def bounded(self) -> int:
-        start = self.tokens.next.start
-        value = self.tokens.integer("a size")
-        if not -(1 << 63) <= value < 1 << 64:
-            raise self.tokens.error("an integer has at most 64 bits", start)
-        return value
-
     def elements(self) -> tuple[str, list[str]]:
         """A constant's elements as words, which its type says how to read."""
         t = self.tokens
@@ -444,11 +351,6 @@ class _Parser:
             raise t.error("expected the 16 hexadecimal digits of a NaN", start) from error
         t.expect(")")
         return number
-
-    def enter(self, start: int) -> None:
-        self.nesting += 1
-        if self.nesting > MAX_NESTING:
-            raise self.tokens.error(f"graphs and lists are nested at most {MAX_NESTING} deep", start)
 
 
 def _join(types: list[ValueType]) -> str:

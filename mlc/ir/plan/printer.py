@@ -1,7 +1,8 @@
-"""Plan to text, one line a step."""
+"""Plan to text, one line a step. ``parse`` reads it back."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -9,7 +10,7 @@ from .data import Branch, Copy, Launch, Loop, Plan, Step
 
 
 def print_plan(plan: Plan) -> str:
-    """The Plan as text, for people.
+    """The Plan as text.
 
     Example:
         >>> from mlc.ir.plan import Plan, print_plan
@@ -19,17 +20,23 @@ def print_plan(plan: Plan) -> str:
     return "\n".join(_lines(plan))
 
 
+def quoted(text: str) -> str:
+    """A name or label as it stands in the text: in quotes where a line could not be read back otherwise."""
+    plain = text.isprintable() and text == text.strip() and text[:1] != '"' and ": " not in text and "  # " not in text
+    return text if plain and text else json.dumps(text)
+
+
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"plan {plan.name}: arena {plan.arena_bytes} bytes, scratch {plan.scratch_bytes} bytes"
+    yield f"plan {quoted(plan.name)}: arena {plan.arena_bytes} bytes, scratch {plan.scratch_bytes} bytes"
     for symbol in plan.symbols:
-        yield f"  symbol {symbol.name} in {symbol.lower}..{symbol.upper}"
+        yield f"  symbol {quoted(symbol.name)} in {symbol.lower}..{symbol.upper}"
     for i, value in enumerate(plan.inputs):
         donated = f", donated to output{value.donated_to}" if value.donated_to is not None else ""
-        yield f"  input{i} {value.name}: {value.type}{donated}"
+        yield f"  input{i} {quoted(value.name)}: {value.type}{donated}"
     for i, output in enumerate(plan.outputs):
-        yield f"  output{i} {output.name}: {output.type}"
+        yield f"  output{i} {quoted(output.name)}: {output.type}"
     for i, constant in enumerate(plan.constants):
-        yield f"  constant{i} {constant.name}: {constant.type}"
+        yield f"  constant{i} {quoted(constant.name)}: {constant.type}"
     yield from _print_steps(plan, plan.steps, "  ", count())
 
 
@@ -47,10 +54,10 @@ def _print_steps(plan: Plan, steps: Sequence[Step], indent: str, numbers: Iterat
 def _print_step(plan: Plan, step: Step) -> str:
     if isinstance(step, Loop | Branch):
         text = f"loop while {step.predicate}:" if isinstance(step, Loop) else f"branch by {step.index}:"
-        return text + (f"  # {step.label}" if step.label else "")
+        return text + (f"  # {quoted(step.label)}" if step.label else "")
     text = _print_copy(step) if isinstance(step, Copy) else _print_launch(plan, step)
     barrier = "barrier; " if step.barrier else ""
-    return f"{barrier}{text}" + (f"  # {step.label}" if step.label else "")
+    return f"{barrier}{text}" + (f"  # {quoted(step.label)}" if step.label else "")
 
 
 def _print_copy(step: Copy) -> str:
