@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from mlc.errors import InternalError
+from mlc.errors import InternalError, ParseError
 from mlc.ir.target import Target
 
 
@@ -23,6 +23,29 @@ def assembly(llvm_text: str, target: Target, optimize: int = 0) -> str:
     """The assembly of the same code."""
     module, machine = _parse(llvm_text, target, optimize)
     return str(machine.emit_assembly(module))
+
+
+def check_llvm(llvm_text: str) -> None:
+    """Raises ParseError with LLVM's words where text from elsewhere is no LLVM IR that verifies."""
+    from llvmlite import binding
+
+    try:
+        binding.parse_assembly(llvm_text).verify()
+    except RuntimeError as error:
+        raise ParseError(f"LLVM refuses the text: {' '.join(str(error).split())}") from error
+
+
+def assemble(assembly_text: str, target: Target) -> bytes:
+    """Object code of what ``assembly`` printed. LLVM ends the process, with its own message, for other text."""
+    from llvmlite import binding
+
+    machine = _machine(target)
+    binding.initialize_native_asmparser()
+    quoted = assembly_text.replace("\\", "\\5C").replace('"', "\\22")
+    module = binding.parse_assembly("\n".join(f'module asm "{line}"' for line in quoted.splitlines()))
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    return bytes(machine.emit_object(module))
 
 
 def _parse(llvm_text: str, target: Target, optimize: int) -> tuple[Any, Any]:

@@ -88,7 +88,7 @@ def compile_function(
     dump.text("lowered.kernels", lambda: kernels_text(compiled.lowered))
     dump.plan(planned.plan, planned.constants)
     dump.text("llvm.ll", lambda: compiled.llvm)
-    dump.text("asm.s", lambda: assembly_of(compiled))
+    dump.text("asm.s", lambda: assembly_of(compiled.llvm, options))
     return compiled
 
 
@@ -113,11 +113,15 @@ def link(compiled: CompiledFunction) -> Executable:
 
 def link_kernels(plan: Plan, lowered: Sequence[Kernel], constants: Sequence[Any], options: Options) -> Executable:
     """Generate code for kernels that are finished, named as in ``plan``: the plan, callable with flat leaves."""
+    return link_object(plan, object_of(llvm_of(lowered, options), options), constants)
+
+
+def link_object(plan: Plan, code: bytes, constants: Sequence[Any]) -> Executable:
+    """The plan with the kernels of an object, callable with flat leaves. KeyError where the object lacks one."""
     from .array import Array
     from .runtime import Executable
 
-    digest = _generate(lowered, options)
-    owner = LINKED.object(digest)
+    owner = LINKED.object(LINKED.add_object(code))
     return Executable(encode(plan), [owner.address(name) for name in plan.kernels], list(constants), [owner], Array)
 
 
@@ -142,9 +146,14 @@ def kernel_codes(compiled: CompiledFunction) -> list[KernelCode]:
 
 
 def _generate(kernels: Sequence[Kernel], options: Options) -> str:
+    return LINKED.add_object(object_of(llvm_of(kernels, options), options))
+
+
+def object_of(llvm: str, options: Options) -> bytes:
+    """Object code of finished LLVM IR."""
     from .codegen import compile_object
 
-    return LINKED.add_object(compile_object(llvm_of(kernels, options), options.target, options.llvm_opt))
+    return compile_object(llvm, options.target, options.llvm_opt)
 
 
 def llvm_of(kernels: Sequence[Kernel], options: Options) -> str:
@@ -153,10 +162,11 @@ def llvm_of(kernels: Sequence[Kernel], options: Options) -> str:
     return emit_llvm(kernels, options.target)
 
 
-def assembly_of(compiled: CompiledFunction) -> str:
+def assembly_of(llvm: str, options: Options) -> str:
+    """Assembly of finished LLVM IR."""
     from .codegen import assembly
 
-    return assembly(compiled.llvm, compiled.options.target, compiled.options.llvm_opt)
+    return assembly(llvm, options.target, options.llvm_opt)
 
 
 def kernels_text(kernels: Sequence[Kernel]) -> str:
@@ -165,5 +175,6 @@ def kernels_text(kernels: Sequence[Kernel]) -> str:
 
 __all__ = [
     "CompiledFunction", "Options", "assembly_of", "compile_for_library", "compile_function", "compile_graph",
-    "kernel_codes", "kernels_text", "link", "link_kernels", "llvm_of", "named_target", "skipped",
+    "kernel_codes", "kernels_text", "link", "link_kernels", "link_object", "llvm_of", "named_target", "object_of",
+    "skipped",
 ]  # fmt: skip

@@ -97,17 +97,27 @@ def read_kernels(path: Path) -> tuple[Kernel, ...]:
     return _located(path, lambda: parse_kernels(_text(path)))
 
 
-def read_plan(folder: Path) -> tuple[Plan, list[Any]]:
-    """The plan that was dumped in ``folder`` and the arrays of its constants. Raises ParseError where there is none."""
-    found = sorted(folder.glob("*-plan.mlcp"))
-    if len(found) != 1:
-        raise ParseError(f"{folder}: {len(found)} files are named *-plan.mlcp, not one",
-                         hint="kernels run through the plan that MLC_DUMP writes beside them")  # fmt: skip
-    plan = _located(found[0], lambda: decode(found[0].read_bytes()))
-    constants = _constants(folder)
+def read_plan(path: Path) -> tuple[Plan, list[Any]]:
+    """The plan in the file, text or binary (or in the only ``*-plan.mlcp`` of the folder), and its constants' arrays.
+
+    Raises ParseError that names the file for anything else.
+    """
+    if path.is_dir():
+        found = sorted(path.glob("*-plan.mlcp"))
+        if len(found) != 1:
+            raise ParseError(f"the folder {path} has {len(found)} files named *-plan.mlcp, not one",
+                             hint="kernels run through the plan that MLC_DUMP writes beside them")  # fmt: skip
+        path = found[0]
+    if path.suffix == ".mlcp":
+        plan = _located(path, lambda: decode(path.read_bytes()))
+    else:
+        from .ir.plan.parse import parse_plan
+
+        plan = _located(path, lambda: parse_plan(_text(path)))
+    constants = _constants(path.parent)
     missing = [c.name for c in plan.constants if f"plan/{c.name}" not in constants]
     if missing:
-        raise ParseError(f"{folder / CONSTANTS}: the constant {missing[0]} of the plan is missing")
+        raise ParseError(f"{path.parent / CONSTANTS}: the constant {missing[0]} of the plan is missing")
     return plan, [constants[f"plan/{c.name}"] for c in plan.constants]
 
 
@@ -117,21 +127,44 @@ def read_donated(folder: Path) -> frozenset[int]:
     return frozenset(i for i, value in inputs if value.donated_to is not None)
 
 
+def read_llvm(path: Path) -> str:
+    """The LLVM IR in the file. Raises ParseError with LLVM's words for anything else."""
+    from .codegen import check_llvm
+
+    text = _text(path)
+    _located(path, lambda: check_llvm(text))
+    return text
+
+
+def read_assembly(path: Path) -> str:
+    """The assembly in the file, which is not checked."""
+    return _text(path)
+
+
+SUFFIXES = {".graph": "graph", ".kernels": "kernels", ".mlcp": "plan", ".ll": "llvm", ".s": "asm"}
+_WORDS = {"graph": "graph", "kernel": "kernels", "plan": "plan", "target": "llvm"}
+
+
 def kind_of(path: Path) -> str:
-    """``graph`` or ``kernels``, by the first word of the text; ParseError for another."""
+    """``graph``, ``kernels``, ``plan``, ``llvm`` or ``asm``: by the file's name, else by the first word of its text.
+
+    Raises ParseError for another.
+    """
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
     word = re.match(r"\s*(\w*)", _text(path))
-    kinds = {"graph": "graph", "kernel": "kernels"}
-    if word is None or word[1] not in kinds:
-        raise ParseError(f"{path}: the text begins as neither a graph nor a kernel does",
-                         hint="these are the .graph and .kernels files of MLC_DUMP")  # fmt: skip
-    return kinds[word[1]]
+    if word is None or word[1] not in _WORDS:
+        raise ParseError(f"{path}: the text begins as no stage does",
+                         hint="stages are the numbered files that MLC_DUMP=FOLDER writes")  # fmt: skip
+    return _WORDS[word[1]]
 
 
 def _located(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except ParseError as error:
-        error.location = f"{path}: {error.location}" if error.location else str(path)
+        if str(path) not in error.message:
+            error.location = f"{path}: {error.location}" if error.location else str(path)
         raise
 
 
@@ -139,7 +172,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ParseError(f"the file is not text: {error.reason} at byte {error.start}", location=str(path)) from error
+        raise ParseError(f"{path} is not text: {error.reason} at byte {error.start}") from error
 
 
 def _constants(folder: Path) -> dict[str, Any]:

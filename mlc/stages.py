@@ -104,7 +104,7 @@ class Compiled(Function):
             "kernels": lambda: kernels_text(self.function.kernels),
             "plan": lambda: str(self.program.plan),
             "llvm": lambda: self.function.llvm,
-            "asm": lambda: assembly_of(self.function),
+            "asm": lambda: assembly_of(self.function.llvm, self.function.options),
         }
         if stage not in texts:
             raise ArgumentError(f"as_text: stage {stage!r} is none of {', '.join(STAGES)}")

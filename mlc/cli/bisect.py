@@ -47,6 +47,8 @@ def command(
 
     Exits with 4 where a step is wrong, with 0 where none is.
     """
+    if path.suffix not in (".graph", ".py"):
+        raise click.UsageError(f"{path} is neither a graph (.graph) nor a program (.py)")
     if path.suffix != ".graph" and (feeds or reference or sizes):
         raise click.UsageError("--feed, --reference and --size go with a graph")
     from mlc.bisect import bisect

@@ -1,7 +1,8 @@
-"""`mlc opt`: the text of a graph or of kernels through named passes."""
+"""`mlc opt`: a stage read back: a graph or kernels through named passes, or as a later stage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ LATER = ("kernels", "lowered", "plan", "llvm", "asm")
 @click.option("--target", help="A target instead of this machine.")
 @click.option("--verify", is_flag=True, help="Verify after every pass.")
 @click.option("--locations", is_flag=True, help="Print the user's lines behind the nodes of a graph.")
-@click.option("--emit", type=click.Choice(LATER), help="Print this later stage of the graph instead.")
+@click.option("--emit", type=click.Choice(LATER), help="Print this later stage instead.")
 @click.option("--list", "listing", is_flag=True, help="Print the passes of the target.")
 def command(
     file: Path | None,
@@ -35,9 +36,9 @@ def command(
     emit: str | None,
     listing: bool,
 ) -> None:
-    """Print FILE, a graph or kernels as MLC_DUMP writes them, after passes of the target's pipeline.
+    """Print FILE, a stage as MLC_DUMP writes it, after passes of the target's pipeline or as a later stage.
 
-    Graphs take graph passes, kernels take kernel passes.
+    Graphs take graph passes, kernels take kernel passes; plans, LLVM IR and assembly are checked.
     """
     if listing == (file is not None) or (passes is not None and until is not None):
         raise click.UsageError("it is mlc opt FILE with --passes or --until, or mlc opt --list")
@@ -53,12 +54,18 @@ def command(
         return
     from mlc.dump import kind_of
 
-    if kind_of(file) == "graph":
-        click.echo(_graph(file, options, passes, until, locations, emit), nl=False)
-    elif emit is None and not locations:
-        click.echo(_kernels(file, options, passes, until))
+    kind = kind_of(file)
+    if locations and kind != "graph":
+        raise click.UsageError(f"--locations goes with a graph, which {file} is not")
+    if kind not in ("graph", "kernels") and (passes or until):
+        raise click.UsageError(f"passes take a graph or kernels, which {file} is not")
+    if kind == "graph":
+        text = _graph(file, options, passes, until, locations, emit)
+    elif kind == "kernels":
+        text = _kernels(file, options, passes, until, emit)
     else:
-        raise click.UsageError("--emit and --locations go with a graph")
+        text = _checked(file, kind, options, emit)
+    click.echo(text.rstrip("\n"))
 
 
 def _graph(
@@ -82,12 +89,12 @@ def _graph(
         "lowered": lambda: kernels_text(compiled.lowered),
         "plan": lambda: str(compiled.plan),
         "llvm": lambda: compiled.llvm,
-        "asm": lambda: assembly_of(compiled),
+        "asm": lambda: assembly_of(compiled.llvm, options),
     }[emit]().rstrip("\n") + "\n"
 
 
-def _kernels(file: Path, options: Options, passes: str | None, until: str | None) -> str:
-    from mlc.compiler import kernels_text
+def _kernels(file: Path, options: Options, passes: str | None, until: str | None, emit: str | None) -> str:
+    from mlc.compiler import assembly_of, kernels_text, llvm_of
     from mlc.dump import read_kernels
     from mlc.ir.kernel import verify_kernel
     from mlc.passes.kernels import KERNEL_PIPELINE, named_kernel_passes
@@ -99,7 +106,35 @@ def _kernels(file: Path, options: Options, passes: str | None, until: str | None
             kernels = [kernel_pass.run(k, options.target) for k in kernels]
             for kernel in kernels if options.verify else ():
                 verify_kernel(kernel)
-    return kernels_text(kernels).rstrip("\n")
+    return _emitted(file, emit, {
+        None: lambda: kernels_text(kernels),
+        "llvm": lambda: llvm_of(kernels, options),
+        "asm": lambda: assembly_of(llvm_of(kernels, options), options),
+    })  # fmt: skip
+
+
+def _checked(file: Path, kind: str, options: Options, emit: str | None) -> str:
+    """A plan, LLVM IR or assembly as it is, once it is known to be one; LLVM IR as assembly too."""
+    from mlc.codegen import assemble
+    from mlc.compiler import assembly_of
+    from mlc.dump import read_assembly, read_llvm, read_plan
+
+    if kind == "plan":
+        plan, _ = read_plan(file)
+        return _emitted(file, emit, {None: lambda: str(plan)})
+    if kind == "llvm":
+        llvm = read_llvm(file)
+        return _emitted(file, emit, {None: lambda: llvm, "asm": lambda: assembly_of(llvm, options)})
+    text = read_assembly(file)
+    assemble(text, options.target)
+    return _emitted(file, emit, {None: lambda: text})
+
+
+def _emitted(file: Path, emit: str | None, stages: Mapping[str | None, Callable[[], str]]) -> str:
+    if emit not in stages:
+        there = ", ".join(s for s in stages if s) or "nothing"
+        raise click.UsageError(f"--emit {emit}: of {file} there is {there} to emit")
+    return stages[emit]()
 
 
 def _chosen(every: list[str], passes: str | None, until: str | None) -> list[str]:

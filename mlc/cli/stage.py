@@ -1,4 +1,4 @@
-"""A dumped stage, graph or kernels, to a function of flat arrays: compiled for this machine, or interpreted."""
+"""A dumped stage to a function of flat arrays: compiled for this machine, or interpreted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mlc.cli.feeds import Leaf, leaves_of_graph, leaves_of_plan
-from mlc.compiler import Options, compile_function, link, link_kernels, named_target
-from mlc.dump import kind_of, read_graph, read_kernels, read_plan
-from mlc.errors import ParseError
+from mlc.compiler import Options, compile_function, link, link_kernels, link_object, named_target, object_of
+from mlc.dump import SUFFIXES, kind_of, read_assembly, read_graph, read_kernels, read_llvm, read_plan
+from mlc.errors import ParseError, UnsupportedError
+from mlc.ir.plan import Plan
 
-STAGES = (".graph", ".kernels")
+STAGES = (*SUFFIXES, ".txt")  # of file names
 
 
 class StageFunction:
@@ -36,11 +37,21 @@ class StageFunction:
 
 
 def open_stage(path: Path, target: str | None = None, interpret: bool = False) -> StageFunction:
-    """The function of the graph or the kernels in the file. Raises ParseError for a file that holds neither."""
+    """The function that the stage in the file computes; kernels and what follows run through the plan beside them.
+
+    Raises ParseError for a file that holds no stage, UnsupportedError to ``interpret`` LLVM IR or assembly.
+    """
     options = Options.from_environment()
     if target is not None:
         options = replace(options, target=named_target(target))
-    return (_of_graph if kind_of(path) == "graph" else _of_kernels)(path, options, interpret)
+    kind = kind_of(path)
+    if kind == "graph":
+        return _of_graph(path, options, interpret)
+    if kind in ("kernels", "plan"):
+        return _of_kernels(path, kind, options, interpret)
+    if interpret:
+        raise UnsupportedError(f"{path}: what LLVM made or reads is not interpreted", hint="run it without --interpret")
+    return _of_code(path, kind, options)
 
 
 def _of_graph(path: Path, options: Options, interpret: bool) -> StageFunction:
@@ -53,19 +64,41 @@ def _of_graph(path: Path, options: Options, interpret: bool) -> StageFunction:
     return StageFunction(leaves_of_graph(graph), outputs, symbols, run)
 
 
-def _of_kernels(path: Path, options: Options, interpret: bool) -> StageFunction:
+def _of_kernels(path: Path, kind: str, options: Options, interpret: bool) -> StageFunction:
+    """Of kernels and the plan beside them, or of a plan and the kernels beside it."""
     from mlc.ir.plan.interpret import interpret_plan
     from mlc.passes.kernels import lower_kernel
 
-    plan, constants = read_plan(path.parent)
+    plan, constants = read_plan(path if kind == "plan" else path.parent)
+    if kind == "plan":
+        beside = sorted(path.parent.glob("*-lowered.kernels"))
+        if len(beside) != 1:
+            raise ParseError(f"the folder {path.parent} has {len(beside)} files named *-lowered.kernels, not one",
+                             hint="a plan runs the kernels that MLC_DUMP writes beside it")  # fmt: skip
+        path = beside[0]
     found = {k.name: k for k in read_kernels(path)}
     missing = [name for name in plan.kernels if name not in found]
     if missing:
         raise ParseError(f"{path}: the plan launches the kernel {missing[0]}, which is not there")
     kernels = [found[name] for name in plan.kernels]
-    inputs, outputs = leaves_of_plan(plan.inputs), leaves_of_plan(plan.outputs)
-    symbols = [(s.name, s.lower, s.upper) for s in plan.symbols]
     if interpret:
-        return StageFunction(inputs, outputs, symbols, lambda leaves: interpret_plan(plan, kernels, constants, leaves))
-    run = link_kernels(plan, [lower_kernel(k, options.target, options.skip) for k in kernels], constants, options)
-    return StageFunction(inputs, outputs, symbols, run)
+        return _of_plan(plan, lambda leaves: interpret_plan(plan, kernels, constants, leaves))
+    lowered = [lower_kernel(k, options.target, options.skip) for k in kernels]
+    return _of_plan(plan, link_kernels(plan, lowered, constants, options))
+
+
+def _of_code(path: Path, kind: str, options: Options) -> StageFunction:
+    """Of LLVM IR or assembly, and the plan beside it."""
+    from mlc.codegen import assemble
+
+    plan, constants = read_plan(path.parent)
+    code = object_of(read_llvm(path), options) if kind == "llvm" else assemble(read_assembly(path), options.target)
+    try:
+        return _of_plan(plan, link_object(plan, code, constants))
+    except KeyError as error:
+        raise ParseError(f"{path}: the plan launches the kernel {error}, which is not there") from error
+
+
+def _of_plan(plan: Plan, run: Callable[[list[Any]], Sequence[Any]]) -> StageFunction:
+    symbols = [(s.name, s.lower, s.upper) for s in plan.symbols]
+    return StageFunction(leaves_of_plan(plan.inputs), leaves_of_plan(plan.outputs), symbols, run)
