@@ -6,13 +6,23 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import mlc.numpy as mnp
+from mlc import jit, nn, optim, value_and_grad
+from mlc.cli.feeds import leaves_of, leaves_of_graph
+from mlc.cli.stage import STAGES, open_stage
 from mlc.dump import read_graph
 from mlc.errors import ParseError
+from mlc.ir.graph.tolerance import expected
+from mlc.numpy import asarray
+
+from .in_process import mlc
 
 PROGRAM = """
 import mlc, mlc.numpy as mnp, numpy as np
@@ -32,7 +42,7 @@ for name, value in net(x).items():
 ORDER = ("peak", "row", "sum")  # of the leaves of the result
 
 
-def mlc(*words: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def process(*words: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mlc", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **env})
 
@@ -43,7 +53,7 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     (folder / "net.py").write_text(PROGRAM)
     np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32))
-    done = mlc("run", "net.py", cwd=folder, MLC_DUMP=str(folder / "d"))
+    done = process("run", "net.py", cwd=folder, MLC_DUMP=str(folder / "d"))
     assert done.returncode == 0, done.stderr
     (found,) = (folder / "d").glob("*-net")
     return found
@@ -75,6 +85,57 @@ def test_every_graph_and_kernels_stage_runs_and_agrees(dump: Path) -> None:
             with np.load(out) as found:
                 for (name, got), want in zip(found.items(), wanted.values(), strict=True):
                     np.testing.assert_allclose(got, want, rtol=2e-6, atol=2e-6, err_msg=f"{file.name} {name} {how}")
+
+
+def dense(p, x):  # type: ignore[no-untyped-def]
+    return nn.relu(x @ p["w"] + p["b"]) @ p["v"]
+
+
+def convolved(p, x):  # type: ignore[no-untyped-def]
+    x = mnp.reshape(x[:, :16], (x.shape[0], 4, 4, 1))
+    x = nn.max_pool(nn.relu(nn.conv(x, p["k"], padding="SAME")), (2, 2), strides=(2, 2))
+    return mnp.reshape(x, (x.shape[0], -1)) @ p["w"][:, :5] + p["b"][:5]
+
+
+@pytest.mark.parametrize("forward", [dense, convolved])
+def test_every_stage_of_a_training_step_is_read_back(
+    forward: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs are evaluated, all that comes later runs as machine code; the texts of later stages are made again."""
+    optimizer = optim.adam(1e-3)
+
+    def step(p, s, x, y):  # type: ignore[no-untyped-def]
+        loss, gradients = value_and_grad(lambda p: nn.cross_entropy(forward(p, x), y))(p)
+        return loss, *optimizer.update(p, gradients, s)
+
+    rng = np.random.default_rng(0)
+    shapes = {"w": (20, 9), "b": (9,), "v": (9, 5), "k": (3, 3, 1, 5)}
+    p = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    monkeypatch.setenv("MLC_DUMP", str(tmp_path))
+    lowered = jit(step, donate_argnames=("p", "s")).lower(p, optimizer.init(p), np.ones((6, 20), "f"), np.arange(6) % 5)
+    lowered.compile()
+    monkeypatch.delenv("MLC_DUMP")
+    (folder,) = tmp_path.glob("*-step")
+    files = sorted(f for f in folder.iterdir() if f.suffix in STAGES)
+    assert {f.name for f in folder.iterdir()} - {f.name for f in files} <= {"constants.safetensors"}
+    graph = read_graph(files[0])
+    arrays = [np.asarray(a) for a in leaves_of(leaves_of_graph(graph), {}, 0, {})]
+    wanted = expected(graph, arrays)
+    for file in files:
+        function = open_stage(file, interpret=file.suffix == ".graph")
+        for i, (want, found) in enumerate(zip(wanted, function.run_flat(list(map(asarray, arrays))), strict=True)):
+            want.check(np.asarray(found), f"{file.name} result {i}")
+    names = {f.name.partition("-")[2]: f for f in files}
+    for made, given, words in (
+        ("lowered.kernels", "scheduled.kernels", ()),
+        ("llvm.ll", "lowered.kernels", ("--passes", "none", "--emit", "llvm")),
+        ("asm.s", "llvm.ll", ("--emit", "asm")),
+        ("plan.txt", "plan.mlcp", ()),
+        ("plan.txt", "plan.txt", ()),
+        ("asm.s", "asm.s", ()),
+    ):
+        done = mlc("opt", names[given], *words, cwd=folder)
+        assert (done.returncode, done.stdout) == (0, names[made].read_text()), given
 
 
 def test_opt_makes_every_stage_from_the_one_before(dump: Path) -> None:
@@ -109,18 +170,28 @@ def test_opt_lists_and_skips(dump: Path) -> None:
         (("opt", "00-traced.graph", "--until", "fly"), 2, "no pass 'fly'"),
         (("opt", "00-traced.graph", "--skip", "fuse"), 1, "no pass 'fuse' can be left out"),
         (("opt", "00-traced.graph", "--target", "z80"), 5, "target 'z80'"),
-        (("opt", "*-llvm.ll"), 1, "neither a graph nor a kernel"),
+        (("opt", "x.txt"), 1, "begins as no stage does"),
+        (("opt", "bad.ll"), 1, "LLVM refuses the text"),
+        (("opt", "*-plan.txt", "--passes", "fuse"), 2, "passes take a graph or kernels"),
+        (("opt", "*-plan.txt", "--emit", "asm"), 2, "there is nothing to emit"),
+        (("opt", "*-lowered.kernels", "--emit", "plan"), 2, "there is llvm, asm to emit"),
+        (("opt", "*-llvm.ll", "--locations"), 2, "--locations goes with a graph"),
+        (("run", "*-llvm.ll", "--random", "0", "--interpret"), 3, "is not interpreted"),
+        (("run", "alone/11-plan.txt", "--random", "0"), 1, "0 files named *-lowered.kernels"),
         (("run", "00-traced.graph"), 2, "the input 'x' is missing"),
         (("run", "00-traced.graph", "--feed", "y=1"), 2, "there is no input 'y'"),
         (("run", "bad.graph", "--random", "0"), 1, "bad.graph: line 2"),
-        (("run", "alone/05-scheduled.kernels", "--random", "0"), 1, "0 files are named *-plan.mlcp"),
+        (("run", "alone/05-scheduled.kernels", "--random", "0"), 1, "0 files named *-plan.mlcp"),
     ],
     ids=lambda x: x if isinstance(x, str) else None,
 )
 def test_mistakes_are_named(dump: Path, words: tuple[str, ...], code: int, said: str) -> None:
     (dump / "bad.graph").write_text("graph @f(%x: f32[2]) -> (f32[2]) {\n  %0 = fly %x : f32[2]\n  return %0\n}\n")
-    (dump / "llvm.ll").write_text(next(dump.glob("*-llvm.ll")).read_text())
+    (dump / "bad.ll").write_text(next(dump.glob("*-llvm.ll")).read_text().replace("ret void", "ret", 1))
+    (dump / "x.txt").write_text("hello")
     (dump / "alone").mkdir(exist_ok=True)
+    (dump / "alone" / "11-plan.txt").write_text(next(dump.glob("*-plan.txt")).read_text())
+    (dump / "alone" / "constants.safetensors").write_bytes((dump / "constants.safetensors").read_bytes())
     (dump / "alone" / "05-scheduled.kernels").write_text(stages(dump, ".kernels")[0].read_text())
     words = tuple(next(dump.glob(w)).name if "*" in w else w for w in words)  # stages are numbered
     done = mlc(*words, cwd=dump)
@@ -151,7 +222,7 @@ mlc.compiler.PIPELINES = runner.PIPELINES
 print(mlc.jit(lambda x: x + 1)(np.ones(3, np.float32)))
 """
     (tmp_path / "p.py").write_text(program)
-    done = mlc("run", "p.py", cwd=tmp_path, TMPDIR=str(tmp_path))
+    done = process("run", "p.py", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert "pass simplify failed: ZeroDivisionError('planted')" in done.stderr
     assert "add %" in done.stderr  # the graph
