@@ -162,6 +162,20 @@ def llvm_of(kernels: Sequence[Kernel], options: Options) -> str:
     return emit_llvm(kernels, options.target)
 
 
+def check_llvm(llvm: str) -> None:
+    """Raises ParseError with LLVM's words for text from elsewhere that is no LLVM IR."""
+    from .codegen import check_llvm
+
+    check_llvm(llvm)
+
+
+def assembled(assembly: str, options: Options) -> bytes:
+    """Object code of assembly; LLVM ends the process, with its own message, for other text."""
+    from .codegen import assemble
+
+    return assemble(assembly, options.target)
+
+
 def assembly_of(llvm: str, options: Options) -> str:
     """Assembly of finished LLVM IR."""
     from .codegen import assembly
@@ -174,7 +188,7 @@ def kernels_text(kernels: Sequence[Kernel]) -> str:
 
 
 __all__ = [
-    "CompiledFunction", "Options", "assembly_of", "compile_for_library", "compile_function", "compile_graph",
-    "kernel_codes", "kernels_text", "link", "link_kernels", "link_object", "llvm_of", "named_target", "object_of",
-    "skipped",
+    "CompiledFunction", "Options", "assembled", "assembly_of", "check_llvm", "compile_for_library", "compile_function",
+    "compile_graph", "kernel_codes", "kernels_text", "link", "link_kernels", "link_object", "llvm_of", "named_target",
+    "object_of", "skipped",
 ]  # fmt: skip

@@ -89,12 +89,12 @@ def read_graph(path: Path) -> Graph:
 
     Raises ParseError that names file, line and column for anything else.
     """
-    return _located(path, lambda: parse_graph(_text(path), _constants(path.parent)))
+    return located(path, lambda: parse_graph(read_text(path), _constants(path.parent)))
 
 
 def read_kernels(path: Path) -> tuple[Kernel, ...]:
     """The kernels that the text file holds. Raises ParseError that names file and line for anything else."""
-    return _located(path, lambda: parse_kernels(_text(path)))
+    return located(path, lambda: parse_kernels(read_text(path)))
 
 
 def read_plan(path: Path) -> tuple[Plan, list[Any]]:
@@ -109,11 +109,11 @@ def read_plan(path: Path) -> tuple[Plan, list[Any]]:
                              hint="kernels run through the plan that MLC_DUMP writes beside them")  # fmt: skip
         path = found[0]
     if path.suffix == ".mlcp":
-        plan = _located(path, lambda: decode(path.read_bytes()))
+        plan = located(path, lambda: decode(path.read_bytes()))
     else:
         from .ir.plan.parse import parse_plan
 
-        plan = _located(path, lambda: parse_plan(_text(path)))
+        plan = located(path, lambda: parse_plan(read_text(path)))
     constants = _constants(path.parent)
     missing = [c.name for c in plan.constants if f"plan/{c.name}" not in constants]
     if missing:
@@ -127,20 +127,6 @@ def read_donated(folder: Path) -> frozenset[int]:
     return frozenset(i for i, value in inputs if value.donated_to is not None)
 
 
-def read_llvm(path: Path) -> str:
-    """The LLVM IR in the file. Raises ParseError with LLVM's words for anything else."""
-    from .codegen import check_llvm
-
-    text = _text(path)
-    _located(path, lambda: check_llvm(text))
-    return text
-
-
-def read_assembly(path: Path) -> str:
-    """The assembly in the file, which is not checked."""
-    return _text(path)
-
-
 SUFFIXES = {".graph": "graph", ".kernels": "kernels", ".mlcp": "plan", ".ll": "llvm", ".s": "asm"}
 _WORDS = {"graph": "graph", "kernel": "kernels", "plan": "plan", "target": "llvm"}
 
@@ -152,14 +138,15 @@ def kind_of(path: Path) -> str:
     """
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
-    word = re.match(r"\s*(\w*)", _text(path))
+    word = re.match(r"\s*(\w*)", read_text(path))
     if word is None or word[1] not in _WORDS:
         raise ParseError(f"{path}: the text begins as no stage does",
                          hint="stages are the numbered files that MLC_DUMP=FOLDER writes")  # fmt: skip
     return _WORDS[word[1]]
 
 
-def _located(path: Path, read: Callable[[], T]) -> T:
+def located(path: Path, read: Callable[[], T]) -> T:
+    """What ``read`` gives; its ParseError names the file."""
     try:
         return read()
     except ParseError as error:
@@ -168,7 +155,8 @@ def _located(path: Path, read: Callable[[], T]) -> T:
         raise
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text in the file. Raises ParseError for bytes that are none."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

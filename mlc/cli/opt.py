@@ -115,9 +115,9 @@ def _kernels(file: Path, options: Options, passes: str | None, until: str | None
 
 def _checked(file: Path, kind: str, options: Options, emit: str | None) -> str:
     """A plan, LLVM IR or assembly as it is, once it is known to be one; LLVM IR as assembly too."""
-    from mlc.codegen import assemble
-    from mlc.compiler import assembly_of
-    from mlc.dump import read_assembly, read_llvm, read_plan
+    from mlc.cli.stage import read_llvm
+    from mlc.compiler import assembled, assembly_of
+    from mlc.dump import read_plan, read_text
 
     if kind == "plan":
         plan, _ = read_plan(file)
@@ -125,8 +125,8 @@ def _checked(file: Path, kind: str, options: Options, emit: str | None) -> str:
     if kind == "llvm":
         llvm = read_llvm(file)
         return _emitted(file, emit, {None: lambda: llvm, "asm": lambda: assembly_of(llvm, options)})
-    text = read_assembly(file)
-    assemble(text, options.target)
+    text = read_text(file)
+    assembled(text, options)
     return _emitted(file, emit, {None: lambda: text})
 
 

@@ -93,12 +93,18 @@ def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[i
 
 
 def print_trimmed(error: BaseException) -> None:
-    """Print `error` with the frames that are the user's (all of them where none is)."""
+    """Print `error` with the frames that are the user's (all of them where none is).
+
+    Of an error that mlc does not raise on purpose, the frames of mlc that the user's called are printed too.
+    """
     shown = traceback.TracebackException(type(error), error, error.__traceback__)
     for part in _chain(shown):
-        users = [frame for frame in part.stack if not is_ours(frame.filename)]
-        if users:
-            part.stack = traceback.StackSummary.from_list(users)
+        users = [i for i, frame in enumerate(part.stack) if not is_ours(frame.filename)]
+        if not users:
+            continue
+        on_purpose = users[-1] == len(part.stack) - 1 or (part.stack[-1].line or "").startswith("raise")
+        shown_frames = [part.stack[i] for i in users] if on_purpose else part.stack[users[0] :]
+        part.stack = traceback.StackSummary.from_list(shown_frames)
     print("".join(shown.format()), end="", file=sys.stderr)
 
 

@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from mlc.cli.feeds import Leaf, leaves_of_graph, leaves_of_plan
-from mlc.compiler import Options, compile_function, link, link_kernels, link_object, named_target, object_of
-from mlc.dump import SUFFIXES, kind_of, read_assembly, read_graph, read_kernels, read_llvm, read_plan
+from mlc.compiler import (
+    Options,
+    assembled,
+    check_llvm,
+    compile_function,
+    link,
+    link_kernels,
+    link_object,
+    named_target,
+    object_of,
+)
+from mlc.dump import SUFFIXES, kind_of, located, read_graph, read_kernels, read_plan, read_text
 from mlc.errors import ParseError, UnsupportedError
 from mlc.ir.plan import Plan
 
@@ -54,6 +64,13 @@ def open_stage(path: Path, target: str | None = None, interpret: bool = False) -
     return _of_code(path, kind, options)
 
 
+def read_llvm(path: Path) -> str:
+    """The LLVM IR in the file. Raises ParseError with LLVM's words for anything else."""
+    text = read_text(path)
+    located(path, lambda: check_llvm(text))
+    return text
+
+
 def _of_graph(path: Path, options: Options, interpret: bool) -> StageFunction:
     from mlc.ir.graph.evaluate import evaluate_graph
 
@@ -89,10 +106,8 @@ def _of_kernels(path: Path, kind: str, options: Options, interpret: bool) -> Sta
 
 def _of_code(path: Path, kind: str, options: Options) -> StageFunction:
     """Of LLVM IR or assembly, and the plan beside it."""
-    from mlc.codegen import assemble
-
     plan, constants = read_plan(path.parent)
-    code = object_of(read_llvm(path), options) if kind == "llvm" else assemble(read_assembly(path), options.target)
+    code = object_of(read_llvm(path), options) if kind == "llvm" else assembled(read_text(path), options)
     try:
         return _of_plan(plan, link_object(plan, code, constants))
     except KeyError as error:

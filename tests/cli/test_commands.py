@@ -94,6 +94,14 @@ def test_a_traceback_shows_the_users_frames_alone(tmp_path: Path) -> None:
     )
 
 
+def test_a_traceback_of_our_own_mistake_shows_our_frames(tmp_path: Path) -> None:
+    program = write(tmp_path / "p.py", "from mlc.cli.output import human_bytes\nhuman_bytes('a')\n")
+    done = mlc("run", program)
+    assert done.returncode == 1
+    assert f'File "{program}", line 2' in done.stderr
+    assert "in human_bytes" in done.stderr and "runpy" not in done.stderr
+
+
 def test_a_notice_is_one_sentence_and_names_the_users_line(tmp_path: Path) -> None:
     text = "import warnings\nfrom mlc.errors import Notice\nwarnings.warn(Notice('p.py:1: slow'))"
     done = mlc("run", write(tmp_path / "p.py", text))
