@@ -38,6 +38,8 @@ from .arithmetic import (
     square,
     subtract,
 )
+from .arranging import broadcast_arrays, flip, meshgrid, repeat, roll, tile, unstack
+from .bits import copysign, nextafter, signbit
 from .comparison import (
     bitwise_and,
     bitwise_invert,
@@ -80,28 +82,26 @@ from .creation import (
 )  # fmt: skip
 from .cumulative import cumulative_prod, cumulative_sum
 from .einsum import einsum
+from .elementary import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, hypot, logaddexp, sinh
 from .indexing import getitem
+from .inspection import __array_namespace_info__, can_cast, finfo, iinfo, isdtype, result_type
 from .linear import matmul, outer, tensordot, vecdot
-from .lookup import diff, nonzero, searchsorted, take, take_along_axis
+from .lookup import diff, isin, nonzero, searchsorted, take, take_along_axis
 from .manipulation import (
     broadcast_to,
     concat,
     concatenate,
     expand_dims,
-    flip,
     matrix_transpose,
     moveaxis,
     pad,
     permute_dims,
     ravel,
-    repeat,
     reshape,
-    roll,
     split,
     squeeze,
     stack,
     swapaxes,
-    tile,
     transpose,
 )  # fmt: skip
 from .promotion import promote_types
@@ -126,7 +126,7 @@ from .real import (
     tanh,
     trunc,
 )  # fmt: skip
-from .reductions import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
+from .reductions import all, any, argmax, argmin, count_nonzero, max, mean, min, prod, std, sum, var
 from .sorting import argsort, sort, unique_all, unique_counts, unique_inverse, unique_values
 from .updating import Updates
 
@@ -136,24 +136,24 @@ absolute = abs
 true_divide = divide
 mod = remainder
 bool = bool_
+__array_api_version__ = "2024.12"
 
 __all__ = [
-    "cumulative_prod", "cumulative_sum",
-    "argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values",
-    "Updates", "abs", "absolute", "add", "all", "any", "arange", "argmax", "argmin", "array", "asarray",
-    "astype", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bool", "bool_", "broadcast_to", "ceil", "clip", "concat",
-    "concatenate", "cos", "diff", "divide", "e", "einsum", "empty", "empty_like", "equal", "erf", "exp",
-    "expand_dims", "expm1", "eye", "flip", "float16", "float32", "float64", "floor", "floor_divide",
-    "from_dlpack", "full", "full_like", "getitem", "greater", "greater_equal", "inf", "int16", "int32",
-    "int64", "int8", "isfinite",
-    "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean", "min",
-    "minimum", "mod", "moveaxis", "multiply", "nan", "ndarray", "negative", "newaxis", "nonzero", "not_equal",
-    "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod",
-    "promote_types", "ravel", "reciprocal", "remainder", "repeat", "reshape", "roll", "round", "rsqrt",
-    "searchsorted", "sigmoid", "sign", "sin", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
-    "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "transpose", "tril",
-    "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "var", "vecdot", "where", "zeros",
-    "zeros_like",
+    "Updates", "__array_api_version__", "__array_namespace_info__", "abs", "absolute", "acos", "acosh", "add", "all",
+    "any", "arange", "argmax", "argmin", "argsort", "array", "asarray", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "bool", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "ceil", "clip", "concat",
+    "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "diff", "divide",
+    "e", "einsum", "empty", "empty_like", "equal", "erf", "exp", "expand_dims", "expm1", "eye", "finfo", "flip",
+    "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "getitem",
+    "greater", "greater_equal", "hypot", "iinfo", "inf", "int16", "int32", "int64", "int8", "isdtype", "isfinite",
+    "isin", "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean",
+    "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "ndarray", "negative", "newaxis", "nextafter",
+    "nonzero", "not_equal", "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power",
+    "prod", "promote_types", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "roll", "round",
+    "rsqrt", "searchsorted", "sigmoid", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "tile", "transpose", "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import ShapeError, UnsupportedError
-from mlc.ir.graph import ADD, AND, COMPARE, SELECT, Windows, fill, gather
+from mlc.ir.graph import ADD, AND, COMPARE, SELECT, Windows, fill, gather, sort
 from mlc.ir.graph import reshape as reshape_node
-from mlc.ir.types import I64
+from mlc.ir.types import BOOL, I64
 from mlc.tracing.lift import as_node, describe
 from mlc.tracing.location import user_location
 from mlc.tracing.tracer import Tracer
@@ -91,12 +91,12 @@ def nonzero(x: object, /) -> tuple[Any, ...]:
     return tuple(asarray(i) for i in np.nonzero(np.asarray(x)))
 
 
-@operation("x1", "x2")
-def searchsorted(x1: object, x2: object, /, *, side: str = "left") -> Tracer:
+@operation("x1", "x2", "sorter")
+def searchsorted(x1: object, x2: object, /, sorter: object = None, *, side: str = "left") -> Tracer:
     """Where to insert the elements of ``x2`` into the ascending vector ``x1`` to keep it ascending, as i64.
 
-    ``side`` is "left" (before equal elements) or "right" (behind them). By bisection: as many look-ups an element as
-    ``x1`` has bits of length.
+    ``side`` is "left" (before equal elements) or "right" (behind them). ``sorter`` are the indices that put an ``x1``
+    without an order in order. By bisection: as many look-ups an element as ``x1`` has bits of length.
 
     Example:
         >>> import mlc.numpy as mnp
@@ -110,6 +110,8 @@ def searchsorted(x1: object, x2: object, /, *, side: str = "left") -> Tracer:
         raise ShapeError(f"searchsorted: x1 is {line}, not a vector")
     dtype, _ = common("searchsorted", [describe(x1, "searchsorted: x1"), describe(x2, "searchsorted: x2")])
     x, v = as_node(x1, dtype), as_node(x2, dtype)
+    if sorter is not None:
+        x = take(wrap(x), sorter).node
     n = x.shape[0]
     if not isinstance(n, int):
         raise UnsupportedError(f"searchsorted: the length of x1, {line}, is symbolic", hint="compile for a fixed size")
@@ -123,6 +125,27 @@ def searchsorted(x1: object, x2: object, /, *, side: str = "left") -> Tracer:
         inside = COMPARE(tried, fill(float(n), found.tensor), direction="LE")
         found = SELECT(AND(below, inside), tried, found)
     return wrap(found)
+
+
+@operation("x1", "x2")
+def isin(x1: object, x2: object, /, *, invert: bool = False) -> Tracer:
+    """Which elements of ``x1`` are among those of ``x2`` (which are not, with ``invert``); NaN is equal to nothing.
+
+    By bisection of the sorted ``x2``.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.isin(mnp.asarray([1, 2, 3]), mnp.asarray([[3], [1]])).tolist()
+        [True, False, True]
+    """
+    dtype, _ = common("isin", [describe(x1, "isin: x1"), describe(x2, "isin: x2")])
+    x, among = as_node(x1, dtype), as_node(x2, dtype)
+    if among.tensor.size == 0:
+        return wrap(fill(float(invert), x.tensor.with_dtype(BOOL)))
+    line = sort(reshape_node(among, (among.tensor.size,)), axis=0, stable=False)[0]
+    place = searchsorted(wrap(line), wrap(x)).node
+    windows = Windows(line.tensor, place.tensor, (1,), (), (0,), (), (), (0,), len(place.shape))
+    return wrap(COMPARE(gather(line, place, windows), x, direction="NE" if invert else "EQ"))
 
 
 @operation("x")

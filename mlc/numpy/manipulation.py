@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlc.errors import ArgumentError, ShapeError
 from mlc.ir.dims import Dim, Size, size_product
-from mlc.ir.graph import CONCATENATE, PAD, REVERSE, SLICE, TRANSPOSE, broadcast_in_dim
+from mlc.ir.graph import CONCATENATE, PAD, SLICE, TRANSPOSE
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.graph.node import Node
 from mlc.ir.types import Shape, TensorType
@@ -242,74 +242,6 @@ def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0)
     return [wrap(part_of_axis(node, place, a, max(a, b))) for a, b in itertools.pairwise(edges)]
 
 
-@operation("x")
-def flip(x: object, /, axis: Axes = None) -> Tracer:
-    """The elements along ``axis`` (all where None) in reverse order.
-
-    Example:
-        >>> import mlc.numpy as mnp
-        >>> mnp.flip(mnp.asarray([1, 2, 3])).tolist()
-        [3, 2, 1]
-    """
-    node = as_node(x, None, "flip: operand")
-    return wrap(REVERSE(node, dimensions=tuple(sorted(some_axes("flip", axis, node.tensor)))))
-
-
-@operation("x")
-def roll(x: object, /, shift: int, axis: int) -> Tracer:
-    """The elements along ``axis`` moved by ``shift`` places; what leaves at the end enters at the front.
-
-    Example:
-        >>> import mlc.numpy as mnp
-        >>> mnp.roll(mnp.arange(4), 1, axis=0).tolist()
-        [3, 0, 1, 2]
-    """
-    node = as_node(x, None, "roll: operand")
-    place = one_axis("roll", axis, node.tensor)
-    n = node.shape[place]
-    if not isinstance(n, int):
-        raise ShapeError(f"roll: axis {place} of operand {node.type} is symbolic and can only be taken whole")
-    cut = -shift % n if n else 0
-    if cut == 0:
-        return wrap(node)
-    return wrap(CONCATENATE(part_of_axis(node, place, cut, n), part_of_axis(node, place, 0, cut), dimension=place))
-
-
-@operation("x")
-def tile(x: object, /, repetitions: int | Sequence[int]) -> Tracer:
-    """``x`` repeated whole, ``repetitions[i]`` times along axis i.
-
-    Example:
-        >>> import mlc.numpy as mnp
-        >>> mnp.tile(mnp.asarray([1, 2]), 2).tolist()
-        [1, 2, 1, 2]
-    """
-    node = as_node(x, None, "tile: operand")
-    times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
-    rank = max(len(times), len(node.shape))
-    times = (1,) * (rank - len(times)) + times
-    shape: Shape = (1,) * (rank - len(node.shape)) + node.shape
-    paired = tuple(size for t, n in zip(times, shape, strict=True) for size in (t, n))
-    spread = broadcast_in_dim(reshape_node(node, shape), paired, tuple(2 * i + 1 for i in range(rank)))
-    return wrap(reshape_node(spread, tuple(t * n for t, n in zip(times, shape, strict=True))))
-
-
-@operation("x")
-def repeat(x: object, /, repeats: int, axis: int) -> Tracer:
-    """Each element along ``axis`` repeated ``repeats`` times in place.
-
-    Example:
-        >>> import mlc.numpy as mnp
-        >>> mnp.repeat(mnp.asarray([1, 2]), 2, axis=0).tolist()
-        [1, 1, 2, 2]
-    """
-    node = as_node(x, None, "repeat: operand")
-    place = one_axis("repeat", axis, node.tensor)
-    shape = (*node.shape[: place + 1], repeats, *node.shape[place + 1 :])
-    spread = broadcast_in_dim(node, shape, tuple(i for i in range(len(shape)) if i != place + 1))
-    return wrap(reshape_node(spread, (*node.shape[:place], node.shape[place] * repeats, *node.shape[place + 1 :])))
-
-
 @operation("x", "constant_values")
 def _pad(x: object, constant_values: object, pad_width: tuple[tuple[int, int], ...]) -> Tracer:
     node = as_node(x, None, "pad: operand")
@@ -391,7 +323,7 @@ def _join_hint(first: TensorType, other: TensorType) -> str:
 
 
 __all__ = [
-    "broadcast_to", "concat", "concatenate", "expand_dims", "flip", "matrix_transpose", "moveaxis", "pad",
-    "permute_dims", "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile",
+    "broadcast_to", "concat", "concatenate", "expand_dims", "matrix_transpose", "moveaxis", "pad",
+    "permute_dims", "ravel", "reshape", "split", "squeeze", "stack", "swapaxes",
     "transpose",
 ]  # fmt: skip

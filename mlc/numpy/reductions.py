@@ -34,6 +34,7 @@ from mlc.tracing.lift import as_node
 from mlc.tracing.spec import element_type
 from mlc.tracing.tracer import Tracer
 
+from .apply import truth
 from .axes import Axes, one_axis, some_axes
 from .dispatch import operation
 from .promotion import wrap
@@ -151,6 +152,20 @@ def all(x: object, /, axis: Axes = None, *, keepdims: bool = False) -> Tracer:
         False
     """
     return _logic("all", AND, x, axis, keepdims)
+
+
+@operation("x")
+def count_nonzero(x: object, /, *, axis: Axes = None, keepdims: bool = False) -> Tracer:
+    """How many elements are not zero, as i64; NaN is not.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> mnp.count_nonzero(mnp.asarray([0, 3, 5])).tolist()
+        2
+    """
+    node = truth(as_node(x, None, "count_nonzero: operand"))
+    axes = some_axes("count_nonzero", axis, node.tensor)
+    return wrap(_keep(reduce_with(ADD, _converted(node, I64), axes), node, axes, keepdims))
 
 
 @operation("x")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import control, rules, scanning
+from . import control, elementary, rules, scanning
 from .custom_pullback import custom_vjp
 from .custom_tangents import custom_jvp
 from .gradients import grad, value_and_grad
