@@ -176,7 +176,8 @@ def test_searchsorted(n: int) -> None:
     np.testing.assert_array_equal(np.asarray(got), np.searchsorted(line, v, side="right"))
     turned = np.flip(line)
     order = np.argsort(turned, kind="stable")
-    np.testing.assert_array_equal(np.asarray(mnp.searchsorted(turned, v, order)), np.searchsorted(turned, v, sorter=order))
+    got = mnp.searchsorted(turned, v, order)
+    np.testing.assert_array_equal(np.asarray(got), np.searchsorted(turned, v, sorter=order))
 
 
 def test_nonzero_and_diff() -> None:
