@@ -110,7 +110,7 @@ def searchsorted(x1: object, x2: object, /, sorter: object = None, *, side: str 
         raise ShapeError(f"searchsorted: x1 is {line}, not a vector")
     dtype, _ = common("searchsorted", [describe(x1, "searchsorted: x1"), describe(x2, "searchsorted: x2")])
     x, v = as_node(x1, dtype), as_node(x2, dtype)
-    if sorter is not None:
+    if sorter is not None and x.shape[0] != 0:
         x = take(wrap(x), sorter).node
     n = x.shape[0]
     if not isinstance(n, int):
