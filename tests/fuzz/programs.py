@@ -115,7 +115,7 @@ class _Drawn(_Choices):
         self.seen[seed] += 1
 
     def nodes(self) -> int:
-        return max(self.draw(st.integers(5, 60)), self.draw(st.integers(5, 60)))  # small ones are many as it is
+        return self.draw(st.integers(5, 60))
 
 
 class _Maker:
