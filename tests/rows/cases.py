@@ -368,6 +368,7 @@ CASES: dict[str, Callable[[DType], list[Case]]] = {
     "dynamic_update_slice": _dynamic_update_slice,
     "sort": _sort,
     "optimization_barrier": moves(*((lambda x: g.OPTIMIZATION_BARRIER(x), [s]) for s in SHAPES)),
+    "copy": moves(*((lambda x: g.COPY(x), [s]) for s in SHAPES)),
     "get_dimension_size": moves(*((lambda x, i=i: g.GET_DIMENSION_SIZE(x, dimension=i), [s]) for s in SHAPES
                                   for i in range(len(s)))),
     "broadcast_in_dim": moves(
