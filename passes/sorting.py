@@ -162,7 +162,10 @@ def _sorted_rows(key: Node, axis: int) -> Node:
         (ordered,) = sort(moved, stable=False)
     else:
         most = constant(key.dtype.limits[1], key.dtype)
-        grown = PAD(moved, most, low=none, high=(*none[1:], length - n), interior=none)
+        grown = PAD(moved, most, low=none, high=(*none[1:], length - bounds(n)[0]), interior=none)
+        if not isinstance(n, int):  # as many more as the least size needs: what is too much is left out
+            sizes = (*moved.shape[:-1], length)
+            grown = DYNAMIC_SLICE(grown, *(constant(0, I64),) * rank, slice_sizes=sizes)
         (ordered,) = sort(grown, stable=False)
         if isinstance(n, int):
             ordered = SLICE(ordered, start=none, limit=moved.shape, strides=(1,) * rank)
