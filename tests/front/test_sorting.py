@@ -10,6 +10,8 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.errors import ShapeError, UnsupportedError
+from mlc.ir.graph import parse_graph, resources_of, verify_graph
+from mlc.passes.decompose import decompose
 
 RNG = np.random.default_rng(3)
 X = RNG.integers(-9, 9, (4, 150)).astype(np.float32)
@@ -35,7 +37,11 @@ def test_descending_puts_nan_first_and_keeps_the_order_of_equal_elements() -> No
 
 def test_a_symbolic_axis() -> None:
     n = mlc.dim("n", 1, 40)
-    f = mlc.jit(lambda x: (mnp.sort(x), mnp.argsort(x))).lower(mlc.ShapeDtype((2, n))).compile()
+    lowered = mlc.jit(lambda x: (mnp.sort(x), mnp.argsort(x))).lower(mlc.ShapeDtype((2, n)))
+    opened = decompose(lowered.graph)
+    verify_graph(opened)
+    assert parse_graph(str(opened), resources_of(opened)).fingerprint == opened.fingerprint
+    f = lowered.compile()
     for k in (1, 7, 40):
         values, order = (np.asarray(a) for a in f(X[:2, :k]))
         np.testing.assert_array_equal(values, np.sort(X[:2, :k]))

@@ -50,6 +50,25 @@ def test_each_scope_has_its_own() -> None:
     assert scopes["loss"]["transcendentals"] == 0
 
 
+@pytest.mark.parametrize("stage", ["lowered", "compiled"])
+def test_what_is_in_loops_and_calls_counts_to_its_scope(stage: str) -> None:
+    @mlc.jit
+    def layer(x, w):  # type: ignore[no-untyped-def]
+        with mlc.scope("product"):
+            return x @ w
+
+    def run(x, w):  # type: ignore[no-untyped-def]
+        with mlc.scope("net"):
+            x = layer(x, w)
+            return mlc.scan(lambda c, _: (mnp.tanh(layer(c, w)), None), x, None, length=5)[0]
+
+    one = mlc.jit(run).lower(mlc.ShapeDtype((4, 16)), mlc.ShapeDtype((16, 16)))
+    scopes = (one if stage == "lowered" else one.compile()).cost_analysis()["scopes"]
+    trips = 5 if stage == "lowered" else 1  # of a loop that goes by a value it carries, they are not known
+    assert scopes["net/layer/product"]["flops"] >= (1 + trips) * 2 * 4 * 16 * 16
+    assert stage == "compiled" or scopes["net"]["transcendentals"] == 5 * 4 * 16
+
+
 def test_fusion_saves_bytes_and_no_operation() -> None:
     one = lowered()
     before, after = one.cost_analysis(), one.compile().cost_analysis()  # type: ignore[attr-defined]

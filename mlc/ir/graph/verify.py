@@ -167,8 +167,8 @@ def _kind(words: str, fits: Callable[[object], bool], *names: str) -> dict[str, 
 
 
 _KINDS = {
-    **_kind("a list of sizes", _tuple_of(_is_size), "shape", "limit", "slice_sizes"),
-    **_kind("a list of integers", _tuple_of(_is_int), "dimensions", "permutation", "start", "strides", "low", "high",
+    **_kind("a list of sizes", _tuple_of(_is_size), "shape", "limit", "slice_sizes", "high"),
+    **_kind("a list of integers", _tuple_of(_is_int), "dimensions", "permutation", "start", "strides", "low",
             "interior", "lhs_contracting", "rhs_contracting", "lhs_batch", "rhs_batch", "window_strides",
             "window_dimensions", "window_dilations", "base_dilations", "lhs_dilation", "rhs_dilation",
             "offset_dims", "collapsed_slice_dims", "operand_batching_dims", "start_indices_batching_dims",
