@@ -148,9 +148,10 @@ def random(n: Node) -> Node | None:
 
 @of(DOT_GENERAL)
 def canonical_dot(n: Node) -> Node | None:
-    """A contraction with at most one batch, one free axis on each side and exactly one contracted axis.
+    """A contraction with at most one free axis on each side and exactly one contracted axis.
 
-    Axes of one role are merged: in place by a reshape where they are neighbours in order, after a transpose elsewhere.
+    Free axes of one side are merged, and contracted ones: in place by a reshape where they are neighbours in order,
+    after a transpose elsewhere. Batch axes stay as they are.
     """
     if n.op is not DOT_GENERAL:
         return None
@@ -162,40 +163,34 @@ def canonical_dot(n: Node) -> Node | None:
         return None
     left, left_axes = _merge(n.operands[0], lhs)
     right, right_axes = _merge(n.operands[1], rhs)
-    dot = dot_general(left, right, left_axes[2], right_axes[2], left_axes[0], right_axes[0])
+    batch = len(n["lhs_batch"])
+    dot = dot_general(
+        left, right, left_axes[-1], right_axes[-1], _joined(left_axes[:batch]), _joined(right_axes[:batch])
+    )
     return reshape(dot, n.shape)
 
 
-Roles = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+Roles = list[tuple[int, ...]]
+"""Axes of an operand: those of each batch, the free ones, the contracted ones."""
 
 
 def _roles(x: Node, batch: Sequence[int], contracting: Sequence[int]) -> Roles:
-    """Axes of an operand: batch, free, contracted."""
-    return tuple(batch), free_axes(len(x.shape), batch, contracting), tuple(contracting)
+    return [*((a,) for a in batch), free_axes(len(x.shape), batch, contracting), tuple(contracting)]
+
+
+def _joined(roles: Roles) -> tuple[int, ...]:
+    return tuple(a for axes in roles for a in axes)
 
 
 def _merge(x: Node, roles: Roles) -> tuple[Node, Roles]:
     """``x`` with the axes of each role merged to one (none stays none), and where they are now."""
-    runs = [axes for axes in roles if axes]
-    if all(axes == tuple(range(axes[0], axes[0] + len(axes))) for axes in runs):
-        runs.sort()
-    else:
-        x = TRANSPOSE(x, permutation=tuple(a for axes in runs for a in axes))
-        position = 0
-        moved = []
-        for axes in runs:
-            moved.append(tuple(range(position, position + len(axes))))
-            position += len(axes)
-        roles = _relabel(roles, runs, moved)
-        runs = moved
-    merged = reshape(x, tuple(size_product(x.shape[a] for a in axes) for axes in runs))
-    return merged, _relabel(roles, runs, [(i,) for i in range(len(runs))])
-
-
-def _relabel(roles: Roles, old: Sequence[tuple[int, ...]], new: Sequence[tuple[int, ...]]) -> Roles:
-    names = dict(zip(old, new, strict=True))
-    batch, free, contracted = (names.get(axes, ()) for axes in roles)
-    return batch, free, contracted
+    if any(axes != tuple(range(axes[0], axes[0] + len(axes))) for axes in roles if axes):
+        x = TRANSPOSE(x, permutation=_joined(roles))
+        places = iter(range(len(x.shape)))
+        roles = [tuple(next(places) for _ in axes) for axes in roles]
+    order = sorted(axes for axes in roles if axes)
+    merged = reshape(x, tuple(size_product(x.shape[a] for a in axes) for axes in order))
+    return merged, [(order.index(axes),) if axes else () for axes in roles]
 
 
 def _outer_product(n: Node) -> Node:

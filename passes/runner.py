@@ -15,6 +15,7 @@ from mlc.ir.target import TARGETS, Target
 
 from .decompose import decompose
 from .fuse import fuse
+from .layout import sink_reshapes
 from .loops import rotate, tighten
 from .merge_loops import merge_loops
 from .place import place
@@ -42,6 +43,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("merge-loops", merge_loops),
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
+    Pass("sink-reshapes", sink_reshapes),
     Pass("simplify-decomposed", simplify),
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),

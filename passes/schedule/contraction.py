@@ -51,7 +51,7 @@ def _in_parts(c: Contraction, count: int, length: int, target: Target) -> Schedu
     shifted = (None if axis is None else axis + 1 for axis in (c.row_axis, c.column_axis))
     row_axis, column_axis = shifted
     only = Graph(f"{body.name}_parts", body.parameters, (sums,), table)
-    cut = replace(c, body=only, dot=sums, batch=count, part=length, row_axis=row_axis, column_axis=column_axis)
+    cut = replace(c, body=only, dot=sums, batches=(count,), part=length, row_axis=row_axis, column_axis=column_axis)
     region = _Region(body, target)
     region.add(Part(cut, c.columns.walks_contracted and c.rows.walks_contracted and bounds(c.m)[1] <= INNER_ROWS))
     number = len(region.temporaries)
@@ -134,11 +134,10 @@ def _columns_along(c: Contraction) -> Side:
 
 def _turned(side: Side, node: Node) -> Side:
     """``node`` with the contracted axis last."""
-    order = tuple(a for a in (side.batch, side.free, side.contracted) if a is not None)
-    node = TRANSPOSE(node, permutation=order)
-    batch, free, contracted = (None if a is None else order.index(a) for a in (side.batch, side.free, side.contracted))
-    assert contracted is not None
-    return Side(node, batch, free, contracted, contracted)
+    order = tuple(a for a in (*side.batch, side.free, side.contracted) if a is not None)
+    node, contracted = TRANSPOSE(node, permutation=order), len(order) - 1
+    free = None if side.free is None else contracted - 1
+    return Side(node, tuple(range(len(side.batch))), free, contracted, contracted)
 
 
 def _materialize(body: Graph, node: Node, target: Target, temporary: int) -> list[KernelCall]:

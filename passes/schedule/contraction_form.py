@@ -1,11 +1,11 @@
-"""The one dot_general of a contraction's body as batch, rows, columns and a contracted extent."""
+"""The one dot_general of a contraction's body as batches, rows, columns and a contracted extent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mlc.errors import InternalError
-from mlc.ir.dims import Size, bounds
+from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import DOT_GENERAL, PARAMETER, Graph, Node
 from mlc.ir.graph.contraction import free_axes
 from mlc.ir.kernel import Index
@@ -15,16 +15,19 @@ from .access import Access, walk_accesses
 from .domain import Coordinates, Domain, coefficient_of
 from .sizes import Sizes
 
+Batch = tuple[Index, ...]
+"""Where one product of a contraction is along each of its batch axes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An operand of the dot, with the axis of it that is the batch, the free one and the contracted one.
+    """An operand of the dot, with the axes of it that are the batch, the free one and the contracted one.
 
     ``innermost`` is the axis along which neighbouring elements lie side by side.
     """
 
     node: Node
-    batch: int | None
+    batch: tuple[int, ...]
     free: int | None
     contracted: int
     innermost: int | None
@@ -34,8 +37,9 @@ class Side:
         """Whether the contracted axis is the contiguous one (and so not the free one)."""
         return self.innermost == self.contracted
 
-    def coordinates(self, batch: Index, free: Index, contracted: Index) -> Coordinates:
-        found = {self.batch: batch, self.free: free, self.contracted: contracted}
+    def coordinates(self, batch: Batch, free: Index, contracted: Index) -> Coordinates:
+        found: dict[int | None, Index] = dict(zip(self.batch, batch, strict=False))
+        found |= {self.free: free, self.contracted: contracted}
         return tuple(found[axis] for axis in range(len(self.node.shape)))
 
 
@@ -45,14 +49,15 @@ class Contraction:
 
     ``rows`` and ``columns`` are lhs and rhs of the dot, or the other way round where rhs has no free axis of more than
     one element: vectors then run along lhs. ``row_axis`` and ``column_axis`` are axes of the result, in which column 0
-    is ``first_column``. With ``part``, the batch counts parts of K of that length, and the sums of each are a result.
+    is ``first_column``; the axes before them are ``batches``. With ``part``, the one batch axis counts parts of K of
+    that length, and the sums of each are a result.
     """
 
     body: Graph
     dot: Node
     rows: Side
     columns: Side
-    batch: Size
+    batches: tuple[Size, ...]
     m: Size
     n: Size
     k: Size
@@ -60,6 +65,11 @@ class Contraction:
     column_axis: int | None
     first_column: int = 0
     part: int | None = None
+
+    @property
+    def batch(self) -> Size:
+        """The number of products, all batch axes together."""
+        return size_product(self.batches)
 
     @property
     def accumulator(self) -> DType:
@@ -72,9 +82,9 @@ class Contraction:
         """The most products of a sum."""
         return self.part or bounds(self.k)[1]
 
-    def result_coordinates(self, batch: Index, row: Index, column: Index) -> Coordinates:
+    def result_coordinates(self, batch: Batch, row: Index, column: Index) -> Coordinates:
         found = {self.row_axis: row, self.column_axis: column + self.first_column}
-        return tuple(found.get(axis, batch) for axis in range(len(self.dot.shape)))
+        return tuple(found[axis] if axis in found else batch[axis] for axis in range(len(self.dot.shape)))
 
 
 def contraction_form(body: Graph) -> Contraction:
@@ -86,27 +96,27 @@ def contraction_form(body: Graph) -> Contraction:
     sizes = Sizes(body)
     lhs = _side(dot.operands[0], dot["lhs_batch"], dot["lhs_contracting"], sizes)
     rhs = _side(dot.operands[1], dot["rhs_batch"], dot["rhs_contracting"], sizes)
-    batch = 1 if lhs.batch is None else lhs.node.shape[lhs.batch]
+    batches = tuple(lhs.node.shape[a] for a in lhs.batch)
     k = lhs.node.shape[lhs.contracted]
-    axes = iter(range(lhs.batch is not None, 3))
+    axes = iter(range(len(lhs.batch), len(lhs.batch) + 2))
     left = next(axes) if lhs.free is not None else None
     right = next(axes) if rhs.free is not None else None
     m = 1 if lhs.free is None else lhs.node.shape[lhs.free]
     n = 1 if rhs.free is None else rhs.node.shape[rhs.free]
     if n == 1:
-        return Contraction(body, dot, rhs, lhs, batch, 1, m, k, right, left)
-    return Contraction(body, dot, lhs, rhs, batch, m, n, k, left, right)
+        return Contraction(body, dot, rhs, lhs, batches, 1, m, k, right, left)
+    return Contraction(body, dot, lhs, rhs, batches, m, n, k, left, right)
 
 
 def _side(node: Node, batch: tuple[int, ...], contracting: tuple[int, ...], sizes: Sizes) -> Side:
     free = free_axes(len(node.shape), batch, contracting)
-    if len(batch) > 1 or len(contracting) != 1 or len(free) > 1:
+    if len(contracting) != 1 or len(free) > 1:
         raise InternalError(
-            f"dot_general of {node.type}: {len(batch)} batch, {len(free)} free and {len(contracting)} contracted axes; "
-            "its canonical form has at most one, at most one and exactly one"
+            f"dot_general of {node.type}: {len(free)} free and {len(contracting)} contracted axes; "
+            "its canonical form has at most one and exactly one"
         )
     innermost = contiguous_axis(node, sizes)
-    return Side(node, batch[0] if batch else None, free[0] if free else None, contracting[0], innermost)
+    return Side(node, batch, free[0] if free else None, contracting[0], innermost)
 
 
 def contiguous_axis(node: Node, sizes: Sizes) -> int | None:

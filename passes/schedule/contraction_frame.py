@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mlc.ir.dims import Size, bounds
 from mlc.ir.graph import Graph, Node, reachable
 from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
 from mlc.ir.types import DType
 
-from .contraction_form import Contraction, Side
+from .contraction_form import Batch, Contraction, Side
 from .elements import Elements
 from .region import KernelCall, Operand
 from .scalars import kernel_name
 from .sizes import Sizes
-from .tasks import count_tasks
+from .tasks import count_tasks, counted
 
 TRANSCENDENTAL_WEIGHT = 20  # instructions of one exp or tanh, about
 _CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general", "convolution"))
@@ -51,22 +51,22 @@ class Frame:
 
     # Operands of the dot, in the accumulator's type
 
-    def row_element(self, batch: Index, row: IndexLike, k: IndexLike) -> Value:
+    def row_element(self, batch: Batch, row: IndexLike, k: IndexLike) -> Value:
         """One element of the rows, as a scalar."""
         return self._read(self.c.rows, self.c.rows.coordinates(batch, Index.of(row), Index.of(k)), 1, None, None)
 
-    def row_vector(self, batch: Index, row: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+    def row_vector(self, batch: Batch, row: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbours along K of one row; 0 where ``mask`` is off."""
         side = self.c.rows
         at = side.coordinates(batch, Index.of(row), Index.of(k))
         return self._zeroed(side, self._read(side, at, lanes, mask, side.contracted), mask)
 
-    def column_vector(self, batch: Index, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+    def column_vector(self, batch: Batch, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbouring columns at one k; anything where ``mask`` is off."""
         side = self.c.columns
         return self._read(side, side.coordinates(batch, Index.of(column), Index.of(k)), lanes, mask, side.free)
 
-    def column_run(self, batch: Index, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
+    def column_run(self, batch: Batch, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbours along K of one column; 0 where ``mask`` is off."""
         side = self.c.columns
         at = side.coordinates(batch, Index.of(column), Index.of(k))
@@ -95,7 +95,7 @@ class Frame:
             return b.op("fma", x, y, total)
         return b.op("add", total, b.op("multiply", x, y))
 
-    def store(self, batch: Index, row: IndexLike, column: IndexLike, total: Value, mask: Value | None) -> None:
+    def store(self, batch: Batch, row: IndexLike, column: IndexLike, total: Value, mask: Value | None) -> None:
         """The epilogue where neighbouring columns have the sums ``total``, and the stores of the results."""
         c = self.c
         at = c.result_coordinates(batch, Index.of(row), Index.of(column))
@@ -123,19 +123,31 @@ class Frame:
     def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
         return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
 
-    def contracted(self, batch: Index) -> tuple[Index, Index]:
+    def contracted(self, batch: Batch) -> tuple[Index, Index]:
         """Where the products of a batch begin and end along K: all of it, or the part that the batch stands for."""
         if self.c.part is None:
             return Index.of(0), self.k
-        start = batch * self.c.part
+        start = batch[0] * self.c.part
         return start, self.builder.min(start + self.c.part, self.k)
 
-    def batches(self, group: Index, grain: int) -> tuple[Index, Index]:
-        """The batches that task ``group`` does."""
-        if grain >= bounds(self.c.batch)[1]:
-            return Index.of(0), self.batch
-        lower = group * grain
-        return lower, lower + 1 if grain == 1 else self.builder.min(lower + grain, self.batch)
+    def each_batch(self, group: Index, grain: int, body: Callable[[Batch], None]) -> None:
+        """Emit ``body`` for the batches that task ``group`` does."""
+        lower, upper = Index.of(0), self.batch
+        if grain < bounds(self.c.batch)[1]:
+            lower = group * grain
+            upper = lower + 1 if grain == 1 else self.builder.min(lower + grain, self.batch)
+        counted(self.builder, lower, upper, lambda number: body(self._split(number)))
+
+    def _split(self, number: Index) -> Batch:
+        """The position along each batch axis of a number that counts all batches, the last axis fastest."""
+        found: list[Index] = []
+        for size in reversed(self.c.batches[1:]):
+            if size != 1:
+                found.append(self.builder.mod(number, self.sizes.index(size)))
+                number = self.builder.floordiv(number, self.sizes.index(size))
+            else:
+                found.append(Index.of(0))
+        return (number, *reversed(found))
 
 
 def _needed(c: Contraction, temporaries: Mapping[Node, int]) -> tuple[Node, ...]:

@@ -24,7 +24,8 @@ from .convolution_form import Convolution
 from .convolution_frame import MOST_STORED, Frame
 from .convolution_image import Image
 from .region import KernelCall
-from .tiling import MOST_ROWS, RowBlocks, counted, rows_beside
+from .tasks import counted
+from .tiling import MOST_ROWS, RowBlocks, rows_beside
 
 FEWEST_TASKS = 8
 TASK_WORK = 4_000_000  # flops below which a task is not worth the copy of its image

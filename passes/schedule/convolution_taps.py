@@ -23,7 +23,8 @@ from .convolution_columns import Panels
 from .convolution_form import Convolution, Window
 from .convolution_frame import Frame
 from .region import KernelCall
-from .tiling import MOST_ROWS, RowBlocks, counted, rows_beside
+from .tasks import counted
+from .tiling import MOST_ROWS, RowBlocks, rows_beside
 
 LEAST_CHUNK = 48  # pixels for which a tile of sums is worth its way from scratch and back
 WIDEST = 128  # output features of a task: those of a chunk of pixels stay in the first-level cache

@@ -22,7 +22,8 @@ from .convolution_form import Convolution
 from .convolution_frame import Frame
 from .convolution_image import Image
 from .region import KernelCall
-from .tiling import MOST_ROWS, RowBlocks, counted, rows_beside
+from .tasks import counted
+from .tiling import MOST_ROWS, RowBlocks, rows_beside
 
 MOST_PARTS = 16
 PART_WORK = 2_000_000  # flops of one part

@@ -11,11 +11,11 @@ from mlc.ir.dims import bounds
 from mlc.ir.kernel import Index, Value
 from mlc.ir.target import Target
 
-from .contraction_form import Contraction
+from .contraction_form import Batch, Contraction
 from .contraction_frame import Frame
 from .panel import sums
 from .region import KernelCall
-from .tiling import TASK_WORK, RowBlocks, counted
+from .tiling import TASK_WORK, RowBlocks
 
 MOST_ROWS = 8  # of a tile
 LEAST_SUMS = 8  # independent sums that hide the latency of multiply-add
@@ -63,7 +63,7 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
     with b.parallel(*f.nest(tasks)) as (ib, ic):
         f.elements.prepare(f.nodes)
 
-        def column_block(batch: Index, column: Index) -> None:
+        def column_block(batch: Batch, column: Index) -> None:
             whole = isinstance(c.n, int) and c.n % t.columns == 0
             lanes = t.columns if t.columns in (1, 2, 4, 8) else 4 if t.columns == 3 else 8
             mask = None if whole and lanes == t.columns else b.tail_mask(column, f.n, lanes)
@@ -81,7 +81,7 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
                 grain = t.blocks.count or max(-(-bounds(c.m)[1] // t.blocks.largest), 1)
                 t.blocks.each(b, f.m, 0, grain, row_block)
 
-        def columns(batch: Index) -> None:
+        def columns(batch: Batch) -> None:
             first = ic * t.task_columns
             if t.groups == 1:
                 column_block(batch, first)
@@ -89,11 +89,11 @@ def inner_product(frame: Frame, target: Target) -> KernelCall:
             with b.loop(first, b.min(first + t.task_columns, f.n), t.columns) as loop:
                 column_block(batch, loop.index)
 
-        counted(b, *f.batches(ib, t.batches), columns)
+        f.each_batch(ib, t.batches, columns)
     return f.call(tasks)
 
 
-def _tile(f: Frame, t: InnerTiling, batch: Index, row: Index, rows: int, first: Index, whole: bool) -> list[Value]:
+def _tile(f: Frame, t: InnerTiling, batch: Batch, row: Index, rows: int, first: Index, whole: bool) -> list[Value]:
     """Vectors whose lanes add up to the products of ``rows`` rows by ``t.columns`` columns, row by row."""
     b = f.builder
     start, end = f.contracted(batch)

@@ -17,10 +17,12 @@ from mlc.ir.dims import Size
 from mlc.ir.kernel import Index, IndexLike, Memory, Value
 from mlc.ir.target import Target
 
+from .contraction_form import Batch
 from .contraction_frame import Frame
 from .panel import Columns, pack_panel
 from .region import KernelCall
-from .tiling import COPY_BLOCKS, Tiling, counted, rows_beside, tile_outer
+from .tasks import counted
+from .tiling import COPY_BLOCKS, Tiling, rows_beside, tile_outer
 
 UNROLL = 2  # copies of the innermost body of the largest block
 ENOUGH_SUMS = 12  # that hide the latency of multiply-add
@@ -64,11 +66,10 @@ class _Writer:
         b, t, f = self.builder, self.tiling, self.frame
         with b.parallel(*f.nest(tasks)) as (ib, ir, ip):
             f.elements.prepare(f.nodes)
-            lower, upper = f.batches(ib, t.batches)
-            counted(b, lower, upper, lambda batch: self.panels(batch, ir, ip))
+            f.each_batch(ib, t.batches, lambda batch: self.panels(batch, ir, ip))
         return f.call(tasks)
 
-    def panels(self, batch: Index, ir: Index, group: Index) -> None:
+    def panels(self, batch: Batch, ir: Index, group: Index) -> None:
         """The panels of a task."""
         b, t, n = self.builder, self.tiling, self.frame.c.n
         count = Index.of(-(-n // t.width)) if isinstance(n, int) else b.floordiv(self.frame.n + t.width - 1, t.width)
@@ -99,7 +100,7 @@ class _Writer:
             start = b.max(first, whole)
             counted(b, start, last, lambda p: body(self.tail(p * t.width), p - first))
 
-    def rows(self, batch: Index, ir: Index, first: Index, last: Index) -> None:
+    def rows(self, batch: Batch, ir: Index, first: Index, last: Index) -> None:
         """All panels of one row block after the other; then its rows are stored, each as its memory lies."""
         b, t, f, sums = self.builder, self.tiling, self.frame, self.sums
         assert sums is not None
@@ -130,7 +131,7 @@ class _Writer:
             masks.append(None if inside else b.tail_mask(first + v * t.lanes, self.frame.n, t.lanes))
         return Columns(first, tuple(masks))
 
-    def columns(self, batch: Index, ir: Index, columns: Columns) -> None:
+    def columns(self, batch: Batch, ir: Index, columns: Columns) -> None:
         """All rows of the task at one panel."""
         b, t, f = self.builder, self.tiling, self.frame
         start, stop = f.contracted(batch)
@@ -161,7 +162,7 @@ class _Writer:
         counted(b, whole * pays, whole, lambda q: block(rows, first + q * rows, "columns"))
         t.blocks.rest(b, first + whole * rows, last, lambda w, row: block(w, row, "columns"))
 
-    def deep(self, batch: Index, ir: Index, first: Index, last: Index) -> None:
+    def deep(self, batch: Batch, ir: Index, first: Index, last: Index) -> None:
         """With K in chunks: the sums of all rows and panels of the task wait in scratch for the next chunk."""
         b, t, f, sums, panel = self.builder, self.tiling, self.frame, self.sums, self.panel
         assert t.depth is not None and sums is not None and panel is not None
@@ -198,7 +199,7 @@ class _Writer:
             index = row.index
             self.each_panel(first, last, lambda c, p: self.store_row(batch, index, index - start, c, p * t.width))
 
-    def only_row(self, batch: Index, first: Index, last: Index) -> None:
+    def only_row(self, batch: Batch, first: Index, last: Index) -> None:
         """A strip of columns for one row, as they lie: a copy would take longer than the row."""
         b, t, f = self.builder, self.tiling, self.frame
         start, stop = f.contracted(batch)
@@ -213,7 +214,7 @@ class _Writer:
             for v, total in enumerate(totals):
                 f.store(batch, row, places[v], total, columns.masks[v])
 
-    def pack(self, batch: Index, first: Index, last: Index, start: Index, stop: Index) -> None:
+    def pack(self, batch: Batch, first: Index, last: Index, start: Index, stop: Index) -> None:
         """Copy a chunk of the task's panels: several of them k by k, as their memory lies."""
         b, t, f, panel = self.builder, self.tiling, self.frame, self.panel
         assert t.depth is not None and panel is not None
@@ -241,7 +242,7 @@ class _Writer:
 
     def accumulate(
         self,
-        batch: Index,
+        batch: Batch,
         row: Index,
         rows: int,
         columns: Columns,
@@ -291,7 +292,7 @@ class _Writer:
 
     def step(
         self,
-        batch: Index,
+        batch: Batch,
         row: Index,
         rows: int,
         columns: Columns,
@@ -320,7 +321,7 @@ class _Writer:
             following += [f.multiply_add(element, x, next(carried)) for x in vectors]
         return following
 
-    def finish(self, batch: Index, row: Index, rows: int, columns: Columns, totals: list[Value]) -> None:
+    def finish(self, batch: Batch, row: Index, rows: int, columns: Columns, totals: list[Value]) -> None:
         """The epilogue of a tile, from registers, or row by row from scratch if it is long."""
         b, t, f = self.builder, self.tiling, self.frame
         vectors = len(columns.masks)
@@ -334,7 +335,7 @@ class _Writer:
         with b.loop(0, rows) as loop:
             self.store_row(batch, row + loop.index, loop.index, columns)
 
-    def store_row(self, batch: Index, row: Index, place: Index, columns: Columns, column: IndexLike = 0) -> None:
+    def store_row(self, batch: Batch, row: Index, place: Index, columns: Columns, column: IndexLike = 0) -> None:
         b, t = self.builder, self.tiling
         assert self.sums is not None
         for v, mask in enumerate(columns.masks):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 
+from .contraction_form import Batch
 from .contraction_frame import Frame
 from .tiling import Tiling
 from .turned import transpose
@@ -24,7 +25,7 @@ class Columns:
     place: int = 0
 
 
-def pack_panel(f: Frame, t: Tiling, panel: Memory, batch: Index, columns: Columns, start: Index, stop: Index) -> None:
+def pack_panel(f: Frame, t: Tiling, panel: Memory, batch: Batch, columns: Columns, start: Index, stop: Index) -> None:
     """Write ``columns`` at k in start .. stop to ``panel[k - start]``.
 
     Columns outside and, in a transposed panel, rows after the last k hold anything.
@@ -39,7 +40,7 @@ def pack_panel(f: Frame, t: Tiling, panel: Memory, batch: Index, columns: Column
             b.store(panel, (loop.index - start, v * t.lanes), f.column_vector(batch, column, loop.index, t.lanes, mask))
 
 
-def _transpose(f: Frame, t: Tiling, panel: Memory, batch: Index, columns: Columns, start: Index, stop: Index) -> None:
+def _transpose(f: Frame, t: Tiling, panel: Memory, batch: Batch, columns: Columns, start: Index, stop: Index) -> None:
     """Squares of lanes x lanes elements, read along K and turned in registers."""
     b, lanes = f.builder, t.lanes
     length = (stop - start).constant

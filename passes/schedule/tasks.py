@@ -65,6 +65,17 @@ def count_tasks(nest: Iterable[tuple[Size, int]]) -> int:
     return total
 
 
+def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index], None]) -> None:
+    """A loop, or nothing or only its body where it runs at most once for certain."""
+    trips = (upper - lower).constant
+    if trips is not None and trips <= 1:
+        if trips == 1:
+            body(lower)
+        return
+    with b.loop(lower, upper) as loop:
+        body(loop.index)
+
+
 def vector_loop(
     b: KernelBuilder,
     lower: Index,

@@ -11,6 +11,7 @@ from mlc.ir.kernel import Index, IndexLike, KernelBuilder
 from mlc.ir.target import Target
 
 from .contraction_form import Contraction
+from .tasks import counted
 
 MOST_ROWS = 14  # of a register tile: with two vectors of columns it fills 32 registers
 MIDDLE_ROWS = 6  # of a tile that serves any number of rows: with four vectors few of them hide latency
@@ -92,17 +93,6 @@ class RowBlocks:
 def _equal(b: KernelBuilder, index: Index, number: int) -> Index:
     """1 if they are equal, else 0."""
     return b.max(1 - b.max(index - number, number - index), 0)
-
-
-def counted(b: KernelBuilder, lower: Index, upper: Index, body: Callable[[Index], None]) -> None:
-    """A loop, or nothing or only its body where it runs at most once for certain."""
-    trips = (upper - lower).constant
-    if trips is not None and trips <= 1:
-        if trips == 1:
-            body(lower)
-        return
-    with b.loop(lower, upper) as loop:
-        body(loop.index)
 
 
 @dataclass(frozen=True, slots=True)
