@@ -57,10 +57,11 @@ class Group:
     Results of a row group have the shape of its ``space`` or of that's rows. A while or case, with the elements of its
     tuple, or a copy is a group of kind ``control``, which nothing joins. The rest is known once groups have grown:
     ``reads`` are values from outside, ``stored`` nodes that others read from memory, ``before`` and ``after`` the
-    groups whose results this one reads (through views too) and those that read its own.
+    groups whose results this one reads (through views too) and those that read its own. What is ``turned`` stores its
+    result with the axes in another order, and takes nothing more.
     """
 
-    __slots__ = ("after", "before", "first", "kind", "last", "nodes", "reads", "shape", "space", "stored")
+    __slots__ = ("after", "before", "first", "kind", "last", "nodes", "reads", "shape", "space", "stored", "turned")
 
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
@@ -72,6 +73,7 @@ class Group:
         self.before: dict[Group, None] = {}
         self.after: dict[Group, None] = {}
         self.first = self.last = root.uid
+        self.turned = False
 
     def add(self, node: Node) -> None:
         self.nodes[node] = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mlc.ir.graph import Node
+from mlc.ir.graph import TRANSPOSE, Node
 
 from .grouping import Group, Grouping
 from .rows import is_row, make_rows, row_space
@@ -30,6 +30,7 @@ class _Merging:
 
     def run(self) -> None:
         self.behind("contraction")
+        self.turned()
         self.behind("convolution")
         self.rows()
         self.behind("reduce")
@@ -41,6 +42,22 @@ class _Merging:
         for group in self.grouping.groups():
             if group.kind == kind:
                 self._extend(group, lambda g: g.after, self._fits_behind)
+
+    def turned(self) -> None:
+        """A contraction stores its only result in the order that a transpose gives it, where rows stay whole."""
+        for group in self.grouping.groups():
+            if group.kind != "contraction" or len(group.stored) != 1 or not self.grouping.owner(group.stored[0]):
+                continue
+            (result,) = group.stored
+            others = list(group.after)
+            if len(others) != 1 or result.shape != group.shape or result in self.grouping.results:
+                continue
+            (turn, *rest) = others[0].nodes
+            if rest or turn.op is not TRANSPOSE or turn.operands[0] is not result:
+                continue
+            if turn["permutation"][-1] == len(turn.shape) - 1:
+                self.absorb(group, others[0])
+                group.turned = True
 
     def rows(self) -> None:
         """Reductions of rows take what is computed on the same rows around them; a single row last."""
@@ -77,7 +94,7 @@ class _Merging:
 
     def _fits_behind(self, group: Group, other: Group) -> bool:
         """``other`` is a loop over the same elements that reads the group's results element by element only."""
-        if other.kind != "loop" or other.shape != group.shape or self._too_wide(group, other):
+        if group.turned or other.kind != "loop" or other.shape != group.shape or self._too_wide(group, other):
             return False
         aligned = self._aligned(other)
         for node in other.nodes:

@@ -43,7 +43,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("merge-loops", merge_loops),
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
-    Pass("sink-reshapes", sink_reshapes),
+    Pass("layout", sink_reshapes),
     Pass("simplify-decomposed", simplify),
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlc.ir.dims import bounds
-from mlc.ir.graph import PARAMETER
+from mlc.ir.graph import PARAMETER, TRANSPOSE
 from mlc.ir.target import Target
 
 from .contraction_form import Contraction
@@ -53,6 +53,8 @@ def choose_parts(c: Contraction, target: Target) -> Iterator[Part]:
 def parts_of_k(c: Contraction) -> tuple[int, int] | None:
     """The number and the length of parts of a deep K with so few results that they make few tasks; else None."""
     if not isinstance(c.k, int) or c.k < DEEP or c.batch != 1 or not c.accumulator.is_float:
+        return None
+    if any(r.op is TRANSPOSE for r in c.body.results):
         return None
     m, n = bounds(c.m)[1], bounds(c.n)[1]
     tasks = max(-(-m * n // (14 * 32)), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mlc.ir.dims import Size, bounds
-from mlc.ir.graph import Graph, Node, reachable
+from mlc.ir.graph import TRANSPOSE, Graph, Node, reachable
 from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
 from mlc.ir.types import DType
 
@@ -102,9 +102,18 @@ class Frame:
         axis = -1 if c.column_axis is None else c.column_axis
         point = self.elements.point(c.dot.shape, at, total.lanes, mask, axis)
         point.bind(c.dot, self.builder.convert(total, c.dot.dtype))
-        values = [point.value(r) for r in c.body.results]
-        for memory, value in zip(self.results, values, strict=True):
-            point.store(memory, value)
+        stored = [r.operands[0] if self.is_turned(r) else r for r in c.body.results]
+        values = [point.value(x) for x in stored]
+        for memory, result, value in zip(self.results, c.body.results, values, strict=True):
+            if self.is_turned(result):
+                place = tuple(point.domain.coordinates[a] for a in result["permutation"])
+                point.store(memory, value, place, result.shape)
+            else:
+                point.store(memory, value)
+
+    def is_turned(self, result: Node) -> bool:
+        """Whether a result is stored in another order of axes than that of the sums."""
+        return result.op is TRANSPOSE and result.operands[0].shape == self.c.dot.shape
 
     @property
     def epilogue_weight(self) -> int:

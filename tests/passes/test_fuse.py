@@ -207,3 +207,19 @@ def test_equal_layers_have_equal_bodies() -> None:
         }}"""
     )
     assert len({n["body"].fingerprint for n in result.nodes if n.op is FUSION}) == 1
+
+
+def test_a_contraction_stores_its_result_as_a_transpose_wants_it() -> None:
+    """Heads of an attention are written side by side: no loop only moves them."""
+    text = """
+        graph @f(%x: f32[2,4,8,8], %v: f32[2,8,4,16]) -> (f32[2,8,4,16]) {
+          %0 = dot_general %x, %v, lhs_contracting = [3], rhs_contracting = [1], lhs_batch = [0, 1], rhs_batch = [0, 2] : f32[2,4,8,16]
+          %1 = transpose %0, permutation = PERMUTATION : f32[2,8,4,16]
+          return %1
+        }"""
+    graph = parse_graph(dedent(text.replace("PERMUTATION", "[0, 2, 1, 3]")))
+    fused = fuse(graph)
+    assert [n["kind"] for n in fused.nodes if n.op is FUSION] == ["contraction"]
+    check_same_meaning(graph, fused)
+    both = graph.with_results([*graph.results, graph.results[0].operands[0]])
+    assert [n["kind"] for n in fuse(both).nodes if n.op is FUSION] == ["contraction", "loop"]

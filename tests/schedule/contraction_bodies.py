@@ -55,14 +55,14 @@ def contraction(
     prologue: Prologue | None = None,
     epilogue: Epilogue | None = None,
 ) -> Graph:
-    """The dot of two parameters whose axes are named by letters (b batch, m, n free, k contracted)."""
+    """The dot of two parameters whose axes are named by letters (a, b batch, m, n free, k contracted)."""
     table = Table()
     with table.active():
         new = Parameters(table)
         x, y = (new([extents[a] for a in axes], dtype, name) for axes, name in ((lhs, "x"), (rhs, "y")))
         if prologue is not None:
             x, y = prologue(new, x, y)
-        batch = [[axes.index("b")] if "b" in axes else [] for axes in (lhs, rhs)]
+        batch = [[axes.index(letter) for letter in "ab" if letter in axes] for axes in (lhs, rhs)]
         dot = dot_general(x, y, [lhs.index("k")], [rhs.index("k")], *batch)
         results = [dot] if epilogue is None else epilogue(new, dot)
     return Graph("contraction", new.nodes, results, table)
@@ -97,6 +97,13 @@ def bias_relu(new: Parameters, dot: Node) -> list[Node]:
 def residual(new: Parameters, dot: Node) -> list[Node]:
     """dot + residual, and the dot itself."""
     return [ADD(dot, new(dot.shape, dot.dtype, "residual")), dot]
+
+
+def turned(new: Parameters, dot: Node) -> list[Node]:
+    """A result whose rows are stored in another order than that of the batches."""
+    bias = new(dot.shape[-1:], dot.dtype, "bias")
+    total = ADD(dot, broadcast_in_dim(bias, dot.shape, (len(dot.shape) - 1,)))
+    return [TRANSPOSE(total, permutation=(0, 2, 1, 3))]
 
 
 def adam(new: Parameters, gradient: Node) -> list[Node]:

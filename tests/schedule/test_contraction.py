@@ -13,7 +13,7 @@ from mlc.passes.schedule import schedule_region
 from mlc.passes.schedule.contraction_form import contraction_form
 from mlc.passes.schedule.tiling import tile_outer
 
-from .contraction_bodies import arrays_for, bias_relu, contraction, residual
+from .contraction_bodies import arrays_for, bias_relu, contraction, residual, turned
 from .running import TARGETS, check_region
 
 TOLERANCE = {F64: 1e-14, F32: 3e-6, F16: 1e-3, BF16: 8e-3}
@@ -32,6 +32,26 @@ def test_layouts(lhs: str, rhs: str, m: int, k: int, n: int) -> None:
 def test_batch_axis_anywhere(lhs: str, rhs: str) -> None:
     body = contraction({"b": 3, "m": 5, "k": 18, "n": 19}, lhs, rhs)
     check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs", [("abmk", "abkn"), ("mbka", "aknb"), ("ambk", "anbk"), ("ambk", "abk")])
+@pytest.mark.parametrize("a, b", [(2, 3), (4, 1), (1, 2)])
+def test_several_batch_axes_anywhere(lhs: str, rhs: str, a: int, b: int) -> None:
+    body = contraction({"a": a, "b": b, "m": 5, "k": 18, "n": 19}, lhs, rhs)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+@pytest.mark.parametrize("lhs, rhs, m", [("ambk", "akbn", 17), ("abmk", "abnk", 60), ("abmk", "abnk", 3)])
+def test_results_in_another_order(lhs: str, rhs: str, m: int) -> None:
+    body = contraction({"a": 2, "b": 3, "m": m, "k": 9, "n": 21}, lhs, rhs, epilogue=turned)
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
+
+
+def test_symbolic_batch_axes() -> None:
+    a, b = dim("a", 1, 4), dim("b", 1, 5)
+    body = contraction({"a": a, "b": b, "m": 3, "k": 9, "n": 21}, "ambk", "abkn", epilogue=turned)
+    for sizes in ({"a": 3, "b": 5}, {"a": 1, "b": 1}):
+        check_region("contraction", body, arrays_for(body, sizes), TOLERANCE[F32])
 
 
 @pytest.mark.parametrize("dtype", [F64, F16, BF16, I8, U8, I16, U16, I32, U32, I64, U64], ids=str)
