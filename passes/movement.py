@@ -38,7 +38,8 @@ def slice_of_slice(n: Node) -> Node | None:
     inner = n.operands[0]
     if inner.op is not SLICE:
         return None
-    start = tuple(a + b * s for a, b, s in zip(inner["start"], n["start"], inner["strides"], strict=True))
+    start = tuple(a + b * s if size else a for a, b, s, size in
+                  zip(inner["start"], n["start"], inner["strides"], n.shape, strict=True))  # fmt: skip
     limit = tuple(a + (b - 1) * s + 1 if size else a for a, b, s, size in
                   zip(inner["start"], n["limit"], inner["strides"], n.shape, strict=True))  # fmt: skip
     strides = tuple(a * b for a, b in zip(inner["strides"], n["strides"], strict=True))

@@ -25,6 +25,8 @@ X = "%x: f32[4,6]"
 CASES = {
     "slice of slice": (X, """%a = slice %x, start = [1, 0], limit = [4, 6], strides = [1, 2] : f32[3,3]
           %r = slice %a, start = [1, 0], limit = [3, 3], strides = [1, 2] : f32[2,2]""", "f32[2,2]", ["slice"]),
+    "empty slice of slice": (X, """%a = slice %x, start = [1, 0], limit = [3, 6], strides = [1, 5] : f32[2,2]
+          %r = slice %a, start = [2, 2], limit = [2, 2], strides = [1, 1] : f32[0,0]""", "f32[0,0]", ["slice"]),
     "slice of the second of two": (f"{X}, %y: f32[5,6]", """%a = concatenate %x, %y, dimension = 0 : f32[9,6]
           %r = slice %a, start = [5, 1], limit = [9, 6], strides = [2, 1] : f32[2,5]""", "f32[2,5]", ["slice"]),
     "slice of both": (f"{X}, %y: f32[5,6]", """%a = concatenate %x, %y, dimension = 0 : f32[9,6]
