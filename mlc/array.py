@@ -168,6 +168,23 @@ class Array(ArrayBase, Value):
     def __reduce__(self) -> tuple[Any, ...]:
         return asarray, (np.array(_numpy_view(self)),)
 
+    def __contains__(self, value: object) -> bool:
+        """Whether an element equals ``value``."""
+        return bool((self == value).any())
+
+    def __trunc__(self) -> int:
+        return int(self)
+
+    def tobytes(self) -> bytes:
+        """The elements' bytes in C order."""
+        return _numpy_view(self).tobytes()
+
+    def to_device(self, device: str, /, *, stream: object = None) -> Array:
+        """This array, for the CPU, where it is."""
+        if stream is not None or str(device) not in ("cpu", "cpu:0"):
+            raise ArgumentError(f"to_device: arrays are on cpu:0, not on {device!r}, and have no streams")
+        return self
+
     def __copy__(self) -> Array:
         return asarray(self, copy=True)
 

@@ -84,6 +84,10 @@ class JitFunction(Function):
                     f"jit: {name} has no argument {', '.join(unknown)}", hint=f"it is {name}{self._signature}"
                 )
 
+    def __reduce__(self) -> str:
+        """Pickled by its name, as functions are."""
+        return str(getattr(self, "__qualname__", type(self).__name__))
+
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else BoundFunction(self, instance)
 

@@ -269,5 +269,33 @@ class Value:
     def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Self:
         return _call(self, "argmin", self, axis, keepdims=keepdims)
 
+    def cumsum(self, axis: int | None = None, *, dtype: object = None) -> Self:
+        return _call(self, "cumulative_sum", self if axis is not None else self.ravel(), axis=axis or 0, dtype=dtype)
+
+    def cumprod(self, axis: int | None = None, *, dtype: object = None) -> Self:
+        return _call(self, "cumulative_prod", self if axis is not None else self.ravel(), axis=axis or 0, dtype=dtype)
+
+    def sort(self, axis: int = -1) -> Self:
+        """Sorted: another value, unlike NumPy's method, since values do not change."""
+        return _call(self, "sort", self, axis=axis)
+
+    def argsort(self, axis: int = -1) -> Self:
+        return _call(self, "argsort", self, axis=axis)
+
+    def take(self, indices: object, axis: int | None = None) -> Self:
+        return _call(self, "take", self if axis is not None else self.ravel(), indices, axis=axis or 0)
+
+    def repeat(self, repeats: int, axis: int | None = None) -> Self:
+        return _call(self, "repeat", self if axis is not None else self.ravel(), repeats, axis=axis or 0)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Self:
+        return _call(self, "swapaxes", self, axis1, axis2)
+
+    def round(self, decimals: int = 0) -> Self:
+        return self.__round__(decimals or None)
+
+    def copy(self) -> Self:
+        return _call(self, "asarray", self, copy=True)
+
     def clip(self, min: object = None, max: object = None) -> Self:
         return _call(self, "clip", self, min, max)
