@@ -19,6 +19,7 @@ from .contraction_form import Contraction, Side, contraction_form, last_axis
 from .contraction_frame import Frame
 from .inner_product import inner_product
 from .loop import schedule_loop
+from .narrow_product import narrow_product
 from .outer_product import outer_product
 from .reduce import schedule_reduce
 from .region import KernelCall, Operand, ScheduledRegion
@@ -53,7 +54,8 @@ def _in_parts(c: Contraction, count: int, length: int, target: Target) -> Schedu
     only = Graph(f"{body.name}_parts", body.parameters, (sums,), table)
     cut = replace(c, body=only, dot=sums, batches=(count,), part=length, row_axis=row_axis, column_axis=column_axis)
     region = _Region(body, target)
-    region.add(Part(cut, c.columns.walks_contracted and c.rows.walks_contracted and bounds(c.m)[1] <= INNER_ROWS))
+    inner = c.columns.walks_contracted and c.rows.walks_contracted and bounds(c.m)[1] <= INNER_ROWS
+    region.add(Part(cut, "inner" if inner else "outer"))
     number = len(region.temporaries)
     region.temporaries.append(bounds(sums.tensor.size)[1] * sums.dtype.itemsize)
     region.calls = [_redirected(call, {("result", 0): Operand("temporary", number)}) for call in region.calls]
@@ -76,6 +78,9 @@ def _redirected(call: KernelCall, places: Mapping[tuple[str, int], Operand]) -> 
     return replace(call, operands=tuple(places.get((o.kind, o.index), o) for o in call.operands))
 
 
+_PRODUCTS = {"outer": outer_product, "inner": inner_product, "narrow": narrow_product}
+
+
 class _Region:
     """The kernels of a region so far, and the temporaries that they share."""
 
@@ -88,11 +93,11 @@ class _Region:
 
     def add(self, part: Part) -> None:
         c = part.contraction
-        rows = self.hold(_rows_in_order(c, part.inner), c.rows)
-        columns = self.hold(_columns_along(c), c.columns) if part.inner else c.columns
+        rows = self.hold(_rows_in_order(c, part.way != "outer"), c.rows)
+        columns = self.hold(_columns_along(c), c.columns) if part.way == "inner" else c.columns
         held = {side.node: self.held[side.node] for side in (rows, columns) if side.node in self.held}
         frame = Frame(replace(c, rows=rows, columns=columns), held)
-        self.calls.append(inner_product(frame, self.target) if part.inner else outer_product(frame, self.target))
+        self.calls.append(_PRODUCTS[part.way](frame, self.target))
 
     def hold(self, side: Side, before: Side) -> Side:
         """``side``, by a kernel that computes it if it is not what was there before."""

@@ -10,6 +10,7 @@ from mlc.ir.target import X86_64_V4
 from mlc.ir.types import BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, DType
 from mlc.passes.kernels import lower_kernel
 from mlc.passes.schedule import schedule_region
+from mlc.passes.schedule.contraction_choice import choose_parts
 from mlc.passes.schedule.contraction_form import contraction_form
 from mlc.passes.schedule.tiling import tile_outer
 
@@ -193,3 +194,19 @@ def test_sums_stay_in_registers(m: int, n: int) -> None:
     text = assembly(emit_llvm([lower_kernel(call.kernel, X86_64_V4) for call in region.calls], X86_64_V4), X86_64_V4)
     assert "vfmadd" in text
     assert [line for line in text.splitlines() if "zmm" in line and "rsp" in line] == []
+
+
+@pytest.mark.parametrize("m, k, n, dtype", [
+    (40, 33, 2, F32), (35, 40, 4, I32), (40, 37, 7, F32), (64, 61, 19, F32), (64, 19, 3, F64),
+])  # fmt: skip
+def test_few_columns(m: int, k: int, n: int, dtype: DType) -> None:
+    """Vectors of a few columns at several k each, for all columns or for the last ones."""
+    body = contraction({"m": m, "k": k, "n": n}, dtype=dtype, epilogue=bias_relu)
+    assert "narrow" in [part.way for part in choose_parts(contraction_form(body), X86_64_V4)]
+    check_region("contraction", body, arrays_for(body), TOLERANCE.get(dtype, 0.0))
+
+
+def test_few_columns_of_a_batch() -> None:
+    body = contraction({"b": 3, "m": 40, "k": 35, "n": 6}, "bmk", "bkn")
+    assert [part.way for part in choose_parts(contraction_form(body), X86_64_V4)] == ["narrow"]
+    check_region("contraction", body, arrays_for(body), TOLERANCE[F32])
