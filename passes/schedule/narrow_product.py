@@ -17,10 +17,10 @@ from mlc.ir.dims import bounds
 from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
 from mlc.ir.target import Target
 
-from .contraction_form import Contraction
+from .contraction_form import Batch, Contraction
 from .contraction_frame import Frame
 from .region import KernelCall
-from .tiling import TASK_WORK, RowBlocks, counted
+from .tiling import TASK_WORK, RowBlocks
 
 MOST_ROWS = 16  # of a block: enough sums to hide the latency of multiply-add
 UNROLL = 2
@@ -69,15 +69,15 @@ def narrow_product(frame: Frame, target: Target) -> KernelCall:
         f.elements.prepare(f.nodes)
         mask = None if c.n == t.width else b.tail_mask(Index.of(0), f.n, t.width)
 
-        def rows_of(batch: Index) -> None:
+        def rows_of(batch: Batch) -> None:
             _pack(f, t, panel, batch, mask)
             t.blocks.each(b, f.m, ir, t.row_blocks, lambda rows, row: _block(f, t, panel, batch, row, rows, mask))
 
-        counted(b, *f.batches(ib, t.batches), rows_of)
+        f.each_batch(ib, t.batches, rows_of)
     return f.call(tasks)
 
 
-def _pack(f: Frame, t: NarrowTiling, panel: Memory, batch: Index, mask: Value | None) -> None:
+def _pack(f: Frame, t: NarrowTiling, panel: Memory, batch: Batch, mask: Value | None) -> None:
     """The columns to the panel, with zeros after the last k."""
     b, k = f.builder, f.c.length
 
@@ -96,7 +96,7 @@ def _pack(f: Frame, t: NarrowTiling, panel: Memory, batch: Index, mask: Value | 
         vector(k // t.steps, k % t.steps)
 
 
-def _block(f: Frame, t: NarrowTiling, panel: Memory, batch: Index, row: Index, rows: int, mask: Value | None) -> None:
+def _block(f: Frame, t: NarrowTiling, panel: Memory, batch: Batch, row: Index, rows: int, mask: Value | None) -> None:
     """``rows`` rows by all columns."""
     b, k = f.builder, f.c.length
     spread = [lane % t.steps for lane in range(t.lanes)]
