@@ -15,7 +15,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from mlc.errors import ArgumentError, ArtifactError
+from mlc.errors import ArtifactError
 from mlc.ir.types import BOOL, DTYPES, DType, TensorType
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def _split(text: str, option: str) -> tuple[str, str]:
     """NAME=VALUE; the name may hold brackets and quotes, so the first = counts."""
     name, equals, value = text.partition("=")
     if not equals or not name or not value:
-        raise click.UsageError(f"{option} {text}: it is NAME=@FILE or NAME=JSON")
+        form = "NAME=NUMBER" if option == "--size" else "NAME=@FILE or NAME=JSON"
+        raise click.UsageError(f"{option} {text}: it is {form}")
     return name, value
 
 
@@ -123,14 +124,14 @@ def _size(text: str, sizes: Mapping[str, int]) -> int:
 
 
 def _cast(array: Array, dtype: DType, leaf: Leaf) -> Array:
-    """`array` as `dtype` where NumPy calls that safe within the kind (f64 text as f32); ArgumentError elsewhere."""
+    """`array` as `dtype` where NumPy calls that safe within the kind (f64 text as f32); UsageError elsewhere."""
     if dtype.name == "bf16" and array.dtype == np.uint16:
         return array.view(dtype.numpy)
     if array.dtype == dtype.numpy:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     if not np.can_cast(array.dtype, dtype.numpy, "same_kind"):
-        raise ArgumentError(f"--feed {leaf['name']}: it takes {leaf['dtype']}, got {array.dtype}")
-    return np.ascontiguousarray(array.astype(dtype.numpy))
+        raise click.UsageError(f"--feed {leaf['name']}: it takes {leaf['dtype']}, got {array.dtype}")
+    return np.asarray(array.astype(dtype.numpy), order="C")
 
 
 def value_of(text: str, name: str) -> Array:
@@ -141,13 +142,15 @@ def value_of(text: str, name: str) -> Array:
         except ValueError as error:
             raise click.UsageError(f"{name}={text[:40]}: not JSON ({error}); a file is @FILE") from error
     path = Path(text[1:])
+    if not path.is_file():
+        raise click.UsageError(f"{name}=@{path}: there is no file {path}")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         key = name if name in loaded else loaded.files[0] if len(loaded.files) == 1 else None
         if key is None:
-            raise ArtifactError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
+            raise click.UsageError(f"{path} has no array {name!r}; it has {', '.join(loaded.files)}")
         array: Array = loaded[key]
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"cannot read {path} for {name}: {error}") from error

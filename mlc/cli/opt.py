@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from mlc.cli.output import print_json
+from mlc.errors import ArgumentError
 
 if TYPE_CHECKING:
     from mlc.compiler import Options
@@ -25,6 +29,7 @@ LATER = ("kernels", "lowered", "plan", "llvm", "asm")
 @click.option("--locations", is_flag=True, help="Print the user's lines behind the nodes of a graph.")
 @click.option("--emit", type=click.Choice(LATER), help="Print this later stage instead.")
 @click.option("--list", "listing", is_flag=True, help="Print the passes of the target.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the text with what it is, or the list.")
 def command(
     file: Path | None,
     passes: str | None,
@@ -35,6 +40,7 @@ def command(
     locations: bool,
     emit: str | None,
     listing: bool,
+    as_json: bool,
 ) -> None:
     """Print FILE, a stage as MLC_DUMP writes it, after passes of the target's pipeline or as a later stage.
 
@@ -44,13 +50,17 @@ def command(
         raise click.UsageError("it is mlc opt FILE with --passes or --until, or mlc opt --list")
     from mlc.compiler import Options, named_target, skipped
 
-    options = replace(Options.from_environment(), skip=skipped(skip, "--skip"), dump=None)
+    try:
+        left_out = skipped(skip, "--skip")
+    except ArgumentError as error:
+        raise click.UsageError(str(error)) from error
+    options = replace(Options.from_environment(), skip=left_out, dump=None)
     if verify:
         options = replace(options, verify=True)
     if target is not None:
         options = replace(options, target=named_target(target))
     if file is None:
-        _list(options)
+        _list(options, as_json)
         return
     from mlc.dump import kind_of
 
@@ -65,7 +75,10 @@ def command(
         text = _kernels(file, options, passes, until, emit)
     else:
         text = _checked(file, kind, options, emit)
-    click.echo(text.rstrip("\n"))
+    if as_json:
+        print_json({"file": str(file), "stage": emit or kind, "target": options.target.name, "text": text})
+    else:
+        click.echo(text.rstrip("\n"))
 
 
 def _graph(
@@ -139,24 +152,39 @@ def _emitted(file: Path, emit: str | None, stages: Mapping[str | None, Callable[
 
 def _chosen(every: list[str], passes: str | None, until: str | None) -> list[str]:
     """The names of the passes to run."""
+    chosen = [] if passes == "none" else list(filter(None, (passes or "").split(",")))
+    for option, name in [("--until", until)] * (until is not None) + [("--passes", name) for name in chosen]:
+        if name not in every:
+            raise click.UsageError(f"{option}: there is no pass {name!r}; there are {', '.join(every)}")
     if passes is not None:
-        return [] if passes == "none" else list(filter(None, passes.split(",")))
+        return chosen
     if until is None:
         return every
-    if until not in every:
-        raise click.UsageError(f"--until: there is no pass {until!r}; there are {', '.join(every)}")
     return every[: every.index(until) + 1]
 
 
-def _list(options: Options) -> None:
+def _list(options: Options, as_json: bool) -> None:
     from mlc.passes.kernels import KERNEL_PIPELINE
     from mlc.passes.runner import PIPELINES
 
-    for title, pipeline in (
-        (f"graph passes of {options.target.name}", PIPELINES[options.target.name]),
-        ("kernel passes", KERNEL_PIPELINE),
-    ):
+    graph = [(p.name, p.required, p.run.__doc__ or _of_module(p.run)) for p in PIPELINES[options.target.name]]
+    kernel = [(p.name, p.required, _of_module(p.function)) for p in KERNEL_PIPELINE]
+    if as_json:
+        lists = {
+            title: [{"name": name, "required": required, "about": _first(about)} for name, required, about in passes]
+            for title, passes in (("graph", graph), ("kernel", kernel))
+        }
+        print_json({"target": options.target.name, **lists})
+        return
+    for title, passes in ((f"graph passes of {options.target.name}", graph), ("kernel passes", kernel)):
         click.echo(f"{title}:")
-        for p in pipeline:
-            about = (p.run.__doc__ or "").strip().split("\n")[0]
-            click.echo(f"  {p.name:<20} {'required' if p.required else 'optional':<9} {about}".rstrip())
+        for name, required, about in passes:
+            click.echo(f"  {name:<20} {'required' if required else 'optional':<9} {_first(about)}".rstrip())
+
+
+def _of_module(run: Callable[..., object]) -> str:
+    return sys.modules[run.__module__].__doc__ or ""
+
+
+def _first(text: str) -> str:
+    return text.strip().split("\n")[0]

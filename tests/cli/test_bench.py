@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mlc.timing import measure
+
+from .command import mlc
 
 PROGRAM = """
 import mlc, mlc.numpy as mnp, numpy as np
@@ -31,11 +31,6 @@ for i in range(3):
 print("trained", float(state[0]))
 """
 QUICK = ("--seconds", "0", "--calls", "7", "--json")
-
-
-def mlc(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mlc", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,7 @@ import pytest
 from tests.artifact.conftest import emit
 from tests.artifact.made_by_hand import expected
 
-
-def mlc(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mlc", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+from .command import mlc, process
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +101,7 @@ def test_a_traceback_of_our_own_mistake_shows_our_frames(tmp_path: Path) -> None
 
 def test_a_notice_is_one_sentence_and_names_the_users_line(tmp_path: Path) -> None:
     text = "import warnings\nfrom mlc.errors import Notice\nwarnings.warn(Notice('p.py:1: slow'))"
-    done = mlc("run", write(tmp_path / "p.py", text))
+    done = process("run", write(tmp_path / "p.py", text))
     assert (done.returncode, done.stderr) == (0, "notice: p.py:1: slow\n")
 
 
@@ -143,9 +140,9 @@ def test_json_in_and_out(artifact: Path) -> None:
         (("--function", "predict", "--feed", "y=1"), 2, "no input 'y'; the inputs are x"),
         (("--function", "predict", "--feed", "x"), 2, "NAME=@FILE or NAME=JSON"),
         (("--function", "predict", "--feed", "x=[[1,"), 2, "not JSON"),
-        (("--function", "predict", "--feed", "x=@no.npy"), 1, "cannot read no.npy"),
+        (("--function", "predict", "--feed", "x=@no.npy"), 2, "there is no file no.npy"),
         (("--function", "predict", "--feed", "x=[[1.0]]"), 1, "x"),
-        (("--function", "predict", "--feed", 'x="text"'), 1, "it takes f32"),
+        (("--function", "predict", "--feed", 'x="text"'), 2, "it takes f32"),
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--fetch", "logits"), 2, "no output 'logits'"),
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "-o", "out.txt"), 2, ".npz or .npy"),
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--target", "vax"), 5, "no target 'vax'"),

@@ -15,6 +15,8 @@ import pytest
 
 import mlc as package
 
+from .command import mlc
+
 PROGRAM = """\
 import sys
 import mlc, mlc.numpy as mnp, numpy as np
@@ -29,11 +31,6 @@ batch = mlc.dim("batch", 1, 8)
 mlc.export("forward", forward, mlc.ShapeDtype((batch, 4), "f32"), scale={"by": mlc.ShapeDtype((), "f32")})
 mlc.export("twice", lambda x: x + x, x=mlc.ShapeDtype((3,), "f32"))
 """
-
-
-def mlc(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mlc", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def test_a_program_becomes_an_artifact(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from mlc.errors import ParseError
 from mlc.ir.graph.tolerance import expected
 from mlc.numpy import asarray
 
-from .in_process import mlc
+from .command import mlc, process
 
 PROGRAM = """
 import mlc, mlc.numpy as mnp, numpy as np
@@ -40,11 +38,6 @@ for name, value in net(x).items():
     np.save(name + ".npy", np.asarray(value))
 """
 ORDER = ("peak", "row", "sum")  # of the leaves of the result
-
-
-def process(*words: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mlc", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **env})
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +159,9 @@ def test_opt_lists_and_skips(dump: Path) -> None:
     ("words", "code", "said"),
     [
         (("opt",), 2, "mlc opt FILE"),
-        (("opt", "00-traced.graph", "--passes", "fly"), 1, "no pass 'fly'"),
+        (("opt", "00-traced.graph", "--passes", "fly"), 2, "no pass 'fly'"),
         (("opt", "00-traced.graph", "--until", "fly"), 2, "no pass 'fly'"),
-        (("opt", "00-traced.graph", "--skip", "fuse"), 1, "no pass 'fuse' can be left out"),
+        (("opt", "00-traced.graph", "--skip", "fuse"), 2, "no pass 'fuse' can be left out"),
         (("opt", "00-traced.graph", "--target", "z80"), 5, "target 'z80'"),
         (("opt", "x.txt"), 1, "begins as no stage does"),
         (("opt", "bad.ll"), 1, "LLVM refuses the text"),
@@ -229,3 +222,21 @@ print(mlc.jit(lambda x: x + 1)(np.ones(3, np.float32)))
     (line,) = [x for x in done.stderr.splitlines() if "To repeat it: " in x]
     words = line.partition("To repeat it: mlc ")[2].split()
     assert mlc(*words, cwd=tmp_path).returncode == 0  # the true simplify does not fail
+
+
+def test_a_number_is_fed_and_fetched(tmp_path: Path) -> None:
+    (tmp_path / "f.graph").write_text(
+        "graph @f(%x: f32[], %n: i64[]) -> (f32[]) {\n  %0 = convert %n : f32[]\n  %1 = add %x, %0 : f32[]\n"
+        "  return %1\n}\n"
+    )
+    done = mlc("run", "f.graph", "--feed", "x=0.5", "--feed", "n=3", "--fetch", "out0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["out0"] == {"shape": [], "dtype": "float32", "data": 3.5}
+
+
+def test_opt_prints_json(dump: Path) -> None:
+    listing = json.loads(mlc("opt", "--list", "--json", cwd=dump).stdout)
+    assert {"name": "fuse", "required": True} == {k: listing["graph"][-1][k] for k in ("name", "required")}
+    assert all(p["about"] for p in listing["graph"] + listing["kernel"])
+    found = json.loads(mlc("opt", "00-traced.graph", "--until", "fuse", "--emit", "plan", "--json", cwd=dump).stdout)
+    assert found["stage"] == "plan" and found["text"].startswith("plan net: ")
