@@ -299,7 +299,11 @@ def test_a_compiled_function_takes_every_size_in_its_bounds() -> None:
         compiled({"k": 1.5, "x": np.ones((1, 2))}, 3)
     with pytest.raises(ArgumentError, match="got an object of type str"):
         compiled({"k": 1.5, "x": "text"}, 3)
-    argument = {"k": 1.5, "x": mnp.asarray(x)}
+
+
+def test_a_call_of_a_compiled_function_costs_little() -> None:
+    argument = {"k": mnp.asarray(1.5, "f16"), "x": mnp.ones((5, 2))}
+    compiled = mlc.jit(lambda t, y: (t["x"] * y, t["k"])).lower(argument, 3).compile()
     assert best(lambda: compiled(argument, 3)) < 4e-6
 
 
