@@ -236,7 +236,7 @@ def test_a_number_is_fed_and_fetched(tmp_path: Path) -> None:
 
 def test_opt_prints_json(dump: Path) -> None:
     listing = json.loads(mlc("opt", "--list", "--json", cwd=dump).stdout)
-    assert {"name": "fuse", "required": True} == {k: listing["graph"][-1][k] for k in ("name", "required")}
+    assert {k: listing["graph"][-1][k] for k in ("name", "required")} == {"name": "fuse", "required": True}
     assert all(p["about"] for p in listing["graph"] + listing["kernel"])
     found = json.loads(mlc("opt", "00-traced.graph", "--until", "fuse", "--emit", "plan", "--json", cwd=dump).stdout)
     assert found["stage"] == "plan" and found["text"].startswith("plan net: ")
