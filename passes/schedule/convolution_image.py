@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlc.ir.graph import PARAMETER
 from mlc.ir.kernel import Index, Memory, Value
 
+from .convolution_form import Convolution
 from .convolution_frame import Frame
 
 
@@ -15,9 +16,10 @@ class Image:
     one index of the other of these.
     """
 
-    def __init__(self, frame: Frame, rows: int) -> None:
-        c, axes = frame.c, frame.c.axes.lhs
+    def __init__(self, frame: Frame, c: Convolution, rows: int) -> None:
+        axes = c.axes.lhs
         self.frame = frame
+        self.c = c
         self.builder = frame.builder
         self.last = max(axes.feature, axes.outer)
         pixel = c.lhs.shape[self.last]
@@ -37,7 +39,7 @@ class Image:
 
     def fill(self, image: Index, start: Index) -> None:
         """Copy the rows of lhs that results from row ``start`` on are made of."""
-        b, y, x = self.builder, self.frame.c.y, self.frame.c.x
+        b, y, x = self.builder, self.c.y, self.c.x
         shift = start * y.stride - y.low  # the place in spread lhs that is row 0 here
         lower, upper = y.inside
         first = b.max(b.floordiv(shift + y.spread - 1, y.spread), lower)
@@ -59,12 +61,12 @@ class Image:
     @property
     def _is_run(self) -> bool:
         """Whether pixels lie side by side in lhs, too."""
-        axes, lhs = self.frame.c.axes.lhs, self.frame.lhs
+        axes, lhs = self.c.axes.lhs, self.frame.lhs
         return lhs.op is PARAMETER and axes.spatial[-1] == self.last - 1
 
     def _run(self, image: Index, y: Index, x: Index | int, at: Index, count: int) -> None:
         """``count`` neighbouring elements from pixel (y, x) on."""
-        b, c, whole = self.builder, self.frame.c, count // self.lanes * self.lanes
+        b, c, whole = self.builder, self.c, count // self.lanes * self.lanes
 
         def copy(k: Index, lanes: int, mask: Value | None) -> None:
             axis = c.axes.lhs.spatial[-1] if self.pixel == 1 else self.last

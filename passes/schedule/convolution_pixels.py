@@ -12,6 +12,7 @@ Where the kernel's rows lie far apart, the first tile of a panel leaves a copy o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds
@@ -23,6 +24,7 @@ from .convolution_columns import Panels
 from .convolution_form import Convolution
 from .convolution_frame import MOST_STORED, Frame
 from .convolution_image import Image
+from .convolution_phases import Phase, Phases, one_phase, phases_of
 from .region import KernelCall
 from .tasks import counted
 from .tiling import MOST_ROWS, RowBlocks, rows_beside
@@ -84,20 +86,25 @@ def tile_pixels(c: Convolution, p: Panels, target: Target) -> Tiling:
 
 def pixels_kernel(frame: Frame, panels: Panels, target: Target) -> KernelCall:
     """The kernel that computes the whole convolution."""
-    return _Writer(frame, panels, tile_pixels(frame.c, panels, target)).write()
+    phases = phases_of(frame.c)
+    c = one_phase(frame.c, phases)
+    return _Writer(frame, c, phases, panels, tile_pixels(c, panels, target)).write()
 
 
 class _Writer:
-    def __init__(self, frame: Frame, panels: Panels, tiling: Tiling) -> None:
+    def __init__(
+        self, frame: Frame, c: Convolution, phases: tuple[Phases, Phases] | None, panels: Panels, tiling: Tiling
+    ) -> None:
         self.frame, self.panels, self.tiling = frame, panels, tiling
         self.builder = b = frame.builder
-        self.c = c = frame.c
+        self.c = c
+        self.phases = phases
         self.weights = frame.memories[panels.node]
         direct = frame.lhs.op is PARAMETER and frame.lhs.dtype == c.accumulator
         in_order = tuple(sorted((c.axes.lhs.outer, *c.axes.lhs.spatial))) == (c.axes.lhs.outer, *c.axes.lhs.spatial)
         self.image: Image | None = None
         if not (direct and in_order and c.y.is_covered and c.x.is_covered):
-            self.image = Image(frame, tiling.task_rows)
+            self.image = Image(frame, c, tiling.task_rows)
         largest = tiling.ys.largest * tiling.xs.largest
         shape = panels.depth, panels.width
         self.copy: Memory | None = b.scratch("copy", c.accumulator, shape) if panels.copied else None
@@ -155,15 +162,27 @@ class _Writer:
 
     def columns(self, image: Index, iy: Index, start: Index, group: Index, panel: Index,
                 masks: tuple[Value | None, ...]) -> None:  # fmt: skip
-        """All pixels of the task at one panel."""
+        """All pixels of the task at one panel, one phase of a spread image after the other."""
+        if self.phases is None:
+            self.one_phase(image, iy, start, group, panel, masks, None)
+            return
+        b, (y, x) = self.builder, self.phases
+
+        def each(p: Phases, body: Callable[[Phase], None]) -> None:
+            counted(b, Index.of(0), Index.of(p.window.spread), lambda i: body(p.at(b, i)))
+
+        each(y, lambda y: each(x, lambda x: self.one_phase(image, iy, start, group, panel, masks, (y, x))))
+
+    def one_phase(self, image: Index, iy: Index, start: Index, group: Index, panel: Index,
+                  masks: tuple[Value | None, ...], phase: tuple[Phase, Phase] | None) -> None:  # fmt: skip
         b, t, c = self.builder, self.tiling, self.c
 
         def row_of_tiles(rows: int, y: Index, skip: int = 0) -> None:
             t.xs.each(b, Index.of(c.x.count), 0, t.xs.count or 1, lambda columns, x: tile(rows, y, columns, x), skip)
 
         def tile(rows: int, y: Index, columns: int, x: Index, copies: bool = False) -> None:
-            totals = self.accumulate(image, start, group, panel, (rows, columns), (y, x), masks, copies)
-            self.finish(image, group, panel, (rows, columns), (y, x), masks, totals)
+            totals = self.accumulate(image, start, group, panel, (rows, columns), (y, x), masks, phase, copies)
+            self.finish(image, group, panel, (rows, columns), (y, x), masks, phase, totals)
 
         if self.copy is not None:
             tile(t.ys.largest, start, t.xs.largest, Index.of(0), copies=True)
@@ -171,7 +190,8 @@ class _Writer:
         t.ys.each(b, Index.of(c.y.count), iy, t.rows, row_of_tiles, skip=int(self.copy is not None))
 
     def accumulate(self, image: Index, start: Index, group: Index, panel: Index, shape: tuple[int, int],
-                   at: tuple[Index, Index], masks: tuple[Value | None, ...], copies: bool) -> list[Value]:  # fmt: skip
+                   at: tuple[Index, Index], masks: tuple[Value | None, ...], phase: tuple[Phase, Phase] | None,
+                   copies: bool) -> list[Value]:  # fmt: skip
         """The register tile of ``shape`` pixels from ``at`` on."""
         b, f, p, c = self.builder, self.frame, self.panels, self.c
         inputs = c.inputs
@@ -186,11 +206,22 @@ class _Writer:
             y, x = at[0] * c.y.stride - c.y.low, at[1] * c.x.stride - c.x.low
             base = ((image * c.y.size + y) * c.x.size + x) * pixel + group * inputs
         places = [r * c.y.stride * line + s * c.x.stride * pixel for r in range(shape[0]) for s in range(shape[1])]
-        walk = merged([
-            (c.y.taps, c.y.dilation * line, c.x.taps * inputs),
-            (c.x.taps, c.x.dilation * pixel, inputs),
-            (inputs, 1, 1),
-        ])  # fmt: skip
+        first = Index.of(0)
+        if phase is None or self.phases is None:
+            walk: list[Walk] = merged([
+                (c.y.taps, c.y.dilation * line, c.x.taps * inputs),
+                (c.x.taps, c.x.dilation * pixel, inputs),
+                (inputs, 1, 1),
+            ])  # fmt: skip
+        else:
+            down, across = self.phases
+            base = base + phase[0].shift * line + phase[1].shift * pixel
+            first = (phase[0].tap * across.window.taps + phase[1].tap) * inputs
+            walk = [
+                (phase[0].taps, line, down.window.spread * across.window.taps * inputs),
+                (phase[1].taps, pixel, across.window.spread * inputs),
+                (inputs, 1, 1),
+            ]
 
         def level(depth: int, element: Index, k: Index, totals: list[Value]) -> list[Value]:
             if depth == len(walk):
@@ -198,7 +229,8 @@ class _Writer:
             trips, of_lhs, of_k = walk[depth]
             if trips == 1:
                 return level(depth + 1, element, k, totals)
-            unroll: int | str = 1 if depth + 1 < len(walk) or c.by_channel else "full" if trips <= SHORT else UNROLL
+            last = depth + 1 == len(walk) and not c.by_channel
+            unroll: int | str = 1 if not last else "full" if isinstance(trips, int) and trips <= SHORT else UNROLL
             with b.loop(0, trips, carried=totals, unroll=unroll) as loop:
                 i = loop.index
                 b.yield_(*level(depth + 1, element + i * of_lhs, k + i * of_k, list(loop.carried)))
@@ -233,7 +265,7 @@ class _Writer:
         zeros = [f.zero(p.lanes)] * (len(places) * len(masks))
         if c.by_channel:
             walk, step = [(c.y.taps, c.y.dilation * line, c.x.taps)], line_of_taps
-        return level(0, base, Index.of(0), zeros)
+        return level(0, base, first, zeros)
 
     def vectors(self, group: Index, panel: Index, k: Index, masks: tuple[Value | None, ...], copies: bool
                 ) -> list[Value]:  # fmt: skip
@@ -249,14 +281,17 @@ class _Writer:
         return found
 
     def finish(self, image: Index, group: Index, panel: Index, shape: tuple[int, int], at: tuple[Index, Index],
-               masks: tuple[Value | None, ...], totals: list[Value]) -> None:  # fmt: skip
+               masks: tuple[Value | None, ...], phase: tuple[Phase, Phase] | None,
+               totals: list[Value]) -> None:  # fmt: skip
         """The epilogue of a tile, from registers, or pixel by pixel from scratch if it is long."""
         b, f, p = self.builder, self.frame, self.panels
         first = group * p.outputs + panel * p.width
 
         def store(y: Index, x: Index, v: int, total: Value) -> None:
+            if phase is not None and self.phases is not None:
+                y, x = (at * w.window.spread + p.number for at, w, p in zip((y, x), self.phases, phase, strict=True))
             place = f.c.result_coordinates(image, y, x, first + v * p.lanes)
-            f.store(place, total, masks[v])
+            self.where_inside(y, x, lambda: f.store(place, total, masks[v]))
 
         places = [(r, s, v) for r in range(shape[0]) for s in range(shape[1]) for v in range(len(masks))]
         if self.sums is None:
@@ -274,9 +309,21 @@ class _Writer:
         counted(b, Index.of(0), Index.of(shape[0]), lambda r: counted(
             b, Index.of(0), Index.of(shape[1]), lambda s: from_scratch(r, s)))  # fmt: skip
 
+    def where_inside(self, y: Index, x: Index, body: Callable[[], None]) -> None:
+        """``body``, unless the last phases have a result less and this is it."""
+        b, phases = self.builder, self.phases
+        if phases is None or all(p.is_even for p in phases):
+            body()
+            return
+        left = b.min(*(b.min(p.window.count - at, 1) for p, at in zip(phases, (y, x), strict=True)))
+        counted(b, Index.of(0), left, lambda _: body())
 
-def merged(walk: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Loops (trips, step of lhs, step of k), outermost first, neighbours joined where one walk is as good as two."""
+
+Walk = tuple[int | Index, int, int]  # trips, step of lhs, step of k
+
+
+def merged(walk: list[tuple[int, int, int]]) -> list[Walk]:
+    """Loops, outermost first, neighbours joined where one walk is as good as two."""
     found = [walk[-1]]
     for trips, of_lhs, of_k in reversed(walk[:-1]):
         inner, step, k = found[0]
@@ -288,4 +335,4 @@ def merged(walk: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
             found[0] = (trips, of_lhs, of_k)
         else:
             found.insert(0, (trips, of_lhs, of_k))
-    return found
+    return [*found]

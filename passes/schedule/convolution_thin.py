@@ -48,7 +48,7 @@ class _Writer:
         self.frame, self.panels, self.parts = frame, panels, parts
         self.builder = b = frame.builder
         self.c = c = frame.c
-        self.image = Image(frame, c.y.count)
+        self.image = Image(frame, c, c.y.count)
         self.features = self.image.pixel
         self.rows = c.y.count * c.x.count * self.features
         self.rhs = frame.memories[frame.rhs]
