@@ -28,7 +28,7 @@ from .tiling import MOST_ROWS, RowBlocks, rows_beside
 
 LEAST_CHUNK = 48  # pixels for which a tile of sums is worth its way from scratch and back
 WIDEST = 128  # output features of a task: those of a chunk of pixels stay in the first-level cache
-FEWEST_TASKS = 8
+FEWEST_TASKS = 4  # each reads both operands whole
 SUMS_SHARE = 4  # the sums of a task take at most 1/4 of the second-level cache
 UNROLL = 2
 

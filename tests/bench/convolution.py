@@ -89,6 +89,7 @@ SHAPES = {
     "5x5 14 of 50": Shape(50, 14, 32, 64, 5),
     "3x3 7 of 8": Shape(8, 7, 512, 512, 3),
     "3x3 32 narrow": Shape(2, 32, 16, 16, 3),
+    "3x3 32 narrow of 32": Shape(32, 32, 16, 16, 3),
     "3x3 8 narrow": Shape(8, 8, 64, 64, 3),
 }
 
