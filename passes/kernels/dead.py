@@ -4,75 +4,102 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Loop, Role, Statement, Value, While, walk
+from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Loop, Role, Statement, Value, While
+
+Name = int | IndexVariable | tuple[int]
+"""Of a value its id, an index variable itself, of the n-th loop (n,)."""
 
 
 def remove_dead(kernel: Kernel) -> Kernel:
-    """Stores stay, and all that they need."""
-    return kernel.with_body(_live(kernel.body, set()))
+    """Effects stay, and all that they need."""
+    needs = _Needs()
+    needs.block(kernel.body, ())
+    return kernel.with_body(_Kept(needs.needed()).block(kernel.body))
 
 
-def _live(body: tuple[Statement, ...], used: set[int | IndexVariable]) -> tuple[Statement, ...]:
-    """Walks backwards; ``used`` holds ids of values and index variables that are read later, and grows."""
-    kept: list[Statement] = []
-    for s in reversed(body):
-        if isinstance(s, Loop):
-            loop = _live_loop(s, used)
-            if loop is not None:
-                kept.append(loop)
-        elif isinstance(s, While):
-            kept += _live_while(s, used)
-        elif isinstance(s, Role):
-            kept.append(replace(s, body=_live(s.body, used)))
-        elif s.has_effect or _name(s.result) in used:
-            _use(s, used)
-            kept.append(s)
-    return tuple(reversed(kept))
+class _Needs:
+    """What everything needs to be computed, found in one walk: names of values, index variables and loops."""
+
+    def __init__(self) -> None:
+        self.of: dict[Name, tuple[Name, ...]] = {}
+        self.roots: list[Name] = []
+        self.loops = 0
+
+    def block(self, body: tuple[Statement, ...], around: tuple[Name, ...]) -> None:
+        """``around`` is the loop that the block is in."""
+        for s in body:
+            if isinstance(s, Instruction):
+                self.instruction(s, around)
+            elif isinstance(s, Role):
+                self.block(s.body, around)
+            else:
+                self.loop(s, around)
+
+    def instruction(self, n: Instruction, around: tuple[Name, ...]) -> None:
+        found: list[Name] = [*around, *(v.id for v in n.operands)]
+        for i in (*n.indices, *n.source_indices):
+            found += i.variables
+        name = n.result.id if isinstance(n.result, Value) else n.result
+        if n.has_effect:
+            self.roots += found
+        if name is not None:
+            self.of[name] = tuple(found)
+
+    def loop(self, loop: Loop | While, around: tuple[Name, ...]) -> None:
+        itself: tuple[Name, ...] = ((self.loops,),)
+        self.loops += 1
+        columns = zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True)
+        for initial, argument, following, result in columns:
+            self.of[argument.id] = self.of[result.id] = (initial.id, following.id, *itself)
+        if isinstance(loop, Loop):
+            self.of[itself[0]] = (*around, *loop.lower.variables, *loop.upper.variables)
+            self.of[loop.index] = itself
+        else:  # it carries all that it did: its test may read any of it
+            carried = tuple(v.id for v in (*loop.initial, *loop.yields))
+            self.of[itself[0]] = (*around, *carried, loop.condition.id)
+            self.block(loop.test, itself)
+        self.block(loop.body, itself)
+
+    def needed(self) -> set[Name]:
+        """What the roots need, and what that needs."""
+        found: set[Name] = set()
+        work = self.roots
+        while work:
+            name = work.pop()
+            if name not in found:
+                found.add(name)
+                work += self.of.get(name, ())
+        return found
 
 
-def _live_loop(loop: Loop, used: set[int | IndexVariable]) -> Loop | None:
-    if not _has_effect(loop) and not any(r.id in used for r in loop.results):
-        return None
-    wanted = _carried(loop, used)
-    columns = zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True)
-    kept = [c for c in columns if c[1].id in wanted]
-    used |= {c[2].id for c in kept}
-    body = _live(loop.body, used)
-    used |= {c[0].id for c in kept} | loop.lower.variables | loop.upper.variables
-    initial, arguments, yields, results = zip(*kept, strict=True) if kept else ((), (), (), ())
-    return replace(loop, body=body, initial=initial, arguments=arguments, yields=yields, results=results)
+class _Kept:
+    """The statements that define what is needed. Loops are numbered as by ``_Needs``."""
 
+    def __init__(self, needed: set[Name]) -> None:
+        self.needed = needed
+        self.loops = 0
 
-def _live_while(loop: While, used: set[int | IndexVariable]) -> list[While]:
-    if not _has_effect(loop) and not any(r.id in used for r in loop.results):
-        return []
-    used |= {v.id for v in (*loop.initial, *loop.yields, loop.condition)}
-    body = _live(loop.body, used)
-    return [replace(loop, test=_live(loop.test, used), body=body)]
+    def block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        kept: list[Statement] = []
+        for s in body:
+            if isinstance(s, Role):
+                kept.append(replace(s, body=self.block(s.body)))
+            elif not isinstance(s, Instruction):
+                kept += self.loop(s)
+            elif s.has_effect or (s.result.id if isinstance(s.result, Value) else s.result) in self.needed:
+                kept.append(s)
+        return tuple(kept)
 
-
-def _has_effect(loop: Loop | While) -> bool:
-    return any(isinstance(s, Instruction) and s.has_effect for s in walk((loop,)))
-
-
-def _carried(loop: Loop, used: set[int | IndexVariable]) -> set[int]:
-    """Ids of the arguments that a store, a used result or another such argument needs."""
-    wanted = {a.id for a, r in zip(loop.arguments, loop.results, strict=True) if r.id in used}
-    while True:
-        inside: set[int | IndexVariable] = set(used)
-        inside |= {y.id for a, y in zip(loop.arguments, loop.yields, strict=True) if a.id in wanted}
-        _live(loop.body, inside)
-        grown = wanted | {a.id for a in loop.arguments if a.id in inside}
-        if grown == wanted:
-            return wanted
-        wanted = grown
-
-
-def _use(n: Instruction, used: set[int | IndexVariable]) -> None:
-    used |= {v.id for v in n.operands}
-    for i in n.indices + n.source_indices:
-        used |= i.variables
-
-
-def _name(result: Value | IndexVariable | None) -> int | IndexVariable | None:
-    return result.id if isinstance(result, Value) else result
+    def loop(self, loop: Loop | While) -> list[Loop | While]:
+        is_needed = (self.loops,) in self.needed
+        self.loops += 1
+        if isinstance(loop, While):
+            test, body = self.block(loop.test), self.block(loop.body)
+            return [replace(loop, test=test, body=body)] if is_needed else []
+        body = self.block(loop.body)
+        if not is_needed:
+            return []
+        columns = zip(loop.initial, loop.arguments, loop.yields, loop.results, strict=True)
+        kept = [c for c in columns if c[1].id in self.needed or c[3].id in self.needed]
+        initial, arguments, yields, results = zip(*kept, strict=True) if kept else ((), (), (), ())
+        return [replace(loop, body=body, initial=initial, arguments=arguments, yields=yields, results=results)]
