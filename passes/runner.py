@@ -21,6 +21,7 @@ from .merge_loops import merge_loops
 from .place import place
 from .regions import run_inside
 from .simplify import simplify
+from .sparse import update_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
     Pass("layout", sink_reshapes),
+    Pass("update-rows", update_rows),
     Pass("simplify-decomposed", simplify),
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),
