@@ -75,8 +75,8 @@ void mlc_program_destroy(struct mlc_program *program);
  * Run `program` once. `inputs` and `outputs` have one pointer per input and output of the Plan, `symbols` one value
  * per symbol. Input memory is only read, but for a donated input, which lives on in its output's memory: pass the
  * same pointer for both, or the runtime copies it over first. Outputs overlap nothing else. Returns when all
- * threads have finished. -EINVAL for a symbol out of bounds or a missing pointer, -EOVERFLOW for sizes that do not
- * fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started,
+ * threads have finished. -EINVAL for a symbol out of bounds or a missing or misaligned pointer, -EOVERFLOW for sizes
+ * that do not fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started,
  * -EINTR where a poll stopped a loop; the text is mlc_context_error's. After an error outputs hold anything.
  */
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,

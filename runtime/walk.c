@@ -305,8 +305,9 @@ static int prepare(struct run *run, const int64_t *symbols)
     return 0;
 }
 
-/* Check one caller's pointer and give it to `slot`; *bytes becomes the size of the value. */
-static int bind_pointer(struct run *run, const struct mlc_value *value, void *pointer, uint32_t slot, int64_t *bytes)
+/* Check one caller's pointer, a multiple of `alignment`, and give it to `slot`; *bytes becomes the size of the value. */
+static int bind_pointer(struct run *run, const struct mlc_value *value, void *pointer, uint32_t alignment, uint32_t slot,
+                        int64_t *bytes)
 {
     const struct mlc_error *error = &run->context->error;
     const char *plan = run->program->plan.name;
@@ -315,6 +316,8 @@ static int bind_pointer(struct run *run, const struct mlc_value *value, void *po
         return mlc_fail(error, -EOVERFLOW, "%s: the size of %s is negative or overflows", plan, value->name);
     if (!pointer && *bytes)
         return mlc_fail(error, -EINVAL, "%s: no memory was given for %s", plan, value->name);
+    if ((uintptr_t)pointer % alignment && *bytes)
+        return mlc_fail(error, -EINVAL, "%s: the memory of %s is not aligned to %u bytes", plan, value->name, alignment);
     run->slots[slot] = pointer;
     return 0;
 }
@@ -344,9 +347,9 @@ static int bind_pointers(struct run *run, void *const *inputs, void *const *outp
     int status = 0;
 
     for (uint32_t i = 0; !status && i < plan->n_outputs; i++)
-        status = bind_pointer(run, &plan->outputs[i], outputs[i], plan->n_inputs + i, &bytes);
+        status = bind_pointer(run, &plan->outputs[i], outputs[i], MLC_ALIGNMENT, plan->n_inputs + i, &bytes);
     for (uint32_t i = 0; !status && i < plan->n_inputs; i++) {
-        status = bind_pointer(run, &plan->inputs[i], inputs[i], i, &bytes);
+        status = bind_pointer(run, &plan->inputs[i], inputs[i], mlc_dtype_bytes(plan->inputs[i].type.dtype), i, &bytes);
         if (!status && plan->inputs[i].donated_to >= 0)
             status = take_over(run, i, bytes);
     }

@@ -116,7 +116,8 @@ def test_mistakes_are_told_and_not_crashed_on(built: Path) -> None:
     library.mlc_context_error.restype = ctypes.c_char_p
     context = ctypes.c_void_p()
     assert library.mlc_context_create(1, ctypes.byref(context)) == 0
-    x, probs = np.zeros((64, 5), np.float32), np.zeros((64, 5), np.float32)
+    x, room = np.zeros((64, 5), np.float32), np.zeros(64 * 5 + 32, np.float32)
+    probs = room[-room.ctypes.data % 64 // 4 :]
     call = lambda c, n, a, b: library.m_predict(c, ctypes.c_int64(n), a, b)  # noqa: E731
     pointers = ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(probs.ctypes.data)
     assert call(None, 1, *pointers) == -22
@@ -124,6 +125,9 @@ def test_mistakes_are_told_and_not_crashed_on(built: Path) -> None:
     assert b"batch" in library.mlc_context_error(context)
     assert call(context, -1, *pointers) == -22
     assert call(context, 2, None, pointers[1]) == -22
+    assert call(context, 1, pointers[0], ctypes.c_void_p(probs.ctypes.data + 16)) == -22
+    assert b"probs is not aligned to 64 bytes" in library.mlc_context_error(context)
+    assert call(context, 1, ctypes.c_void_p(x.ctypes.data + 2), pointers[1]) == -22
     assert call(context, 64, *pointers) == 0
     library.mlc_context_destroy(context)
 

@@ -70,7 +70,9 @@ static struct mlc_program *make(struct plan_bytes plan, size_t n_constants)
 /* Memory of exactly n floats, so that a step beyond it is seen. */
 static float *floats(int64_t n)
 {
-    return malloc((size_t)(n ? n : 1) * sizeof(float));
+    void *block = NULL;
+    require(posix_memalign(&block, MLC_ALIGNMENT, (size_t)(n ? n : 1) * sizeof(float)) == 0, "memory", n);
+    return block;
 }
 
 /* One run of the stress plan, checked against a plain loop. `run` is mlc_program_run or goes through a library. */
@@ -105,7 +107,8 @@ static int run_library(void *target, struct mlc_context *context, void *const *i
 
 static void check_stress(run_function run, void *target, struct mlc_context *context, int64_t n)
 {
-    float *x = floats(n), *y = floats(n), *doubled = floats(n), sum[1];
+    float *x = floats(n), *y = floats(n), *doubled = floats(n);
+    _Alignas(MLC_ALIGNMENT) float sum[1];
     double expected_sum = 0;
 
     for (int64_t i = 0; i < n; i++)
