@@ -27,6 +27,7 @@ from mlc.ir.graph.control import branch_of
 from mlc.ir.types import TupleType
 
 from .grouping import MOVES
+from .simplify import fold_scalar
 
 Make = Callable[[Node, set[int]], Sequence[Node | None] | None]
 
@@ -40,7 +41,10 @@ def tighten(graph: Graph) -> Graph:
 
 
 def rotate(graph: Graph) -> Graph:
-    """while cond(x): x = body(x) -> p = cond(x); while p: x = body(x), p = cond(x). The body computes both at once."""
+    """while cond(x): x = body(x) -> p = cond(x); while p: x = body(x), p = cond(x). The body computes both at once.
+
+    A loop whose condition is false to begin with is what it was given.
+    """
     return _replace(graph, WHILE, _carry_condition)
 
 
@@ -203,6 +207,9 @@ def _carry_condition(node: Node, used: set[int]) -> Sequence[Node | None] | None
         return None
     cond, body = node["cond"], node["body"]
     (begin,) = inline(cond, node.operands)
+    begin = fold_scalar(begin) or begin
+    if begin.op is CONSTANT and not begin["value"].array:
+        return node.operands
     table = Table()
     with table.active():
         parameters = [table.parameter(p.type, p["name"]) for p in body.parameters]

@@ -71,7 +71,7 @@ def scan_inside(
 
     body = again(first)
     settled, _ = settle(first, carry_of(body), lambda carry: carry_of(again(carry)))
-    body = again(settled)
+    body = body if settled is first else again(settled)
     leaves = tree.flatten(settled)[0]
     return _build(body, leaves, [x for _, x in arrays], trips, reverse)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import mlc
 import mlc.numpy as mnp
-from mlc.ir.graph import Graph, evaluate_graph, verify_graph
+from mlc.ir.graph import Graph, evaluate_graph, trip_count, verify_graph
 from mlc.passes.decompose import decompose
+from mlc.passes.fuse import fuse
 from mlc.passes.loops import is_rotated, rotate, tighten
 from mlc.passes.merge_loops import merge_loops
 from mlc.passes.regions import run_inside
+from mlc.passes.simplify import simplify
 
 X = np.linspace(-1, 1, 12).reshape(3, 4)
 
@@ -119,3 +122,20 @@ def test_a_loop_and_its_extension_become_one() -> None:
     scans = [sum(n.op.name == "composite" and n["name"] == "scan" for n in g.nodes) for g in (before, after)]
     assert scans == [3, 2]
     assert merge_loops(after) is after
+
+
+@pytest.mark.parametrize(("start", "limit", "step"), [(0, 7, 2), (3, 4, 1), (5, 5, 1), (9, 2, 3)])
+def test_trips_are_known_of_loops_that_carry_their_condition(start: int, limit: int, step: int) -> None:
+    def program(x: Any, most: Any) -> Any:
+        once = mlc.while_loop(lambda v: v[0] < limit, lambda v: (v[0] + step, v[1] * 2), (start, x))
+        return once, mlc.while_loop(lambda v: v[0] < most, lambda v: (v[0] + step, v[1] * 2), (start, x))
+
+    before = simplify(graph_of(program, X, np.int64(limit)))
+    after = rotate(before)
+    same(before, after, X, np.int64(limit))
+    trips = -(-(limit - start) // step)
+    first, second = (
+        [trip_count(n) for n in g.nodes if n.op.name == "while"] for g in (before, run_inside(fuse, after))
+    )
+    assert first == [max(trips, 0), None]
+    assert second == ([trips, None] if trips > 0 else [None])  # a loop that never runs is gone

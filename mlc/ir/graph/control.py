@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import DTypeError, ShapeError, VerifyError
@@ -12,7 +13,7 @@ from .elementwise import ADD, COMPARE
 from .node import Graph, Node
 from .op import Op, declare
 from .shape import CONSTANT
-from .structure import result_type
+from .structure import FUSION, GET_TUPLE_ELEMENT, PARAMETER, result_type
 
 
 def _held(node: Node, shape: tuple[int, ...], *operands: Any) -> Any:
@@ -104,22 +105,68 @@ def invariants(node: Node) -> tuple[bool, ...]:
 
 
 def trip_count(node: Node) -> int | None:
-    """How often the body of a while runs, where a counter with constant start, step and limit says so."""
-    (test,) = node["cond"].results
-    if test.op is not COMPARE or test["direction"] != "LT" or test.operands[0] not in node["cond"].parameters:
+    """How often the body of a while runs, where a counter with constant start, step and limit says so.
+
+    The condition compares the counter, or is a value that the body computes so for the next trip.
+    """
+    cond, body = node["cond"], node["body"]
+    (test,) = cond.results
+    ahead = test.op is PARAMETER
+    home = body if ahead else cond
+    compared = _behind(body.results[cond.parameters.index(test)] if ahead else test)
+    if compared.node.op is not COMPARE or compared.node["direction"] != "LT":
         return None
-    i = node["cond"].parameters.index(test.operands[0])
-    following = node["body"].results[i]
-    if following.op is not ADD or following.operands[0] is not node["body"].parameters[i]:
+    counter, limit = compared.operand(0), compared.operand(1)
+    if ahead:  # compared after the step
+        counter = counter.operand(0) if counter.node.op is ADD else counter
+    if counter.node not in home.parameters:
         return None
-    start, step = node.operands[i], following.operands[1]
-    limit = test.operands[1]
-    if limit in node["cond"].parameters:
-        j = node["cond"].parameters.index(limit)
-        limit = node.operands[j] if invariants(node)[j] else limit
-    if any(n.op is not CONSTANT or not n.dtype.is_integer for n in (start, step, limit)):
+    i = home.parameters.index(counter.node)
+    following = _behind(body.results[i])
+    if following.node.op is not ADD or following.operand(0).node is not body.parameters[i]:
         return None
-    first, by, end = (int(n["value"].array) for n in (start, step, limit))
-    if by <= 0 or end + by > test.operands[0].dtype.limits[1]:  # it would count on past its type's end
+    if ahead and compared.operand(0).node.op is not ADD:
+        return None
+    steps = [following.operand(1).node, *([compared.operand(0).operand(1).node] if ahead else [])]
+    end = limit.node
+    if end in home.parameters:
+        j = home.parameters.index(end)
+        end = node.operands[j] if invariants(node)[j] else end
+    return _count(node.operands[i], steps, end)
+
+
+def _count(start: Node, steps: Sequence[Node], limit: Node) -> int | None:
+    if any(n.op is not CONSTANT or not n.dtype.is_integer for n in (start, *steps, limit)):
+        return None
+    first, by, end = (int(n["value"].array) for n in (start, steps[0], limit))
+    if any(int(s["value"].array) != by for s in steps):
+        return None
+    if by <= 0 or end + by > start.dtype.limits[1]:  # it would count on past its type's end
         return None
     return max(-(-(end - first) // by), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A node, and what the parameters of the fused region that holds it stand for (nothing outside of one)."""
+
+    node: Node
+    stands_for: Mapping[Node, Node]
+
+    def operand(self, i: int) -> _Behind:
+        return _behind(self.node.operands[i], self.stands_for)
+
+
+def _behind(node: Node, stands_for: Mapping[Node, Node] | None = None) -> _Behind:
+    """What computes ``node``: looked for in the fused region that gives it, and outside of the one that holds it."""
+    known = stands_for or {}
+    while True:
+        source = node.operands[0] if node.op is GET_TUPLE_ELEMENT else node
+        if source.op is FUSION:
+            index = node["index"] if source is not node else 0
+            known = dict(zip(source["body"].parameters, source.operands, strict=True))
+            node = source["body"].results[index]
+        elif node in known:
+            node, known = known[node], {}
+        else:
+            return _Behind(node, known)
