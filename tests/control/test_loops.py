@@ -185,7 +185,7 @@ def bad_index() -> Any:
     ("program", "kind", "words"),
     [
         (bad_type, DTypeError, [r"carried value\[1\] changes its type: f32\[3\] and f64\[3\]", "astype"]),
-        (bad_shape, ShapeError, [r"f32\[3\] and f32\[6\]", "its shape stays the same"]),
+        (bad_shape, ShapeError, [r"f32\[3\] and f32\[6\]", "they have one shape"]),
         (bad_tree, ArgumentError, ["gives another tree than it takes"]),
         (bad_test, DTypeError, [r"gives i64\[\], not one bool"]),
         (bad_branches, DTypeError, [r"result 0 of false_fun and of true_fun differ: f32\[3\] and i64\[3\]"]),
