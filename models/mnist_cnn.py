@@ -14,7 +14,7 @@ import mlc.numpy as mnp
 WIDTHS, HIDDEN, BATCH = (32, 64), 1024, 50
 
 data = mlc.data.mnist_or_digits()
-steps = int(sys.argv[1]) if len(sys.argv) > 1 else 7200 if data.name == "mnist" else 500
+steps = int(sys.argv[1]) if len(sys.argv) > 1 else 6000 if data.name == "mnist" else 500
 optimizer = mlc.optim.adam(lambda step: 1e-3 * (1 - step / steps))  # falls along a line to nothing
 side = round(data.features**0.5)
 

@@ -12,12 +12,14 @@ import numpy as np
 from mlc.errors import InternalError
 from mlc.ir.graph import CONCATENATE, CONSTANT, IOTA, PAD, Node
 from mlc.ir.kernel import Index, IndexLike, IndexVariable, KernelBuilder, Memory, Value, VectorType
-from mlc.ir.types import I32, I64, DType, Shape
+from mlc.ir.types import BOOL, I32, I64, DType, Shape
 
 from .access import Access, Guard, operand_accesses
 from .domain import Coordinates, Domain, Lookup, Quotient, coefficient_of
 from .scalars import bits_of_element, emit_elementwise, is_uniform
 from .sizes import Sizes
+
+FEW_APART = (2, 3, 4)  # elements from lane to lane that are picked from whole vectors
 
 
 class Elements:
@@ -261,6 +263,8 @@ class Point:
             turned = None if mask is None else b.shuffle(mask, mask, turn)
             v = b.load(memory, self._resolve_all(address, self.lanes - 1), self.lanes, turned)
             return b.shuffle(v, v, turn)
+        if step in FEW_APART:
+            return self._load_apart(memory, self._resolve_all(address), step, mask)
         apart = self._apart(memory, address)
         if apart is not None:
             return b.gather(memory, (self._resolve(apart[0]),), apart[1], mask)
@@ -269,6 +273,34 @@ class Point:
             on = None if mask is None else b.extract(mask, lane)
             value = b.insert(value, b.load(memory, self._resolve_all(address, lane), 1, on), lane)
         return value
+
+    def _load_apart(self, memory: Memory, first: Coordinates, step: int, mask: Value | None) -> Value:
+        """Lanes ``step`` elements apart: whole vectors from the first one to the last one, and what they pick of each.
+
+        Masked as the lanes are, and off between them.
+        """
+        b, lanes = self.builder, self.lanes
+        last = (lanes - 1) * step + 1 - lanes
+        begins = [min(i * lanes, last) for i in range(step)]
+        found: Value | None = None
+        for begin in begins:
+            on = None
+            if mask is not None:
+                places = [divmod(begin + i, step) for i in range(lanes)]
+                off = b.constant(False, BOOL, lanes)
+                on = b.shuffle(mask, off, [lane if rest == 0 else lanes for lane, rest in places])
+            vector = b.load(memory, (*first[:-1], first[-1] + begin), lanes, on)
+            picked = [lane * step - begin for lane in range(lanes)]  # where it is in this vector, if it is
+            if found is None:
+                found = vector
+                before = [i if 0 <= i < lanes else 0 for i in picked]
+            else:
+                found = b.shuffle(found, vector, [
+                    before[i] if i * step < begin else lanes + min(place, lanes - 1) for i, place in enumerate(picked)
+                ])  # fmt: skip
+                before = list(range(lanes))
+        assert found is not None
+        return found
 
     def _apart(self, memory: Memory, address: Coordinates) -> tuple[Index, Value] | None:
         """An address that lanes look up, as what they have in common and each lane's distance from there.
@@ -330,7 +362,7 @@ class Point:
         return coordinates
 
     def _steps(self, memory: Memory, address: Coordinates) -> int | None:
-        """How an address moves from lane to lane: 0, 1 or -1 elements; None for anything else."""
+        """How an address moves from lane to lane: 0, 1, -1 or a few elements; None for anything else."""
         steps = [self._step(c) for c in address]
         if not all(s is not None and s.constant == 0 for s in steps[:-1]):
             return None
@@ -338,7 +370,8 @@ class Point:
         if last == 0:
             return 0
         contiguous = memory.strides[-1].constant == 1
-        return last if contiguous and last in (1, -1) else None
+        few = memory.dtype.itemsize > 1 and last in FEW_APART
+        return last if contiguous and (few or last in (1, -1)) else None
 
     # Indices
 

@@ -126,6 +126,27 @@ def test_slice(strides: tuple[int, int]) -> None:
     check_region("loop", body_of_types(part, TensorType((11, 43), F32)), [random_array((11, 43), F32)])
 
 
+@pytest.mark.parametrize("dtype", [F32, F64, BF16, BOOL])
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_every_few_elements_up_to_the_last(step: int, dtype: DType) -> None:
+    """Whole vectors and a tail, where nothing behind the last element may be read; and with a border around them."""
+
+    def parts(x: Node) -> list[Node]:
+        whole = SLICE(x, start=(0, 0), limit=x.shape, strides=(1, step))
+        zero = constant(np.zeros((), dtype.numpy), dtype)
+        wide = PAD(x, zero, low=(0, 1), high=(0, 1), interior=(0, 0))
+        return [whole, SLICE(wide, start=(0, 0), limit=(3, 36 * step + 1), strides=(1, step))]
+
+    type = TensorType((3, 36 * step + 1), dtype)
+    check_region("loop", body_of_types(parts, type), [random_array(type.shape, dtype)])
+
+
+def test_strided_elements_are_picked_from_whole_vectors() -> None:
+    body = body_of_types(lambda x: SLICE(x, start=(1,), limit=(65,), strides=(2,)), TensorType((66,), F32))
+    text = str(schedule_region("loop", body, X86_64_V4).calls[0].kernel)
+    assert "shuffle" in text and "insert" not in text
+
+
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 def test_reverse(axes: tuple[int, ...]) -> None:
     body = body_of_types(lambda x: REVERSE(x, dimensions=axes), TensorType((5, 41), F32))
