@@ -21,6 +21,7 @@ from .inner_product import inner_product
 from .loop import schedule_loop
 from .narrow_product import narrow_product
 from .outer_product import outer_product
+from .pair_product import pair_product
 from .reduce import schedule_reduce
 from .region import KernelCall, Operand, ScheduledRegion
 
@@ -78,7 +79,7 @@ def _redirected(call: KernelCall, places: Mapping[tuple[str, int], Operand]) -> 
     return replace(call, operands=tuple(places.get((o.kind, o.index), o) for o in call.operands))
 
 
-_PRODUCTS = {"outer": outer_product, "inner": inner_product, "narrow": narrow_product}
+_PRODUCTS = {"outer": outer_product, "inner": inner_product, "narrow": narrow_product, "pair": pair_product}
 
 
 class _Region:
@@ -109,13 +110,14 @@ class _Region:
 
 
 def _rows_in_order(c: Contraction, inner: bool) -> Side:
-    """The rows as a kernel wants them: in memory, in the accumulator's type; along K for inner products."""
+    """The rows as a kernel wants them: in memory, in the type that it multiplies; along K for inner products."""
     side, node, table = c.rows, c.rows.node, c.body.table
-    in_memory = node.op is PARAMETER and node.dtype == c.accumulator
+    wanted_type = c.factor or c.accumulator
+    in_memory = node.op is PARAMETER and node.dtype == wanted_type
     innermost = side.innermost if in_memory else last_axis(node)  # a temporary lies as its node says
     with table.active(), table.at(table.locations.get(c.dot, ())):
-        if node.dtype != c.accumulator:
-            node = CONVERT(node, dtype=c.accumulator)
+        if node.dtype != wanted_type:
+            node = CONVERT(node, dtype=wanted_type)
         wanted = (side.contracted,) if inner else (side.contracted, side.free, None)
         if innermost not in wanted:
             return _turned(side, node)

@@ -12,6 +12,7 @@ from mlc.ir.target import Target
 
 from .contraction_form import Contraction
 from .narrow_product import narrow_width
+from .pair_product import as_pairs
 
 INNER_ROWS = 48  # with more rows, columns that are contiguous along K are turned into panels first
 LEAST_ROWS = 8  # that pay for columns rewritten along K
@@ -28,7 +29,7 @@ STREAM = 1 / 28  # of a byte from the second-level cache
 NARROW, NARROW_FOLD, NARROW_COPY = 0.58, 1.5, 1.5  # of a vector, of a halving of its lanes, of a k that is copied
 
 
-Way = Literal["outer", "inner", "narrow"]
+Way = Literal["outer", "inner", "narrow", "pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class Part:
 
 def choose_parts(c: Contraction, target: Target) -> Iterator[Part]:
     """All columns in one kernel, but where the last few of them, which do not fill a vector, cost too much."""
+    pairs = as_pairs(c)
+    if pairs is not None:
+        yield Part(pairs, "pair")
+        return
     if _inner_serves(c):
         yield Part(c, "inner")
         return

@@ -50,7 +50,7 @@ class Contraction:
     ``rows`` and ``columns`` are lhs and rhs of the dot, or the other way round where rhs has no free axis of more than
     one element: vectors then run along lhs. ``row_axis`` and ``column_axis`` are axes of the result, in which column 0
     is ``first_column``; the axes before them are ``batches``. With ``part``, the one batch axis counts parts of K of
-    that length, and the sums of each are a result.
+    that length, and the sums of each are a result. Operands are read as ``factor``, or as the accumulator's type.
     """
 
     body: Graph
@@ -65,6 +65,7 @@ class Contraction:
     column_axis: int | None
     first_column: int = 0
     part: int | None = None
+    factor: DType | None = None
 
     @property
     def batch(self) -> Size:

@@ -49,7 +49,7 @@ class Frame:
         self.operands.append(operand)
         return self.builder.buffer(name, node.dtype, (self.sizes.index(node.tensor.size),), access=access)
 
-    # Operands of the dot, in the accumulator's type
+    # Operands of the dot, in the type that they are multiplied in
 
     def row_element(self, batch: Batch, row: IndexLike, k: IndexLike) -> Value:
         """One element of the rows, as a scalar."""
@@ -76,13 +76,13 @@ class Frame:
         axis = -1 if lane_axis is None else lane_axis
         point = self.elements.point(side.node.shape, at, lanes, mask, axis)
         value = point.natural(side.node) if lanes == 1 else point.value(side.node)
-        return self.builder.convert(value, self.c.accumulator)
+        return self.builder.convert(value, self.c.factor or self.c.accumulator)
 
     def _zeroed(self, side: Side, value: Value, mask: Value | None) -> Value:
         """A masked load gives zeros, but what is computed from zeros need not be one."""
         if mask is None or side.node in self.elements.memories:
             return value
-        return self.builder.select(mask, value, self.zero(value.lanes))
+        return self.builder.select(mask, value, self.builder.constant(0, value.dtype, value.lanes))
 
     # Accumulators and results
 

@@ -88,7 +88,7 @@ def _pack(f: Frame, t: NarrowTiling, panel: Memory, batch: Batch, mask: Value | 
             at = Index.of(q) * t.steps + s
             return f.column_vector(batch, Index.of(f.c.first_column), at, t.width, mask)
 
-        b.store(panel, (q, 0), _interlaced(b, [column(s) for s in range(t.steps)]))
+        b.store(panel, (q, 0), interlaced(b, [column(s) for s in range(t.steps)]))
 
     with b.loop(0, k // t.steps) as loop:
         vector(loop.index, t.steps)
@@ -121,7 +121,7 @@ def _block(f: Frame, t: NarrowTiling, panel: Memory, batch: Batch, row: Index, r
         f.store(batch, row + r, Index.of(0), _folded(b, total, t.width), mask)
 
 
-def _interlaced(b: KernelBuilder, vectors: list[Value]) -> Value:
+def interlaced(b: KernelBuilder, vectors: list[Value]) -> Value:
     """Lane ``i * count + s`` is lane i of vector s; the number of vectors is a power of two."""
     while len(vectors) > 1:
         half, lanes = len(vectors) // 2, vectors[0].lanes

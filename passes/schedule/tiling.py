@@ -217,14 +217,18 @@ def rows_beside(vectors: int, registers: int) -> int:
 
 
 def _vectors(m: Size, n: Size, lanes: int, registers: int) -> int:
-    """Few rows take more vectors, so that enough independent sums are in flight."""
+    """Few rows take more vectors, so that enough independent sums are in flight, where no more blocks follow."""
     rows, most = bounds(m)[1], max(-(-bounds(n)[1] // lanes), 1)
     if not isinstance(m, int):
         return min(4 if rows_beside(4, registers) >= MIDDLE_ROWS else 2, most)
-    if rows <= 1:
-        return min(8, most)
-    wanted = next((v for v in (4, 3) if rows_beside(v, registers) >= rows), 2)
-    return min(wanted, most)
+    wanted = (
+        8 if rows <= 1 else next((v for v in (4, 3) if _blocks(rows, v, registers) <= _blocks(rows, 2, registers)), 2)
+    )
+    return -(-most // -(-most // wanted))
+
+
+def _blocks(rows: int, vectors: int, registers: int) -> int:
+    return -(-rows // min(rows_beside(vectors, registers), MOST_ROWS))
 
 
 def _packing(c: Contraction, blocks: RowBlocks, target: Target) -> Packing:
