@@ -13,6 +13,7 @@ from mlc.ir.graph import Graph
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.target import TARGETS, Target
 
+from .constant_layout import lay_out_constants
 from .decompose import decompose
 from .fuse import fuse
 from .layout import sink_reshapes
@@ -47,6 +48,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("layout", sink_reshapes),
     Pass("update-rows", update_rows),
     Pass("simplify-decomposed", simplify),
+    Pass("layout-constants", lay_out_constants),
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),
     Pass("place", place, required=True, inside=False),

@@ -1,11 +1,13 @@
-"""Reshapes move behind elementwise ops, folds and broadcasts; where that would split what fuses, they stay."""
+"""Reshapes move behind elementwise ops, folds and broadcasts, or stay; constant weights are turned once."""
 
 from __future__ import annotations
 
 import pytest
 
-from mlc.ir.graph import DOT_GENERAL, RESHAPE
+from mlc.ir.graph import CONSTANT, DOT_GENERAL, RESHAPE
 from mlc.ir.graph.parser import parse_graph
+from mlc.passes import constant_layout
+from mlc.passes.constant_layout import lay_out_constants
 from mlc.passes.decompose import decompose
 from mlc.passes.layout import sink_reshapes, whole_groups
 from mlc.passes.simplify import simplify
@@ -141,3 +143,24 @@ def test_groups_of_axes() -> None:
     assert whole_groups((6, 1, 4), (2, 3, 4, 1)) == [([0], [0, 1]), ([2], [2])]
     assert whole_groups((6, 4), (3, 8)) == [([0, 1], [0, 1])]
     assert whole_groups((1,), (1, 1)) == []
+
+
+SHARED = """
+    graph @f(%x: f32[49,3]) -> (f32[49,2], f32[1,3]) {
+      %0 = constant [1.0, 2.0, 3.0, 4.0, 5.0, 6.0] : f32[2,3]
+      %1 = dot_general %x, %0, lhs_contracting = [1], rhs_contracting = [1], lhs_batch = [], rhs_batch = [] : f32[49,2]
+      %2 = slice %0, start = [1, 0], limit = [2, 3], strides = [1, 1] : f32[1,3]
+      return %1, %2
+    }"""
+
+
+def test_a_large_constant_is_not_held_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As embeddings that are the last layer's weights, too."""
+    graph = parse_graph(dedent(SHARED))
+    small = lay_out_constants(graph)
+    check_same_meaning(graph, small)
+    assert sum(n.op is CONSTANT for n in small.nodes) == 2
+    monkeypatch.setattr(constant_layout, "MOST_TWICE", 23)
+    check_unchanged(lay_out_constants, SHARED)
+    only = graph.with_results(graph.results[:1])
+    assert [n["rhs_contracting"] for n in lay_out_constants(only).nodes if n.op is DOT_GENERAL] == [(0,)]
