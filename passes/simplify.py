@@ -46,6 +46,7 @@ from mlc.ir.graph.shape import broadcast_in_dim
 from mlc.ir.types import Shape
 
 from .folding import fold_constants
+from .identities import IDENTITIES, scalar_value
 from .movement import MOVEMENT
 from .rewrite import Rule, of, rewrite
 
@@ -55,16 +56,6 @@ COMMUTATIVE = tuple(op for op in OPS.values() if op.commutative)
 
 def simplify(graph: Graph) -> Graph:
     return rewrite(graph, RULES)
-
-
-def scalar_value(node: Node) -> float | int | bool | None:
-    """The number that every element of ``node`` has, where it is a constant scalar or a broadcast of one."""
-    while node.op is BROADCAST_IN_DIM or node.op is RESHAPE:
-        node = node.operands[0]
-    if node.op is CONSTANT and node["value"].array.size == 1:
-        value: float | int | bool = node["value"].array.reshape(()).item()
-        return value
-    return None
 
 
 def is_filled(node: Node, value: float) -> bool:
@@ -386,7 +377,7 @@ RULES: tuple[Rule, ...] = (
     broadcast_of_reshape, transpose_into_dot, transpose_of_dot, reduce_of_transpose, fold_scalar, broadcast_last,
     reshape_last, constant_to_the_right, constant_first_in_extreme, multiply_by_one, add_nothing,
     integer_multiply_by_zero, divide_by_power_of_two, square, double_negate, same_operands, decided_select,
-    nothing_to_combine, same_convert, compare_broadcast_of_self, *MOVEMENT, fold_constants,
+    nothing_to_combine, same_convert, compare_broadcast_of_self, *MOVEMENT, *IDENTITIES, fold_constants,
 )  # fmt: skip
 
 __all__ = ["RULES", "inverse_permutation", "is_filled", "scalar_value", "simplify"]
