@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mlc.ir.graph import (
     ABS,
     ADD,
@@ -86,14 +84,11 @@ def decided_by_one(n: Node) -> Node | None:
     """x and 0 -> 0, x or -1 -> -1, min(x, lowest) -> lowest: one operand decides. A float may be NaN."""
     if n.dtype.is_float:
         return None
+    bits = n.dtype.bits
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if n.dtype.kind == "int" else (0, (1 << bits) - 1)
     if n.dtype == BOOL:
-        low, high, ones = False, True, True
-    else:
-        info = np.iinfo(n.dtype.numpy)
-        low, high = info.min, info.max
-        ones = -1 if low else high
-    zero = False if n.dtype == BOOL else 0
-    deciding = {AND: zero, OR: ones, MAXIMUM: high, MINIMUM: low}[n.op]
+        high = 1
+    deciding = {AND: 0, OR: high if low == 0 else -1, MAXIMUM: high, MINIMUM: low}[n.op]
     return next((x for x in n.operands if scalar_value(x) == deciding), None)
 
 

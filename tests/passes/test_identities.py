@@ -13,7 +13,7 @@ from mlc.passes.simplify import simplify
 
 from .check import dedent
 
-P, X, I, U = "%p: bool[2,3]", "%x: f32[2,3]", "%i: i8[2,3]", "%u: u8[2,3]"
+P, X, N, U = "%p: bool[2,3]", "%x: f32[2,3]", "%i: i8[2,3]", "%u: u8[2,3]"
 FILL = "dimensions = []"
 CASES = {
     "select of truth": (P, f"""%a = constant true : bool[]
@@ -32,30 +32,30 @@ CASES = {
     "not less floats": (X, """%a = sine %x : f32[2,3]
         %b = compare %x, %a, direction = "LT" : bool[2,3]
         %r = not %b : bool[2,3]""", ["sine", "compare", "not"]),
-    "not less whole numbers": (I, """%a = negate %i : i8[2,3]
+    "not less whole numbers": (N, """%a = negate %i : i8[2,3]
         %b = compare %i, %a, direction = "LT" : bool[2,3]
         %r = not %b : bool[2,3]""", ["negate", "compare"]),
-    "and nothing": (I, f"""%a = constant 0 : i8[]
+    "and nothing": (N, f"""%a = constant 0 : i8[]
         %z = broadcast_in_dim %a, {FILL} : i8[2,3]
         %r = and %z, %i : i8[2,3]""", ["broadcast_in_dim"]),
     "or everything": (U, f"""%a = constant 255 : u8[]
         %z = broadcast_in_dim %a, {FILL} : u8[2,3]
         %r = or %u, %z : u8[2,3]""", ["broadcast_in_dim"]),
-    "the least there is": (I, f"""%a = constant -128 : i8[]
+    "the least there is": (N, f"""%a = constant -128 : i8[]
         %z = broadcast_in_dim %a, {FILL} : i8[2,3]
         %r = minimum %i, %z : i8[2,3]""", ["broadcast_in_dim"]),
     "the least of floats": (X, f"""%a = constant -inf : f32[]
         %z = broadcast_in_dim %a, {FILL} : f32[2,3]
         %r = minimum %x, %z : f32[2,3]""", ["broadcast_in_dim", "minimum"]),
-    "less itself": (I, "%r = subtract %i, %i : i8[2,3]", ["broadcast_in_dim"]),
+    "less itself": (N, "%r = subtract %i, %i : i8[2,3]", ["broadcast_in_dim"]),
     "less itself, floats": (X, "%r = subtract %x, %x : f32[2,3]", ["subtract"]),
-    "remainder of one": (I, f"""%a = constant 1 : i8[]
+    "remainder of one": (N, f"""%a = constant 1 : i8[]
         %z = broadcast_in_dim %a, {FILL} : i8[2,3]
         %r = remainder %i, %z : i8[2,3]""", ["broadcast_in_dim"]),
-    "shift by nothing": (I, f"""%a = constant 0 : i8[]
+    "shift by nothing": (N, f"""%a = constant 0 : i8[]
         %z = broadcast_in_dim %a, {FILL} : i8[2,3]
         %r = shift_right_arithmetic %i, %z : i8[2,3]""", []),
-    "two constants added": (I, f"""%a = constant 100 : i8[]
+    "two constants added": (N, f"""%a = constant 100 : i8[]
         %y = broadcast_in_dim %a, {FILL} : i8[2,3]
         %b = constant 90 : i8[]
         %z = broadcast_in_dim %b, {FILL} : i8[2,3]
@@ -78,7 +78,7 @@ CASES = {
         %r = multiply %z, %x : f32[2,3]""", ["negate"]),
     "rounded twice": (X, """%a = ceil %x : f32[2,3]
         %r = round_nearest_even %a : f32[2,3]""", ["ceil"]),
-    "rounded whole numbers": (I, """%a = convert %i : f32[2,3]
+    "rounded whole numbers": (N, """%a = convert %i : f32[2,3]
         %r = floor %a : f32[2,3]""", ["convert"]),
     "absolute value without a sign": (U, "%r = abs %u : u8[2,3]", []),
     "sign of a sign": (X, """%a = sign %x : f32[2,3]
@@ -111,10 +111,10 @@ CASES = {
     "largest of the largest": (X, """%z = constant -inf : f32[]
         %a = reduce %x, init %z, maximum over [1] : f32[2]
         %r = reduce %a, init %z, maximum over [0] : f32[]""", ["reduce"]),
-    "sum of sums": (I, """%z = constant 0 : i8[]
+    "sum of sums": (N, """%z = constant 0 : i8[]
         %a = reduce %i, init %z, add over [0] : i8[3]
         %r = reduce %a, init %z, add over [0] : i8[]""", ["reduce"]),
-    "sum of sums from another start": (I, """%z = constant 3 : i8[]
+    "sum of sums from another start": (N, """%z = constant 3 : i8[]
         %a = reduce %i, init %z, add over [0] : i8[3]
         %r = reduce %a, init %z, add over [0] : i8[]""", ["reduce", "reduce"]),
     "sum of sums of floats": (X, """%z = constant 0.0 : f32[]
