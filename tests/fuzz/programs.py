@@ -36,14 +36,14 @@ CONTROL = ("while", "case")
 
 
 class Coverage:
-    """How many nodes of each row and element type (of the last operand where there is one) programs have had."""
+    """How many nodes of each row and element type (of the first operand, or of what is selected) programs have had."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, graph: Graph) -> None:
         for node in graph.nodes:
-            source = node.operands[-1].type if node.operands else node.type
+            source = node.operands[1 if node.op is g.SELECT else 0].type if node.operands else node.type
             if isinstance(source, TupleType):
                 source = source.elements[-1]
             self.counts[node.op.name, source.dtype.name if isinstance(source, TensorType) else "token"] += 1
@@ -65,9 +65,14 @@ class Coverage:
         return "\n".join(lines)
 
 
-def program(seed: int, without: Sequence[str] = ()) -> Made:
-    """The program of this number and its inputs, the same on every machine; ``without`` names rows to leave out."""
-    return _Maker(_Choices(seed), f"program_{seed}", without).run()
+def program(seed: int, without: Sequence[str] = (), often: tuple[str, str] | None = None) -> Made:
+    """The program of this number and its inputs, the same on every machine.
+
+    ``without`` names rows to leave out; ``often`` a row to make in every third step, and an element type to give it.
+    """
+    maker = _Maker(_Choices(seed), f"program_{seed}", without)
+    maker.often = often
+    return maker.run()
 
 
 @st.composite
@@ -124,6 +129,8 @@ class _Maker:
         self.name = name
         self.without = without
         self.depth = depth
+        self.often: tuple[str, str] | None = None
+        self.wanted: DType | None = None  # of the next value
         self.table = Table()
         self.pool: list[Node] = []
         self.parameters: list[Node] = []
@@ -155,7 +162,10 @@ class _Maker:
             self.choices.begin_step()
         skip = {"parameter", *self.without, *(g.REGIONS if self.depth else ()), *(CONTROL if self.depth > 1 else ())}
         op = self.pick([op for name, op in OPS.items() if name not in skip for _ in weight(op)])
+        now = self.often is not None and self.choices.chance(1 / 3)
         for _ in range(TRIES):
+            if self.often and now:
+                op, self.wanted = OPS[self.often[0]], DTYPES[self.often[1]]
             try:
                 node = self.make(op)
             except MlcError:
@@ -207,6 +217,7 @@ class _Maker:
 
     def any(self, fits: Callable[[TensorType], bool] = lambda type: True, dtype: DType | None = None) -> Node:
         """A value so far that fits, most often a late one (so that graphs are deep); now and then a new one."""
+        dtype, self.wanted = dtype or self.wanted, None
         found = [n for n in self.pool if fits(n.tensor) and (dtype is None or n.dtype == dtype)]
         if found and self.choices.chance(0.9):
             return found[-1 - min(self.below_often_small(12), len(found) - 1)]
@@ -248,7 +259,7 @@ class _Maker:
     # ---------------------------------------------------------------- rows
 
     def elementwise(self, op: Op) -> Node:
-        dtype = self.pick(allowed(op))
+        dtype = self.wanted or self.pick(allowed(op))
         first = self.any(dtype=dtype)
         attributes: dict[str, Any] = {}
         if "direction" in op.attributes:

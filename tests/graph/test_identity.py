@@ -119,7 +119,7 @@ def test_locations_are_the_ordered_union() -> None:
     assert str(first) == "m.py:1: x + y" and str(second) == "m.py:2"
 
 
-def test_inline_keeps_the_callees_locations_behind_the_calls() -> None:
+def test_inline_keeps_the_callees_locations_before_the_calls() -> None:
     inner, outer = Location("inner.py", 1), Location("outer.py", 2)
     callee_table, table = Table(), Table()
     with callee_table.active(), callee_table.at((inner,)):
@@ -128,7 +128,7 @@ def test_inline_keeps_the_callees_locations_behind_the_calls() -> None:
     with table.active(), table.at((outer,)):
         x = table.parameter(VECTOR)
         (result,) = g.inline(callee, (x,))
-    assert table.locations[result] == (outer, inner)
+    assert table.locations[result] == (inner, outer)
 
 
 def deep(count: int) -> Graph:
