@@ -434,6 +434,9 @@ class _Maker:
         reducer = self.pick([r for r in REDUCERS if dtype in allowed(r)])
         x = self.any(lambda t: t.rank > 0, dtype)
         axes = tuple(i for i in range(len(x.shape)) if self.choices.chance(0.6))
+        if self.choices.chance(0.3):
+            axis = self.choices.below(len(x.shape))
+            return g.cumulative(reducer, x, axis) if self.choices.chance(0.6) else self.backward(reducer, x, axis)
         start = g.CONSTANT(value=Literal(identity_of(reducer, dtype), dtype))
         init = start if self.choices.chance(0.7) else self.like(TensorType((), dtype))
         return g.REDUCE(x, init, dimensions=axes, body=body_of(reducer, dtype))
@@ -489,6 +492,11 @@ class _Maker:
         dilations = [tuple(1 if isinstance(n, Dim) else self.pick([1, 1, 2]) for n in x.shape) for _ in range(2)]
         return g.REDUCE_WINDOW(x, init, **self.window(x), base_dilations=dilations[0], window_dilations=dilations[1],
                                body=body_of(reducer, dtype))  # fmt: skip
+
+    def backward(self, reducer: Op, x: Node, axis: int) -> Node:
+        """Windows of all elements from each one on."""
+        window = tuple(max(bounds(n)[1], 1) if a == axis else 1 for a, n in enumerate(x.shape))
+        return g.reduce_window(reducer, x, window, padding=tuple((0, n - 1) for n in window))
 
     def make_select_and_gather(self) -> Node:
         x = self.any(lambda t: t.rank > 0, self.pick(allowed(g.DOT_GENERAL)))
