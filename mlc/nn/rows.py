@@ -1,4 +1,4 @@
-"""Functions of whole rows: softmax, log softmax, log of a sum of exponentials, one-hot rows.
+"""Functions of whole rows: softmax, log softmax, log of a sum of exponentials, one-hot rows, the largest elements.
 
 softmax and log_softmax are composites: nodes whose decomposition, the formula here, is their meaning. They are stable
 for any finite row, and computed in f32 for f16 and bf16.
@@ -7,8 +7,8 @@ for any finite row, and computed in f32 for f16 and bf16.
 from __future__ import annotations
 
 from mlc import numpy as mnp
-from mlc.errors import DTypeError
-from mlc.ir.dims import Size
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir.dims import Size, bounds
 from mlc.ir.graph import COMPARE, CONVERT, IOTA, broadcast_in_dim
 from mlc.ir.types import F32, I64
 from mlc.numpy.axes import Axes, one_axis, some_axes
@@ -101,3 +101,24 @@ def log_softmax_formula(x: Tracer, axis: int) -> Tracer:
 
 def _wide(x: Tracer) -> Tracer:
     return x.astype(F32) if x.dtype.bits < 32 else x
+
+
+@operation("x")
+def top_k(x: object, /, k: int, axis: int = -1) -> tuple[Tracer, Tracer]:
+    """The ``k`` largest elements along ``axis``, the largest first, and their indices (i64); the first of equal ones.
+
+    NaNs count as greater than all numbers. Raises ShapeError where the axis may have fewer than ``k`` elements.
+
+    Example:
+        >>> import mlc
+        >>> values, indices = mlc.nn.top_k(mlc.numpy.asarray([1.0, 7.0, 3.0]), 2)
+        >>> values.tolist(), indices.tolist()
+        ([7.0, 3.0], [1, 2])
+    """
+    node = as_node(x, None, "top_k: operand")
+    place = one_axis("top_k", axis, node.tensor)
+    if not 0 <= k <= bounds(node.shape[place])[0]:
+        raise ShapeError(f"top_k: k is {k}, axis {place} of operand {node.type} has {node.shape[place]} elements")
+    order = mnp.argsort(wrap(node), axis=place, descending=True)
+    first = order[(slice(None),) * place + (slice(0, k),)]
+    return mnp.take_along_axis(wrap(node), first, axis=place), first

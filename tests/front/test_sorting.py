@@ -61,6 +61,19 @@ def test_gradient_goes_back_to_where_elements_came_from() -> None:
     assert np.asarray(got).tolist() == [100.0, 1.0, 10.0]
 
 
+def test_top_k() -> None:
+    """The largest first, of equal ones the first; the gradient is that of what was taken."""
+    x = np.array([[1, 5, 5, 2], [4, 0, np.nan, 4]], np.float32)
+    values, indices = (np.asarray(a) for a in mlc.nn.top_k(x, 3))
+    assert indices.tolist() == [[1, 2, 3], [2, 0, 3]]
+    np.testing.assert_array_equal(values, np.take_along_axis(x, indices, 1))
+    assert np.asarray(mlc.nn.top_k(x, 1, axis=0)[1]).tolist() == [[1, 0, 1, 1]]
+    got = mlc.grad(lambda x: mnp.sum(mlc.nn.top_k(x, 2)[0] * mnp.asarray([1.0, 10.0])))(x)
+    assert np.asarray(got).tolist() == [[0, 1, 10, 0], [10, 0, 1, 0]]
+    with pytest.raises(ShapeError, match=r"top_k: k is 5, axis 1 of operand f32.2,4. has 4 elements"):
+        mlc.nn.top_k(x, 5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint64, bool], ids=str)
 def test_unique(dtype: Any) -> None:
     x = RNG.integers(0, 5, (4, 6)).astype(dtype)
