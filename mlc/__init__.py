@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .transforms import custom_jvp as custom_jvp
     from .transforms import custom_vjp as custom_vjp
     from .transforms import grad as grad
+    from .transforms import hessian as hessian
+    from .transforms import jacfwd as jacfwd
+    from .transforms import jacrev as jacrev
     from .transforms import jvp as jvp
     from .transforms import stop_gradient as stop_gradient
     from .transforms import value_and_grad as value_and_grad
@@ -61,6 +64,9 @@ _NAMES = {
     "export": "artifact",
     "fori_loop": "control",
     "grad": "transforms",
+    "hessian": "transforms",
+    "jacfwd": "transforms",
+    "jacrev": "transforms",
     "jit": "staging",
     "jvp": "transforms",
     "load": "artifact",

@@ -129,6 +129,7 @@ def _going_on(here: Trace) -> Iterator[None]:
     finally:
         here.ended = True
         here.constants.clear()
+        here.closed.clear()
 
 
 def _flatten_arguments(

@@ -6,8 +6,21 @@ from . import control, elementary, rules, scanning
 from .custom_pullback import custom_vjp
 from .custom_tangents import custom_jvp
 from .gradients import grad, value_and_grad
+from .jacobians import hessian, jacfwd, jacrev
 from .products import jvp, vjp
 from .remat import checkpoint
 from .stop import stop_gradient
 
-__all__ = ["checkpoint", "custom_jvp", "custom_vjp", "grad", "jvp", "stop_gradient", "value_and_grad", "vjp"]
+__all__ = [
+    "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
+    "grad",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+]
