@@ -111,15 +111,12 @@ def _subjects(path: Path, arguments: tuple[str, ...], target: str | None, quiet:
 
 
 def _of_program(path: Path, arguments: tuple[str, ...], target: str | None, quiet: bool) -> tuple[list[Subject], int]:
-    from mlc.artifact.exporting import recording
     from mlc.cli.program import compiled_by
 
-    with recording() as exports:
-        status, compiled = compiled_by(path, arguments, quiet)
-    found = [(e.name, e.traced.graph) for e in exports] or [(c.graph.name, c.graph) for c in compiled]
-    if not found and not status:
-        raise click.UsageError(f"{path} exports nothing and compiles nothing")
-    return [] if status else [_of_graph(name, graph, target) for name, graph in found], status
+    status, compiled, exported = compiled_by(path, arguments, quiet)
+    if status:
+        return [], status
+    return [_of_graph(c.name, c.graph, target) for c in exported or compiled], 0
 
 
 def _of_graph(name: str, graph: Graph, target: str | None) -> Subject:

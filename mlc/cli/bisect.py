@@ -43,7 +43,7 @@ def command(
 ) -> int:
     """Compare what PATH computes after every step of the compiler with the evaluator, and name the first that is wrong.
 
-    PATH is a graph as MLC_DUMP writes it, or a Python program, of which every graph that it compiles is tried.
+    PATH is a graph as MLC_DUMP writes it, or a Python program, of which all that it compiles or exports is tried.
 
     Exits with 4 where a step is wrong, with 0 where none is.
     """
@@ -59,13 +59,16 @@ def command(
     if target is not None:
         options = replace(options, target=named_target(target))
     if path.suffix == ".graph":
-        compiled = [Compiled(read_graph(path), frozenset())]
+        graph = read_graph(path)
+        tried = [Compiled(graph.name, graph, frozenset())]
     else:
-        compiled = compiled_by(path, arguments, as_json)[1]
-    if not compiled:
-        raise click.UsageError(f"{path} compiles nothing")
+        status, compiled, exported = compiled_by(path, arguments, as_json)
+        seen = {c.graph.fingerprint for c in compiled}
+        tried = [*compiled, *(e for e in exported if e.graph.fingerprint not in seen)]
+        if status and not tried:
+            return status
     found: list[tuple[str, Finding | None]] = []
-    for graph, donated in compiled:
+    for name, graph, donated in tried:
         finding = None
         for trial in range(trials):
             arrays = _arrays(graph, feeds, seed + trial, sizes)
@@ -73,9 +76,9 @@ def command(
             finding = bisect(graph, arrays, options, reference=right, donated=donated)
             if finding is not None:
                 break
-        found.append((graph.name, finding))
+        found.append((name, finding))
         if not as_json:
-            click.echo(f"{graph.name}: " + ("every step is right" if finding is None else str(finding)))
+            click.echo(f"{name}: " + ("every step is right" if finding is None else str(finding)))
     if as_json:
         print_json([{"graph": name, "finding": None if f is None else vars(f)} for name, f in found])
     return MISMATCH if any(f is not None for _, f in found) else 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from mlc.errors import MlcError, Notice
+from mlc.errors import ArgumentError, MlcError, Notice
 
 if TYPE_CHECKING:
     from mlc.ir.graph import Graph
@@ -46,15 +46,20 @@ def execute(path: Path, arguments: Sequence[str]) -> None:
 class Compiled(NamedTuple):
     """A graph that a program compiled, and the parameters that it donates."""
 
+    name: str
     graph: Graph
     donated: frozenset[int]
 
 
-def compiled_by(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int, list[Compiled]]:
-    """Run a program: its exit code, and what it compiled, once each; ``quiet``: its output goes to stderr."""
+def compiled_by(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[int, list[Compiled], list[Compiled]]:
+    """Run a program: its exit code, what it compiled, once each, and what it exports; ``quiet``: it prints to stderr.
+
+    Raises ArgumentError where a program that ends well does neither.
+    """
+    from mlc.artifact.exporting import recording
     from mlc.dump import TRACED, read_donated, read_graph
 
-    with tempfile.TemporaryDirectory(prefix="mlc-graphs-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mlc-graphs-") as folder, recording() as exports:
         before = os.environ.get("MLC_DUMP")
         os.environ["MLC_DUMP"] = folder
         try:
@@ -65,8 +70,12 @@ def compiled_by(program: Path, arguments: Sequence[str], quiet: bool) -> tuple[i
             else:
                 os.environ["MLC_DUMP"] = before
         folders = sorted(p.parent for p in Path(folder).glob(f"*/{TRACED}"))
-        found = [Compiled(read_graph(f / TRACED), read_donated(f)) for f in folders]
-    return status, list({(c.graph.fingerprint, c.donated): c for c in found}.values())
+        graphs = [(read_graph(f / TRACED), read_donated(f)) for f in folders]
+    found = [Compiled(graph.name, graph, donated) for graph, donated in graphs]
+    exported = [Compiled(e.name, e.traced.graph, frozenset()) for e in exports]
+    if not status and not found and not exported:
+        raise ArgumentError(f"{program} exports nothing and compiles nothing")
+    return status, list({(c.graph.fingerprint, c.donated): c for c in found}.values()), exported
 
 
 def guarded(work: Callable[[], T], *, output_to_stderr: bool = False) -> tuple[int, T | None]:

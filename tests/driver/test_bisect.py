@@ -23,6 +23,7 @@ from mlc.passes.memory import Interval
 from mlc.passes.rewrite import fuelled, rewrite
 from mlc.passes.runner import CPU_PIPELINE, Pass
 from mlc.passes.simplify import RULES, simplify
+from tests.cli.command import mlc as command
 
 
 def program(x, w):  # type: ignore[no-untyped-def]
@@ -248,6 +249,25 @@ def test_the_command_tries_all_that_a_program_compiles(tmp_path: Path, planted: 
     line = next(i for i, text in enumerate(PLANTED.split("\n"), 1) if "# MARK 3" in text)
     for words in (*named, f"p.py:{line}") if planted else ():
         assert words in done.stdout, done.stdout
+
+
+EXPORTS = 'import mlc\nmlc.export("twice", lambda x: x + x, x=mlc.ShapeDtype((3,), "f32"))\n'
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        (EXPORTS, 0, "twice: every step is right"),
+        ("x = 1\n", 1, "p.py exports nothing and compiles nothing"),
+        ("raise SystemExit('no data')\n", 1, "no data"),
+    ],
+)
+def test_what_a_program_exports_is_tried_and_its_failure_told(
+    tmp_path: Path, program: str, code: int, said: str
+) -> None:
+    (tmp_path / "p.py").write_text(program)
+    done = command("bisect", "p.py", cwd=tmp_path)
+    assert done.returncode == code and said in done.stdout + done.stderr
 
 
 def test_symbolic_sizes() -> None:
