@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlc.array import asarray
 from mlc.cli.feeds import Leaf, leaves_of_graph, leaves_of_plan
 from mlc.compiler import (
     Options,
@@ -23,6 +24,7 @@ from mlc.dump import SUFFIXES, kind_of, located, read_graph, read_kernels, read_
 from mlc.errors import ParseError, UnsupportedError
 from mlc.ir.plan import Plan
 
+Run = Callable[[list[Any]], Sequence[Any]]
 STAGES = (*SUFFIXES, ".txt")  # of file names
 
 
@@ -34,7 +36,7 @@ class StageFunction:
         inputs: list[Leaf],
         outputs: list[Leaf],
         symbols: Sequence[tuple[str, int, int]],
-        run: Callable[[list[Any]], Sequence[Any]],
+        run: Run,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
@@ -77,7 +79,9 @@ def _of_graph(path: Path, options: Options, interpret: bool) -> StageFunction:
     graph = read_graph(path)
     outputs = [{"name": f"out{i}", "dtype": r.tensor.dtype.name, "shape": []} for i, r in enumerate(graph.results)]
     symbols = [(s.name, s.lower, s.upper) for s in graph.symbols]
-    run = (lambda leaves: evaluate_graph(graph, leaves)) if interpret else link(compile_function(graph, options))
+    run = (
+        (lambda leaves: evaluate_graph(graph, leaves)) if interpret else _owning(link(compile_function(graph, options)))
+    )
     return StageFunction(leaves_of_graph(graph), outputs, symbols, run)
 
 
@@ -101,7 +105,7 @@ def _of_kernels(path: Path, kind: str, options: Options, interpret: bool) -> Sta
     if interpret:
         return _of_plan(plan, lambda leaves: interpret_plan(plan, kernels, constants, leaves))
     lowered = [lower_kernel(k, options.target, options.skip) for k in kernels]
-    return _of_plan(plan, link_kernels(plan, lowered, constants, options))
+    return _of_plan(plan, _owning(link_kernels(plan, lowered, constants, options)))
 
 
 def _of_code(path: Path, kind: str, options: Options) -> StageFunction:
@@ -109,11 +113,16 @@ def _of_code(path: Path, kind: str, options: Options) -> StageFunction:
     plan, constants = read_plan(path.parent)
     code = object_of(read_llvm(path), options) if kind == "llvm" else assembled(read_text(path), options)
     try:
-        return _of_plan(plan, link_object(plan, code, constants))
+        return _of_plan(plan, _owning(link_object(plan, code, constants)))
     except KeyError as error:
         raise ParseError(f"{path}: the plan launches the kernel {error}, which is not there") from error
 
 
-def _of_plan(plan: Plan, run: Callable[[list[Any]], Sequence[Any]]) -> StageFunction:
+def _owning(run: Run) -> Run:
+    """``run`` on arrays of its own, whose memory a plan may take over."""
+    return lambda leaves: run([asarray(x) for x in leaves])
+
+
+def _of_plan(plan: Plan, run: Run) -> StageFunction:
     symbols = [(s.name, s.lower, s.upper) for s in plan.symbols]
     return StageFunction(leaves_of_plan(plan.inputs), leaves_of_plan(plan.outputs), symbols, run)

@@ -74,7 +74,7 @@ def test_a_program_without_exports_is_measured_by_what_it_compiles(folder: Path)
         (("score.mlc", "--size", "n=65"), 1),
         (("score.mlc", "--feed", "y=1"), 2),
         (("score.mlc", "--feed", "x=[[1, 2]]"), 1),
-        (("empty.py",), 2),
+        (("empty.py",), 1),
         (("broken.py",), 1),
         (("none.mlc",), 2),
     ],
