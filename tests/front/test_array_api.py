@@ -9,6 +9,8 @@ import pytest
 
 import mlc.numpy as mnp
 from mlc.errors import ArgumentError, DTypeError
+from mlc.ir.graph.elementwise import saturating_cast
+from mlc.ir.types import DTYPES
 
 NAMES = [
     "e",
@@ -199,7 +201,7 @@ def test_kinds() -> None:
 
 
 def test_can_cast_says_whether_all_values_survive() -> None:
-    """Of the extremes and 1 + eps of each type: NumPy converts them there and back."""
+    """Of the extremes and 1 + eps of each type: converted, they are what they were."""
     names = ["bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "bf16", "f32", "f64"]
     for source in names:
         host = mnp.zeros(1, source).dtype.numpy
@@ -214,7 +216,7 @@ def test_can_cast_says_whether_all_values_survive() -> None:
             if mnp.isdtype(source, "integral") and target == "bool":
                 assert not mnp.can_cast(source, target)
                 continue
-            there = np.asarray(mnp.astype(mnp.asarray(values), target)).astype(np.longdouble)
+            there = saturating_cast(values, DTYPES[target]).astype(np.longdouble)
             assert mnp.can_cast(source, target) == bool(np.all(there == values.astype(np.longdouble))), (source, target)
 
 
