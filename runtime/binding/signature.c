@@ -3,7 +3,10 @@
 
 #include "binding.h"
 
-enum { MOST_DEPTH = 200 }; /* as mlc.tree.MAX_DEPTH */
+enum {
+    MOST_DEPTH = 200, /* as mlc.tree.MAX_DEPTH */
+    MOST_SPARE = 1024 /* inputs */
+};
 
 /* What the low bits of a word say. Above them are a count, or a leaf's element type and number of axes. */
 enum word {
@@ -40,6 +43,38 @@ PyObject *forget_kind(PyObject *module, PyObject *kind)
 
 /* ---- growing ---- */
 
+/*
+ * Room for the inputs of a call that has many: kept for the next call, since the C library may give a large block at the
+ * end of its heap back to the system at each free. NULL while a call has it.
+ */
+static struct input *spare;
+static uint32_t spare_inputs;
+
+static struct input *take_room(uint32_t least, uint32_t *most)
+{
+    struct input *room = spare_inputs >= least ? spare : NULL;
+
+    if (room) {
+        *most = spare_inputs;
+        spare = NULL;
+        spare_inputs = 0;
+        return room;
+    }
+    *most = least;
+    return PyMem_Malloc(least * sizeof *room);
+}
+
+static void give_room(struct input *room, uint32_t most)
+{
+    if (most > spare_inputs && most <= MOST_SPARE) {
+        PyMem_Free(spare);
+        spare = room;
+        spare_inputs = most;
+    } else {
+        PyMem_Free(room);
+    }
+}
+
 void signature_start(struct signature *s)
 {
     s->words = s->short_words;
@@ -62,7 +97,7 @@ void signature_release(struct signature *s)
     if (s->objects != s->short_objects)
         PyMem_Free(s->objects);
     if (s->inputs != s->short_inputs)
-        PyMem_Free(s->inputs);
+        give_room(s->inputs, s->most_inputs);
 }
 
 /* Four times the room for elements of `size` bytes; `moved` says whether the old room is on the heap. */
@@ -112,7 +147,8 @@ static int make_room(struct signature *s)
 {
     if (s->n_inputs < s->most_inputs)
         return 0;
-    struct input *wider = PyMem_Malloc((size_t)s->most_inputs * 4 * sizeof *wider);
+    uint32_t most;
+    struct input *wider = take_room(s->most_inputs * 4, &most);
     if (!wider) {
         PyErr_NoMemory();
         return -1;
@@ -120,9 +156,9 @@ static int make_room(struct signature *s)
     for (uint32_t i = 0; i < s->n_inputs; i++)
         input_move(&wider[i], &s->inputs[i]);
     if (s->inputs != s->short_inputs)
-        PyMem_Free(s->inputs);
+        give_room(s->inputs, s->most_inputs);
     s->inputs = wider;
-    s->most_inputs *= 4;
+    s->most_inputs = most;
     return 0;
 }
 
