@@ -5,7 +5,8 @@
 
 enum {
     MOST_DEPTH = 200, /* as mlc.tree.MAX_DEPTH */
-    MOST_SPARE = 1024 /* inputs */
+    MOST_SPARE = 1024, /* inputs */
+    SHORT_DICT = 32
 };
 
 /* What the low bits of a word say. Above them are a count, or a leaf's element type and number of axes. */
@@ -253,6 +254,47 @@ static int add_entry(struct signature *s, PyObject *key, PyObject *value, int de
     return status ? status : add_held(s, value, depth);
 }
 
+struct item {
+    PyObject *key, *value;
+};
+
+/* Write the items of `dict` to `items`, held, in order of their keys; -1 where those are no strings, or many. */
+static Py_ssize_t ordered_items(PyObject *dict, struct item *items)
+{
+    PyObject *key, *value;
+    Py_ssize_t n = 0, place = 0;
+
+    if (PyDict_Size(dict) > SHORT_DICT)
+        return -1;
+    while (PyDict_Next(dict, &place, &key, &value)) {
+        if (!PyUnicode_CheckExact(key))
+            return -1;
+        Py_ssize_t at = n++;
+        for (; at > 0 && PyUnicode_Compare(items[at - 1].key, key) > 0; at--)
+            items[at] = items[at - 1];
+        items[at] = (struct item){key, value};
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_INCREF(items[i].key);
+        Py_INCREF(items[i].value);
+    }
+    return n;
+}
+
+static int add_items(struct signature *s, const struct item *items, Py_ssize_t n, int depth)
+{
+    int status = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (!status)
+            status = signature_add_object(s, items[i].key);
+        if (!status)
+            status = signature_add_tree(s, items[i].value, depth + 1);
+        Py_DECREF(items[i].key);
+        Py_DECREF(items[i].value);
+    }
+    return status;
+}
+
 /* By `keys`, a list in the wanted order. */
 static int add_by_keys(struct signature *s, PyObject *dict, PyObject *keys, int depth)
 {
@@ -275,6 +317,10 @@ static int add_dict(struct signature *s, PyObject *dict, int depth)
             status = add_entry(s, key, value, depth);
         return status;
     }
+    struct item items[SHORT_DICT];
+    Py_ssize_t n = status ? -1 : ordered_items(dict, items);
+    if (n >= 0)
+        return add_items(s, items, n, depth);
     PyObject *keys = status ? NULL : PyDict_Keys(dict);
     if (!keys)
         return -1;
