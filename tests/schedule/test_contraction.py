@@ -229,7 +229,7 @@ def test_small_integers_are_summed_as_pairs(left: DType, right: DType, m: int, k
 
 
 def test_small_integers_of_a_batch_with_symbolic_rows() -> None:
-    m, sizes = dim("m", 0, 40), {"m": 23}
+    m, sizes = dim("m", 0, 30), {"m": 15}
     body = contraction(
         {"b": 2, "m": m, "k": 19, "n": 37}, "bmk", "bkn", I8,
         prologue=lambda _, x, y: (CONVERT(x, dtype=I32), CONVERT(y, dtype=I32)),
