@@ -15,7 +15,7 @@ from .tasks import counted
 
 MOST_ROWS = 14  # of a register tile: with two vectors of columns it fills 32 registers
 MIDDLE_ROWS = 6  # of a tile that serves any number of rows: with four vectors few of them hide latency
-MOST_SYMBOLIC_ROWS = 8  # for each number up to it there is code
+MOST_SYMBOLIC_ROWS = 12  # for each number up to it there is code
 TASK_WORK = 800_000  # flops (a byte from memory counts as 8) below which a task is not worth its hand-over
 PANEL_SHARE = 4  # a packed panel of columns takes at most 1/4 of the second-level cache
 COPY_BLOCKS = 4  # of rows that pay for the copy of a panel
@@ -148,7 +148,7 @@ def tile_outer(c: Contraction, target: Target) -> Tiling:
     vectors = _vectors(c.m, c.n, lanes, target.vector_registers)
     most = 1 if vectors > 4 else min(MOST_ROWS, rows_beside(vectors, target.vector_registers))
     if not isinstance(c.m, int):
-        most = min(most + 2, MOST_SYMBOLIC_ROWS)  # two more, in two halves of a panel
+        most = min(2 * most, MOST_SYMBOLIC_ROWS)  # more than fit, in two halves of a panel
     blocks = RowBlocks.of(c.m, most)
     if _streams_columns(c, target):
         columns = -(-bounds(c.n)[1] // (vectors * lanes))
