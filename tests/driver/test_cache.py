@@ -185,7 +185,7 @@ def test_folders_of_others_are_not_used(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 PROGRAM = """
-import sys, time
+import sys
 import numpy as np
 import mlc, mlc.numpy as mnp
 from mlc import nn, optim
@@ -211,9 +211,7 @@ params = mlc.tree.map(mnp.asarray, init([784, 512, 512, 10]))
 state = opt.init(params)
 x = mnp.asarray(np.random.default_rng(1).normal(size=(128, 784)).astype("f"))
 y = mnp.asarray(np.arange(128, dtype=np.int32) % 10)
-begin = time.process_time()
 params, state, value = step(params, state, x, y)
-print(time.process_time() - begin)
 print([float(step(params, state, x, y)[2]).hex(), float(value).hex()])
 print("hit:" in mlc.explain_cache(step))
 unwanted = "llvmlite", "mlc.passes", "mlc.codegen", "mlc.ir.kernel"
@@ -231,23 +229,19 @@ def run(folder: Path, **flags: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_warm_start_takes_less_than_100_ms_and_no_compiler(tmp_path: Path) -> None:
-    """The Adam step of an MLP: traced, differentiated, looked up, linked and run, after the imports.
-
-    Time is the processor's, so that other work on the machine counts as little as can be.
-    """
+def test_a_warm_start_needs_no_compiler(tmp_path: Path) -> None:
+    """The Adam step of an MLP: traced, differentiated, looked up, linked and run; `tests.bench` says how fast."""
     cold = run(tmp_path / "cache")
-    assert "llvmlite" in cold[3]
-    warm = [run(tmp_path / "cache") for _ in range(4)]
-    assert all(w[1] == cold[1] and w[3] == "[]" for w in warm)
-    assert min(float(w[0]) for w in warm) < 0.1
+    assert "llvmlite" in cold[2]
+    warm = run(tmp_path / "cache")
+    assert (warm[0], warm[2]) == (cold[0], "[]")
     for path in (tmp_path / "cache").iterdir():  # damage everything: compiled anew, and mended
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    assert run(tmp_path / "cache")[1] == cold[1]
+    assert run(tmp_path / "cache")[0] == cold[0]
     again = run(tmp_path / "cache")
-    assert (again[1], again[3]) == (cold[1], "[]")
+    assert (again[0], again[2]) == (cold[0], "[]")
 
 
 def test_processes_at_once(tmp_path: Path) -> None:
