@@ -87,6 +87,17 @@ def test_infinities_and_nans_are_exact() -> None:
     assert found.outside(np.array([np.inf, 1.0, np.nan], np.float32)).tolist() == [False, True, False]
 
 
+def test_a_weight_that_is_no_number_may_or_may_not_meet_the_padding() -> None:
+    def build(x: Node, w: Node) -> Node:
+        return g.CONVOLUTION(
+            x, w, window_strides=(1,), padding=((1, 0),), lhs_dilation=(1,), rhs_dilation=(1,),
+            window_reversal=(False,), dimension_numbers="b0f_0io->b0f", feature_group_count=1, batch_group_count=1,
+        )  # fmt: skip
+
+    found = bounds(build, np.ones((1, 2, 1)), np.reshape([np.inf, 1], (2, 1, 1)))
+    assert found.bound.ravel().tolist() == [np.inf, 0] and found.want[0, 1, 0] == np.inf
+
+
 def test_overflow() -> None:
     assert bounds(g.MULTIPLY, [3e38], [2.0]).want[0] == np.inf
     assert np.isinf(bounds(g.MULTIPLY, [60000.0], [2.0], dtype=F16).bound[0])  # may be kept in f32

@@ -502,7 +502,7 @@ def _dot(node: Node, x: Expected, y: Expected, sizes: Mapping[str, int]) -> Expe
     worst = np.full(want.shape, np.max(x.bound, initial=0.0) + np.max(y.bound, initial=0.0))
     if node.op.name == "convolution" and not np.isfinite(y.want).all():
         # whether a weight meets the padding by a product with 0 or by none is open: 0 * inf is no number
-        bound = np.where(np.isnan(want), np.inf, bound)
+        worst = np.where(np.isnan(want), np.inf, worst)
     return _folded(node, want, bound, total, worst)
 
 
