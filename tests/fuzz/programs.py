@@ -469,7 +469,8 @@ class _Maker:
         size = {"o": self.pick([1, 2, 3]) * groups * batches, "i": feature // groups}
         size |= {str(i): self.pick([1, 2, 3]) for i in range(rank)}
         type = TensorType(tuple(size[c] for c in labels[1]), x.dtype)
-        few_times = [tuple(self.pick([1, 1, 1, 2, 3]) for _ in range(rank)) for _ in range(3)]
+        fixed = [isinstance(x.shape[labels[0].index(str(i))], int) for i in range(rank)]  # the others have no strides
+        few_times = [tuple(self.pick([1, 1, 1, 2, 3]) if f else 1 for f in fixed) for _ in range(3)]
         padding = tuple((self.pick([0, 1, 2, -1]), self.pick([0, 1, 2, -1])) for _ in range(rank))
         return g.convolution(
             x, self.like(type), f"{labels[0]}_{labels[1]}->{labels[2]}", window_strides=few_times[0], padding=padding,
