@@ -71,6 +71,16 @@ class Lowered:
 
         return analyse_cost(self.graph, sizes)
 
+    def memory_analysis(self) -> MemoryAnalysis:
+        """Bytes of arguments, results, temporaries and code, of the program compiled: see `Compiled.memory_analysis`.
+
+        Example:
+            >>> import mlc
+            >>> mlc.jit(lambda x: x + 1).lower(mlc.ShapeDtype((2, 3))).memory_analysis().output_size_in_bytes
+            24
+        """
+        return self.compile().memory_analysis()
+
 
 class Compiled(Function):
     """A compiled function: callable with arrays of the types it was lowered for (any size within symbolic bounds)."""

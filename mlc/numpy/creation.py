@@ -266,7 +266,16 @@ def asarray(x: object, /, dtype: object = None, *, copy: bool | None = None) -> 
     return _traced_asarray(x, dtype)
 
 
-array = asarray
+def array(x: object, /, dtype: object = None, *, copy: bool | None = True) -> Any:
+    """An array of ``x`` that shares nothing with it, as NumPy's and JAX's; with ``copy=None`` it is `asarray`.
+
+    Example:
+        >>> import mlc.numpy as mnp
+        >>> x = mnp.asarray([1, 2])
+        >>> mnp.array(x) is x, mnp.asarray(x) is x
+        (False, True)
+    """
+    return asarray(x, dtype, copy=copy)
 
 
 def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None) -> Any:

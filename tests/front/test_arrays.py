@@ -18,6 +18,15 @@ from .harness import run, types
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 WIDTHS = ((1, 0), (0, 2), (3, 1))
 
+
+def test_array_is_a_copy_that_outlives_a_donation() -> None:
+    x = mnp.arange(4.0)
+    copy = mnp.array(x)
+    mlc.jit(lambda a: a * 0, donate_argnames="a")(x)
+    np.testing.assert_array_equal(np.asarray(copy), np.arange(4.0, dtype=np.float32))
+    np.testing.assert_array_equal(run(lambda a: mnp.array(a) + 1, X), X + 1)
+
+
 MOVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "reshape": (lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1)),
     "reshape to one": (lambda x: mnp.reshape(x, -1), lambda x: x.reshape(-1)),

@@ -93,8 +93,10 @@ def test_a_call_costs_what_is_in_it() -> None:
 
 
 def test_memory_adds_up() -> None:
-    compiled = mlc.jit(lambda x, y: mnp.sum((x @ y) @ (y @ x), axis=0)).lower(*[mlc.ShapeDtype((32, 32))] * 2).compile()
+    lowered = mlc.jit(lambda x, y: mnp.sum((x @ y) @ (y @ x), axis=0)).lower(*[mlc.ShapeDtype((32, 32))] * 2)
+    compiled = lowered.compile()
     memory = compiled.memory_analysis()
+    assert lowered.memory_analysis() == memory
     assert memory.argument_size_in_bytes == 2 * 32 * 32 * F32
     assert memory.output_size_in_bytes == 32 * F32
     assert memory.temp_size_in_bytes == compiled.function.plan.arena_bytes

@@ -178,6 +178,17 @@ def test_product_with_zeros(zeros: int) -> None:
     check(lambda v: g.reduce_with(g.MULTIPLY, v, (1,)), [x])
 
 
+@pytest.mark.parametrize("zeros", [0, 1, 2, 3], ids=str)
+def test_second_derivatives_of_a_product_with_zeros(zeros: int) -> None:
+    """The gradient is checked against its differences; a product of five takes halves of unequal length."""
+    from .check import gradient
+
+    x = away_from_zero(2, 5)
+    x[0, :zeros] = 0
+    slope = gradient(lambda v: g.reduce_with(g.MULTIPLY, v, (1,)))
+    check(lambda v: slope(v)[0], [x])
+
+
 def test_ties_of_a_maximum_share_the_tangent_by_count() -> None:
     from .check import gradient, run
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError, UnsupportedError
-from ..dims import Size
+from ..dims import Size, size_product
 from ..types import DType, TensorType, ValueType, scalar
 from .elementwise import ADD, AND, COMPARE, CONVERT, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, OR, SELECT, XOR
 from .node import Graph, Literal, Node, Table
 from .op import Array, Op, declare, dtype_cast
-from .shape import CONSTANT, broadcast_in_dim, constant, fill
+from .shape import CONCATENATE, CONSTANT, SLICE, TRANSPOSE, broadcast_in_dim, constant, fill, reshape
 from .typing import require_axes, require_dtype, tensor
 
 REDUCERS: tuple[Op, ...] = (ADD, MULTIPLY, MAXIMUM, MINIMUM, AND, OR, XOR)
@@ -115,12 +115,40 @@ def _fold_tangent(node: Node, t: Node | None) -> Node | None:
         at = CONVERT(COMPARE(x, _expand(node, node), direction="EQ"), dtype=x.dtype)
         return DIVIDE(reduce_add(MULTIPLY(t, at), node["dimensions"]), reduce_add(at, node["dimensions"]))
     if op is MULTIPLY:
+        if all(isinstance(x.shape[i], int) for i in node["dimensions"]):
+            return _product_tangent(node, t)
         return reduce_add(MULTIPLY(t, _product_of_others(node)), node["dimensions"])
     return None
 
 
+def _product_tangent(node: Node, t: Node) -> Node:
+    """By halves: d(ab) = da b + a db of two halves of the fold, until one is left. No zero is divided by, so that the
+    derivative of this is right as well, of any order."""
+    x, folded = node.operands[0], sorted(node["dimensions"])
+    kept = [i for i in range(len(x.shape)) if i not in folded]
+    order, left = (*folded, *kept), tuple(x.shape[i] for i in kept)
+    flat = (size_product([x.shape[i] for i in folded]), *left)
+    p, t = (reshape(TRANSPOSE(y, permutation=order), flat) for y in (x, t))
+    while (n := p.shape[0]) != 1:
+        assert isinstance(n, int)
+        (a, b), (da, db) = ([_rows(y, i * (n // 2), n // 2) for i in range(2)] for y in (p, t))
+        last = n // 2 * 2
+        product, tangent = MULTIPLY(a, b), ADD(MULTIPLY(da, b), MULTIPLY(a, db))
+        p = CONCATENATE(product, _rows(p, last, n - last), dimension=0) if n > last else product
+        t = CONCATENATE(tangent, _rows(t, last, n - last), dimension=0) if n > last else tangent
+    return reshape(t, node.shape)
+
+
+def _rows(x: Node, start: int, count: int) -> Node:
+    low, high = (0,) * len(x.shape), x.shape[1:]
+    return SLICE(x, start=(start, *low[1:]), limit=(start + count, *high), strides=(1,) * len(x.shape))
+
+
 def _product_of_others(node: Node) -> Node:
-    """For each element, the product of all the others of its fold; right with zeros: none, one or several."""
+    """For each element, the product of all the others of its fold; right with zeros: none, one or several.
+
+    Its own derivative takes the zeros for constants: it serves symbolic sizes, whose halves have none.
+    """
     x, axes = node.operands[0], node["dimensions"]
     zero = COMPARE(x, fill(0.0, x.tensor), direction="EQ")
     safe = SELECT(zero, fill(1.0, x.tensor), x)
