@@ -140,6 +140,7 @@ def open_artifact(path: str | os.PathLike[str], target: str | None = None) -> Ar
     package = Package(Path(path))
     manifest = package.manifest
     check_platform(manifest, str(path))
+    package.check()
     level = _wanted_level(target)
     library = Library(package.member(manifest["library"]), manifest["library"], manifest["prefix"])
     constants = _constants(package)

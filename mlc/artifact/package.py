@@ -58,6 +58,7 @@ class Package:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._checked: set[str] = set()
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -73,9 +74,17 @@ class Package:
         """The bytes of a member, after its checksum was compared."""
         record = self.manifest["members"].get(name)
         view = self._view(name)
+        if name in self._checked:
+            return view
         if not isinstance(record, dict) or hashlib.sha256(view).hexdigest() != record.get("sha256"):
             raise ArtifactError(f"{self.path}: {name} is damaged: its checksum differs from the manifest's")
+        self._checked.add(name)
         return view
+
+    def check(self) -> None:
+        """Compare the checksum of every member that the manifest lists, those that only people read too."""
+        for name in self.manifest["members"]:
+            self.member(name)
 
     def names(self) -> list[str]:
         return list(self._members)
