@@ -2,413 +2,205 @@
 
 Every register is one NumPy array over all threads. Threads that diverged meet again where the text puts them at the
 same instruction. What a GPU leaves unsaid is an error here: races, reads of what nobody wrote, accesses outside of
-allocations or of their alignment, barriers that not all threads of a block reach, copies that nobody waited for.
+allocations or of their alignment, barriers that not all threads of a block reach (threads that have exited never do),
+copies that nobody waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from . import arithmetic, matrix, warp
+from . import warp
 from .copies import Copies
+from .dispatch import execute
 from .errors import PtxError
 from .memory import Memory
+from .registers import Registers
 from .spaces import Spaces
-from .text import Address, Instruction, Kernel, Module, Negated, Number, Operand, Pair, Register, Symbol, Vector, parse
-from .values import RAW, TYPES, bits_of, decode, encode
+from .syntax import Instruction, Kernel, Operand, Symbol, Variable
+from .threads import WARP, Extent, names, special_registers
 
 Array = Any
-Extent = tuple[int, int, int]
-WARP = 32
-LIMIT = 20_000_000  # instructions of one launch, each for some threads
-
-
-class Program:
-    """A PTX module on a device with ``memory``; its constant tables are put there.
-
-    >>> program = Program(open("kernel.ptx").read(), Memory())  # doctest: +SKIP
-    >>> program.launch("add", grid=(4, 1, 1), block=(128, 1, 1), arguments=[x, y, n])  # doctest: +SKIP
-    """
-
-    def __init__(self, text: str, memory: Memory) -> None:
-        self.module: Module = parse(text)
-        self.memory = memory
-        self.addresses = {}
-        for variable in self.module.variables:
-            if variable.space in ("global", "const"):
-                address = memory.allocate(variable.size)
-                initial = np.frombuffer(variable.initial or bytes(variable.size), np.uint8)
-                memory.write(address, initial)
-                memory.find(address, variable.size)[0].is_constant = variable.space == "const"
-                self.addresses[variable.name] = address
-
-    def launch(
-        self, name: str, *, grid: Extent, block: Extent, arguments: Sequence[int | float], shared_bytes: int = 0
-    ) -> None:
-        """Run the kernel over the grid. Arguments are integers (addresses too), or floats for float parameters.
-
-        Raises PtxError; memory is then as far as the kernel had come.
-        """
-        if name not in self.module.kernels:
-            raise PtxError("launch", f"the module has no kernel {name!r}")
-        if min(*grid, *block) < 1 or block[0] * block[1] * block[2] > 1024:
-            raise PtxError("launch", f"{name}: no grid of {grid} blocks of {block} threads")
-        kernel = self.module.kernels[name]
-        limit = kernel.limits.get("reqntid")
-        if limit and tuple(limit) + (1,) * (3 - len(limit)) != tuple(block):
-            raise PtxError("launch", f"{name}: blocks of {block} where .reqntid says {limit}")
-        Machine(self, kernel, grid, block, arguments, shared_bytes).run()
+LIMIT = 500_000  # instructions of one launch, each for some of its threads
 
 
 class Machine:
+    """One launch. ``lanes`` are the numbers, in the grid, of the threads that run the instruction at hand."""
+
     def __init__(
-        self,
-        program: Program,
-        kernel: Kernel,
-        grid: Extent,
-        block: Extent,
-        arguments: Sequence[int | float],
-        dynamic: int,
-    ) -> None:
+        self, kernel: Kernel, grid: Extent, block: Extent, memory: Memory, variables: list[Variable],
+        symbols: dict[str, int], dynamic: int,
+    ) -> None:  # fmt: skip
         self.kernel = kernel
         self.block_threads = block[0] * block[1] * block[2]
         self.blocks = grid[0] * grid[1] * grid[2]
         self.threads = n = self.blocks * self.block_threads
-        thread = np.arange(n)
-        self.block_of, inside = np.divmod(thread, self.block_threads)
-        warps = -(-self.block_threads // WARP)
-        self.warp_of, self.lane_of = self.block_of * warps + inside // WARP, inside % WARP
+        self.name_of = names(grid, block)
+        self.block_of, inside = np.divmod(np.arange(n), self.block_threads)
+        self.warps = self.blocks * -(-self.block_threads // WARP)
+        self.warp_of = self.block_of * -(-self.block_threads // WARP) + inside // WARP
+        self.lane_of = inside % WARP
         self.epoch = np.zeros(n, np.int32)
         self.warp_epoch = np.zeros(n, np.int32)
         self.pc = np.zeros(n, np.int64)
         self.exited = np.zeros(n, bool)
         self.parked = np.zeros(n, bool)
-        self.special = self._special(grid, block, inside)
-        self.registers: dict[str, Array] = {}
-        self.defined: dict[str, Array] = {}  # of registers that only some threads have written
-        self.kinds = kernel.registers
-        self.spaces = Spaces(self, program, arguments, dynamic)
+        self.carry = np.zeros(n, bool)
+        self.spaces = Spaces(self, memory, variables, symbols, dynamic)
+        special = special_registers(grid, block, self.block_of, inside)
+        special["%dynamic_smem_size"] = np.full(n, dynamic, np.uint32)
+        special["%total_smem_size"] = np.full(n, self.spaces.shared_size, np.uint32)
+        self.registers = Registers(kernel.registers, special, self.spaces.address_of, self.name_of, n)
+        self.read, self.write, self.addresses = self.registers.read, self.registers.write, self.registers.addresses
         self.copies = Copies(self)
-        self.lanes = thread
-        self.at = kernel.code[0] if kernel.code else Instruction(("ret",), (), 0)
 
-    def _special(self, grid: Extent, block: Extent, inside: Array) -> dict[str, Array]:
-        found = {}
-        for axis, letter in enumerate("xyz"):
-            under, over = int(np.prod(block[:axis])), int(np.prod(grid[:axis]))
-            found[f"%tid.{letter}"] = inside // under % block[axis]
-            found[f"%ctaid.{letter}"] = self.block_of // over % grid[axis]
-            found[f"%ntid.{letter}"] = np.full(self.threads, block[axis])
-            found[f"%nctaid.{letter}"] = np.full(self.threads, grid[axis])
-        found["%laneid"] = self.lane_of
-        found["%warpid"] = inside // WARP
-        for name, rule in (("eq", lambda n: 1 << n), ("lt", lambda n: (1 << n) - 1), ("le", lambda n: (2 << n) - 1)):
-            found[f"%lanemask_{name}"] = rule(self.lane_of)
-        found["WARP_SZ"] = np.full(self.threads, WARP)
-        return {name: values.astype(np.uint32) for name, values in found.items()}
+    @property
+    def lanes(self) -> Array:
+        return self.registers.lanes
 
-    # ---------------------------------------------------------------- control
+    @lanes.setter
+    def lanes(self, lanes: Array) -> None:
+        self.registers.lanes = lanes
+
+    # ---------------------------------------------------------------- scheduling
 
     def run(self) -> None:
-        count = 0
-        while True:
+        """Until all threads have exited; PtxError names the instruction."""
+        count, length = 0, len(self.kernel.code)
+        while not self.exited.all():
             free = ~(self.exited | self.parked)
             if not free.any():
-                if self.exited.all():
-                    return self.copies.finish()
                 self._release()
                 continue
             at = int(self.pc[free].min())
             self.lanes = np.flatnonzero(free & (self.pc == at))
             others = self.pc[free & (self.pc > at)]
-            stop = int(others.min()) if len(others) else len(self.kernel.code)
-            while at < stop:
+            stop = int(others.min()) if len(others) else length
+            while at < stop and self._located(at):
                 count += 1
                 if count > LIMIT:
-                    raise PtxError("deadlock", f"{self.kernel.name} ran {LIMIT} instructions", line=self.at.line)
-                if not self.step(at):
-                    break
+                    raise PtxError("deadlock", f"{LIMIT} instructions ran").at(*self._place(at))
                 at += 1
-            else:
+            if at == stop:
                 self.pc[self.lanes] = at
-                if at >= len(self.kernel.code):
-                    self.exited[self.lanes] = True
+                self.exited[self.lanes[self.pc[self.lanes] >= length]] = True
+        self.spaces.finish()
+
+    def _place(self, at: int) -> tuple[str, str, int]:
+        n = self.kernel.code[at]
+        return self.kernel.name, str(n), n.line
+
+    def _located(self, at: int) -> bool:
+        try:
+            return self.step(at)
+        except PtxError as error:
+            raise error.at(*self._place(at)) from None
 
     def step(self, at: int) -> bool:
-        """Run one instruction for the threads that are at it; False where they are not all at the next one then."""
-        n = self.at = self.kernel.code[at]
-        lanes, chosen = self.lanes, None
-        if n.guard is not None:
-            chosen = self.predicate(n.guard)
+        """Run an instruction for the threads that are at it; False where they are not all at the next one then."""
+        n, lanes = self.kernel.code[at], self.lanes
+        chosen = lanes if n.guard is None else lanes[self.registers.predicate(n.guard)]
         name = n.parts[0]
-        try:
-            if name == "bra":
-                target = self.kernel.labels[self._symbol(n.operands[0])]
-                self.pc[lanes] = at + 1
-                self.pc[lanes if chosen is None else lanes[chosen]] = target
-                return False
-            if name in ("ret", "exit", "trap"):
-                if name == "trap":
-                    raise PtxError("launch", "trap")
-                self.pc[lanes] = at + 1
-                self.exited[lanes if chosen is None else lanes[chosen]] = True
-                return False
-            if n.parts[:1] in (("bar",), ("barrier",)) and "warp" not in n.parts:
-                self._plain_barrier(n)
-                self.pc[lanes], self.parked[lanes] = at, True
-                return False
-            if warp.is_collective(n) and chosen is None and not self._whole_warps():
-                return self._wait_for_warps(at)
-            if chosen is not None:
-                self.lanes = lanes[chosen]
-            if len(self.lanes):
-                self._execute(n)
-        except PtxError as error:
-            if error.line:
-                raise
-            raise PtxError(
-                error.kind, f"{self.kernel.name}: {error.args[0].partition(': ')[2]} ({n})", line=n.line
-            ) from error
-        finally:
+        if name in ("bra", "brx", "ret", "exit", "trap"):
+            self.pc[lanes] = at + 1
+            self.lanes = chosen
+            self._jump(n)
+            return False
+        if warp.is_barrier(n):
+            warp.check_barrier(n, self.block_threads)
+            self.pc[lanes] = at + 1
+            self.pc[chosen], self.parked[chosen] = at, True
+            return False
+        if warp.is_collective(n):
+            return self._together(at, chosen)
+        if len(chosen):
+            self.lanes = chosen
+            execute(self, n)
             self.lanes = lanes
         return True
 
-    def _plain_barrier(self, n: Instruction) -> None:
-        if len(n.operands) != 1 or not ({"sync"} & set(n.parts)):
-            raise PtxError("unknown_instruction", "only barriers of whole blocks are known")
+    def _jump(self, n: Instruction) -> None:
+        if not len(self.lanes):
+            return
+        if n.parts[0] == "trap":
+            raise PtxError("launch", "the kernel traps", thread=self.name_of(int(self.lanes[0])))
+        if n.parts[0] in ("ret", "exit"):
+            self.exited[self.lanes] = True
+        elif n.parts[0] == "bra":
+            self.pc[self.lanes] = self._target(n.operands[0])
+        else:
+            table = self.kernel.tables[_symbol(n.operands[1])]
+            which = self.read(n.operands[0], "u32")
+            if (which >= len(table)).any():
+                raise PtxError("out_of_bounds", f"a branch to entry {which.max()} of {len(table)}")
+            self.pc[self.lanes] = np.array([self._target(Symbol(t)) for t in table])[which]
 
-    def _whole_warps(self) -> bool:
-        here = np.bincount(self.warp_of[self.lanes], minlength=int(self.warp_of[-1]) + 1)
-        live = np.bincount(self.warp_of[~self.exited], minlength=len(here))
-        return bool(((here == 0) | (here == live)).all())
+    def _target(self, operand: Operand) -> int:
+        name = _symbol(operand)
+        if name not in self.kernel.labels:
+            raise PtxError("syntax", f"no label is called {name}")
+        return self.kernel.labels[name]
 
-    def _wait_for_warps(self, at: int) -> bool:
-        """Threads whose warp is not all here wait for it; the others go on."""
-        here = np.bincount(self.warp_of[self.lanes], minlength=int(self.warp_of[-1]) + 1)
-        live = np.bincount(self.warp_of[~self.exited], minlength=len(here))
-        whole = (here == live)[self.warp_of[self.lanes]]
-        lanes = self.lanes
-        self.pc[lanes] = at
-        if whole.any():
-            self.lanes = lanes[whole]
-            self._execute(self.at)
-            self.pc[self.lanes] = at + 1
-        self.parked[lanes[~whole]] = True
+    # ---------------------------------------------------------------- waiting
+
+    def _together(self, at: int, chosen: Array) -> bool:
+        """An instruction of warps: threads that wait at it go on with those that are its last members to come."""
+        n, lanes = self.kernel.code[at], self.lanes
+        waiting = self.parked & (self.pc == at)
+        if not waiting.any() and len(chosen) == self.threads:
+            execute(self, n)
+            return True
+        self.pc[lanes] = at + 1
+        self.pc[chosen] = at
+        waiting[chosen] = True
+        self._run_complete(at, np.flatnonzero(waiting))
         return False
 
+    def _run_complete(self, at: int, waiting: Array) -> bool:
+        """Run it for those of ``waiting`` whose whole mask is there; whether there are any."""
+        if not len(waiting):
+            return False
+        self.lanes = waiting
+        n = self.kernel.code[at]
+        complete = warp.complete(self, n)
+        self.parked[waiting] = True
+        self.lanes = waiting[complete]
+        if not len(self.lanes):
+            return False
+        self.parked[self.lanes] = False
+        self.pc[self.lanes] = at + 1
+        execute(self, n)
+        return True
+
     def _release(self) -> None:
-        """No thread can go on: open the barriers that all threads of a block, or of a warp, have reached."""
-        freed = False
-        for unit, opened in ((self.warp_of, False), (self.block_of, True)):
-            low = np.full(int(unit[-1]) + 1, np.iinfo(np.int64).max)
-            high = np.full(len(low), -1)
-            np.minimum.at(low, unit[~self.exited], self.pc[~self.exited])
-            np.maximum.at(high, unit[~self.exited], self.pc[~self.exited])
-            gone = np.bincount(unit[self.exited], minlength=len(low)) > 0
-            for at in np.unique(low[low == high]):
-                n = self.kernel.code[int(at)]
-                if (n.parts[0] in ("bar", "barrier") and "warp" not in n.parts) != opened:
-                    continue
-                ready = ((low == at) & (high == at))[unit] & ~self.exited & self.parked
-                if opened and gone[unit[ready]].any():
-                    continue
+        """No thread can go on: open the barriers that all threads of a block, or of a mask, have reached."""
+        stops = np.unique(self.pc[self.parked]).tolist()
+        for at in stops:
+            if warp.is_collective(self.kernel.code[at]):
+                try:
+                    if self._run_complete(at, np.flatnonzero(self.parked & (self.pc == at))):
+                        return
+                except PtxError as error:
+                    raise error.at(*self._place(at)) from None
+        opened = False
+        for at in stops:
+            here = self.parked & (self.pc == at)
+            count = np.bincount(self.block_of[here], minlength=self.blocks)
+            ready = here & (count == self.block_threads)[self.block_of]
+            if not warp.is_collective(self.kernel.code[at]) and ready.any():
                 self.parked[ready] = False
-                freed = freed or bool(ready.any())
-                if opened:
-                    self.epoch[ready] += 1
-                    self.warp_epoch[ready] += 1
-                    self.pc[ready] += 1
-        if not freed:
-            waiting = np.flatnonzero(self.parked)[0]
-            n = self.kernel.code[int(self.pc[waiting])]
-            raise PtxError(
-                "divergent_barrier", f"{self.kernel.name}: {n} is not reached by all threads", line=n.line,
-                thread=f"thread {waiting} of block {self.block_of[waiting]} waits",
-            )  # fmt: skip
+                self.epoch[ready] += 1
+                self.warp_epoch[ready] += 1
+                self.pc[ready] += 1
+                opened = True
+        if not opened:
+            waiting = int(np.flatnonzero(self.parked)[0])
+            error = PtxError("divergent_barrier", "not all threads come here", thread=self.name_of(waiting))
+            raise error.at(*self._place(int(self.pc[waiting])))
 
-    # ---------------------------------------------------------------- operands
 
-    def predicate(self, guard: Register | Negated) -> Array:
-        register = guard.register if isinstance(guard, Negated) else guard
-        found = self.raw(register)
-        return ~found if isinstance(guard, Negated) else found
-
-    def raw(self, register: Register) -> Array:
-        """The bits that the threads here have in a register."""
-        if register.name in self.special:
-            return self.special[register.name][self.lanes]
-        found = self.registers.get(register.name)
-        defined = self.defined.get(register.name)
-        if found is None or (defined is not None and not defined[self.lanes].all()):
-            raise PtxError("uninitialised", f"{register.name} is read before it is written")
-        return found[self.lanes]
-
-    def read(self, operand: Operand, type: str) -> Array:
-        """The values of an operand as numbers of ``type``, one for each thread that is here."""
-        if isinstance(operand, Register):
-            return decode(self.raw(operand), type)
-        if isinstance(operand, Negated):
-            return ~self.raw(operand.register)
-        if isinstance(operand, Number):
-            return self._number(operand, type)
-        if isinstance(operand, Symbol):
-            if operand.name in self.special:
-                return decode(self.special[operand.name][self.lanes], type)
-            return np.full(len(self.lanes), self.spaces.address_of(operand.name), np.uint64).astype(RAW[bits_of(type)])
-        raise PtxError("unknown_instruction", f"operand {operand}")
-
-    def _number(self, number: Number, type: str) -> Array:
-        if type == "pred":
-            return np.full(len(self.lanes), bool(number.bits))
-        bits = bits_of(type)
-        if number.width and number.width != bits:  # a float immediate of another width
-            return np.full(len(self.lanes), number.as_float(), np.float32 if bits == 32 else np.float64)
-        return decode(np.full(len(self.lanes), number.bits % (1 << bits), RAW[bits]), type)
-
-    def write(self, operand: Operand, type: str, values: Array) -> None:
-        if isinstance(operand, Vector):
-            for i, one in enumerate(operand.elements):
-                self.write(one, type, values[:, i])
-            return
-        if isinstance(operand, Pair):
-            raise PtxError("unknown_instruction", "two results")
-        if not isinstance(operand, Register):
-            raise PtxError("unknown_instruction", f"a result in {operand}")
-        if operand.name == "_":
-            return
-        kind = self.kinds.get(operand.name)
-        if kind is None:
-            raise PtxError("unknown_instruction", f"{operand.name} is not declared")
-        raw = encode(values, type)
-        dtype = np.dtype(bool) if kind == "pred" else np.dtype(RAW[bits_of(kind)])
-        raw = (
-            raw.view(f"i{raw.itemsize}").astype(f"i{dtype.itemsize}").view(dtype)
-            if type[0] == "s"
-            else raw.astype(dtype)
-        )
-        found = self.registers.get(operand.name)
-        if found is None:
-            found = self.registers[operand.name] = np.zeros(self.threads, dtype)
-            self.defined[operand.name] = np.zeros(self.threads, bool)
-        found[self.lanes] = raw
-        if operand.name in self.defined:
-            self.defined[operand.name][self.lanes] = True
-            if self.defined[operand.name].all():
-                del self.defined[operand.name]
-
-    def addresses(self, operand: Operand) -> Array:
-        """The 64-bit addresses of ``[...]``."""
-        if not isinstance(operand, Address):
-            raise PtxError("unknown_instruction", f"{operand} is no address")
-        base = operand.base
-        if isinstance(base, Symbol):
-            found = np.full(len(self.lanes), self.spaces.address_of(base.name), np.uint64)
-        elif isinstance(base, Number):
-            found = np.full(len(self.lanes), base.bits, np.uint64)
-        else:
-            found = self.raw(base).astype(np.uint64)
-        return found + np.uint64(operand.offset % (1 << 64))
-
-    def _symbol(self, operand: Operand) -> str:
-        assert isinstance(operand, Symbol)
-        return operand.name
-
-    # ---------------------------------------------------------------- instructions
-
-    def _execute(self, n: Instruction) -> None:
-        name, operands = n.parts[0], n.operands
-        types = [p for p in n.parts[1:] if p in TYPES]
-        if name in ("ld", "ldu", "st"):
-            self.spaces.access(n, types[-1])
-        elif name in ("atom", "red"):
-            self.spaces.atomic(n, types[-1])
-        elif name == "setp" or name == "set":
-            self._compare(n, types)
-        elif name == "cvt":
-            self._convert(n, types)
-        elif name == "cvta":
-            self.spaces.generic(n)
-        elif name == "mov" and (isinstance(operands[0], Vector) or isinstance(operands[1], Vector)):
-            self._pack(n, types[0])
-        elif name in warp.RULES or (warp.is_collective(n) and name == "bar"):
-            warp.run(self, n, types)
-        elif name in matrix.RULES:
-            matrix.RULES[name](self, n)
-        elif name == "cp":
-            self.copies.run(n)
-        elif name in ("membar", "fence", "griddepcontrol", "prefetch", "prefetchu", "discard", "applypriority"):
-            return
-        elif name in arithmetic.FORMULAS and types:
-            self._arithmetic(n, types)
-        else:
-            raise PtxError("unknown_instruction", str(n))
-
-    def _arithmetic(self, n: Instruction, types: Sequence[str]) -> None:
-        name, type = n.parts[0], types[-1] if n.parts[0] != "dp4a" else types[0]
-        sources = [type] * (len(n.operands) - 1)
-        if name in ("shl", "shr", "shf", "bfe", "bfi"):
-            late = {"shl": 1, "shr": 1, "shf": 2, "bfe": 1, "bfi": 2}[name]
-            sources[late:] = ["u32"] * (len(sources) - late)
-        elif name in ("selp",):
-            sources[2] = "pred"
-        elif name == "slct":
-            type, sources = types[0], [types[0], types[0], types[1]]
-        elif name == "dp4a":
-            sources = ["b32", "b32", "s32" if "s32" in types else "u32"]
-            type = sources[2]
-        elif name == "mad" and "wide" in n.parts:
-            sources[2] = f"{type[0]}{2 * bits_of(type)}"
-        result = arithmetic.compute(
-            n.parts, type, [self.read(o, t) for o, t in zip(n.operands[1:], sources, strict=True)]
-        )
-        if "wide" in n.parts:
-            type = f"{type[0]}{2 * bits_of(type)}"
-        elif name in ("popc", "clz"):
-            type = "u32"
-        elif name == "testp":
-            type = "pred"
-        self.write(n.operands[0], type, result)
-
-    def _compare(self, n: Instruction, types: Sequence[str]) -> None:
-        booleans = [p for p in n.parts if p in ("and", "or", "xor")]
-        source = types[-1]
-        a, b = self.read(n.operands[1], source), self.read(n.operands[2], source)
-        if "ftz" in n.parts and source == "f32":
-            from .values import flush
-
-            a, b = flush(a), flush(b)
-        found = arithmetic.compare(n.parts[1], a, b)
-        if booleans:
-            other = self.read(n.operands[3], "pred")
-            found = {"and": found & other, "or": found | other, "xor": found ^ other}[booleans[0]]
-        if n.parts[0] == "set":
-            self.write(
-                n.operands[0], types[0], found.astype(np.float32) if types[0] == "f32" else -found.astype(np.int64)
-            )
-        elif isinstance(n.operands[0], Pair):
-            self.write(n.operands[0].value, "pred", found)
-            self.write(n.operands[0].predicate, "pred", ~found)
-        else:
-            self.write(n.operands[0], "pred", found)
-
-    def _convert(self, n: Instruction, types: Sequence[str]) -> None:
-        to, source = types[-2], types[-1]
-        if to in ("f16x2", "bf16x2"):  # the first operand becomes the upper half
-            high, low = self.read(n.operands[1], source), self.read(n.operands[2], source)
-            both = [arithmetic.convert(n.parts, to[:-2], source, x) for x in (low, high)]
-            return self.write(n.operands[0], to, np.stack(both, 1))
-        x = self.read(n.operands[1], source)
-        self.write(n.operands[0], to, arithmetic.convert(n.parts, to, source, x))
-
-    def _pack(self, n: Instruction, type: str) -> None:
-        whole, parts = (n.operands[1], n.operands[0]) if isinstance(n.operands[0], Vector) else n.operands[:2]
-        assert isinstance(parts, Vector)
-        part = f"b{bits_of(type) // len(parts.elements)}"
-        if parts is n.operands[0]:
-            raw = np.ascontiguousarray(self.read(whole, type))[:, None].view(RAW[bits_of(part)])
-            return self.write(parts, part, raw)
-        raw = np.stack([self.read(e, part) for e in parts.elements], 1)
-        self.write(whole, type, np.ascontiguousarray(raw).view(RAW[bits_of(type)])[:, 0])
+def _symbol(operand: Operand) -> str:
+    assert isinstance(operand, Symbol), operand
+    return operand.name

@@ -1,4 +1,4 @@
-"""Matrix instructions of sm_80: ldmatrix, stmatrix and mma.sync; those of later machines are refused."""
+"""Matrix instructions of warps: ldmatrix, stmatrix and mma.sync of sm_80 and sm_90."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import PtxError
-from .text import Instruction, Vector
+from .syntax import Instruction, Vector
 from .values import bits_of, decode, encode
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def _warps(m: Machine) -> Array:
 def _load_matrix(m: Machine, n: Instruction) -> None:
     """``ldmatrix``: threads 8i to 8i + 7 give the rows of matrix i, of 16 bytes each."""
     count = next(int(p[1:]) for p in n.parts if p in ("x1", "x2", "x4"))
+    if "b16" not in n.parts or "m8n8" not in n.parts:
+        raise PtxError("unknown_instruction", str(n))
     addresses = m.addresses(n.operands[1])
-    if (addresses % 16).any():
-        raise PtxError("misaligned", "rows of ldmatrix are aligned to 16 bytes")
     warps = _warps(m)
     rows = _rows(m, warps, addresses, count)  # [warps, count, 8 rows, 8 halves]
     if "trans" in n.parts:
@@ -56,6 +56,9 @@ def _rows(m: Machine, warps: Array, addresses: Array, count: int) -> Array:
 
 
 def _store_matrix(m: Machine, n: Instruction) -> None:
+    """``stmatrix`` (sm_90): the other way round."""
+    if "b16" not in n.parts or "m8n8" not in n.parts:
+        raise PtxError("unknown_instruction", str(n))
     count = next(int(p[1:]) for p in n.parts if p in ("x1", "x2", "x4"))
     addresses, source = m.addresses(n.operands[0]), n.operands[1]
     assert isinstance(source, Vector)
@@ -79,7 +82,8 @@ def _fragment(m: Machine, operand: Any, type: str) -> Array:
     assert isinstance(operand, Vector)
     raw = np.stack([m.read(e, "b32") for e in operand.elements], 1)
     if type in ("f32", "tf32", "s32"):
-        values = raw.view(np.int32) if type == "s32" else raw.view(np.float32)
+        values = raw.view({"f32": np.float32, "s32": np.int32}.get(type, np.uint32))
+        values = (values & np.uint32(0xFFFFE000)).view(np.float32) if type == "tf32" else values
     else:
         packed = {16: np.uint16, 8: np.uint8}[bits_of(type)]
         values = decode(np.ascontiguousarray(raw).view(packed).ravel(), type).reshape(len(raw), -1)
@@ -110,8 +114,9 @@ def _mma(m: Machine, n: Instruction) -> None:
     """``mma.sync.aligned.m16n8kK.row.col.D.A.B.C``: products are exact, their sum with C is rounded once."""
     shape = next(p for p in n.parts if p.startswith("m16n8k"))
     k = int(shape.partition("k")[2])
-    to, of_a, of_b, of_c = n.parts[-4:] if n.parts[-1] != "satfinite" else n.parts[-5:-1]
-    if of_a not in ("f16", "bf16", "tf32", "s8", "u8"):
+    to, of_a, of_b, of_c = n.parts[-4:]
+    kinds = {"f16": ("f16", "f32"), "bf16": ("f32",), "tf32": ("f32",), "s8": ("s32",), "u8": ("s32",)}
+    if to not in kinds.get(of_a, ()) or of_c not in kinds[of_a] or "satfinite" in n.parts or "sync" not in n.parts:
         raise PtxError("unknown_instruction", str(n))
     _warps(m)
     per_register = 32 // bits_of(of_a)
@@ -132,11 +137,6 @@ def _mma(m: Machine, n: Instruction) -> None:
         m.write(n.operands[0], to, d)
 
 
-def _later(m: Machine, n: Instruction) -> None:
-    raise PtxError("unknown_instruction", f"{n} is of sm_90 and later, whose meaning only a GPU shows")
-
-
 RULES: dict[str, Callable[[Machine, Instruction], None]] = {
-    "ldmatrix": _load_matrix, "stmatrix": _store_matrix, "mma": _mma, "wgmma": _later, "mbarrier": _later,
-    "tcgen05": _later,
+    "ldmatrix": _load_matrix, "stmatrix": _store_matrix, "mma": _mma,
 }  # fmt: skip

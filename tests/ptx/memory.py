@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ class Allocation:
     address: int
     size: int
     data: Array  # uint8, its size rounded up to 16
-    ready: Array | None = None  # bytes that were written, or None: all of them
+    ready: Array  # bytes that were written
     is_constant: bool = False
 
     @property
@@ -28,12 +29,12 @@ class Allocation:
 
 
 class Memory:
-    """Bytes of a device. Allocations are uninitialised until they are written.
+    """Bytes of a device. Allocations are uninitialised until they are written; addresses are never used again.
 
     >>> memory = Memory()
     >>> address = memory.allocate(8)
     >>> memory.write(address, np.arange(2, dtype=np.float32))
-    >>> memory.read(address, 8).view(np.float32)
+    >>> memory.array(address, 8).view(np.float32)
     array([0., 1.], dtype=float32)
     """
 
@@ -48,20 +49,25 @@ class Memory:
         self.next += -(-(size + GUARD) // 256) * 256
         return found.address
 
+    def place(self, values: Array) -> int:
+        """The address of a new allocation with these values."""
+        address = self.allocate(values.nbytes)
+        self.write(address, values)
+        return address
+
     def free(self, address: int) -> None:
         """PtxError of kind launch where no allocation begins at ``address``."""
-        self.allocations.remove(self._at(address))
-
-    def _at(self, address: int) -> Allocation:
-        for found in self.allocations:
-            if found.address == address:
-                return found
-        raise PtxError("launch", f"no allocation begins at {address:#x}")
+        found, at = self.find(address, 0)
+        if at:
+            raise PtxError("launch", f"no allocation begins at {address:#x}")
+        self.allocations.remove(found)
 
     def find(self, address: int, size: int) -> tuple[Allocation, int]:
         """The allocation that has these bytes, and where they begin in it."""
-        for found in self.allocations:
-            if found.address <= address and address + size <= found.address + found.size:
+        index = bisect_right(self.allocations, address, key=lambda a: a.address) - 1
+        if index >= 0:
+            found = self.allocations[index]
+            if address + size <= found.address + found.size:
                 return found, address - found.address
         raise PtxError("out_of_bounds", f"{size} bytes at {address:#x} are in no allocation")
 
@@ -69,16 +75,15 @@ class Memory:
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         found, at = self.find(address, len(raw))
         found.data[at : at + len(raw)] = raw
-        if found.ready is not None:
-            found.ready[at : at + len(raw)] = True
+        found.ready[at : at + len(raw)] = True
+
+    def array(self, address: int, size: int) -> Array:
+        """The bytes as they are and will be, not to be written through."""
+        found, at = self.find(address, size)
+        view = found.data[at : at + size]
+        view.flags.writeable = False
+        return view
 
     def read(self, address: int, size: int) -> Array:
         """A copy of the bytes."""
-        found, at = self.find(address, size)
-        return found.data[at : at + size].copy()
-
-    def array(self, values: Array) -> int:
-        """The address of a new allocation with these values."""
-        address = self.allocate(values.nbytes)
-        self.write(address, values)
-        return address
+        return self.array(address, size).copy()

@@ -1,12 +1,13 @@
-"""What happened to each granule of memory: who wrote and read it, and after how many barriers, so that races are seen.
+"""What happened to each granule of memory: who wrote and read it, and after how many barriers, so races are seen.
 
 Two accesses of a granule by different threads, one of them a write, are ordered by a barrier of their block between
-them, or by a barrier of their warp if they are in one; nothing orders blocks. Granules are 4 bytes, or 1 where something
-smaller than 4 bytes was stored.
+them, or by a barrier of their warp if they are in one; nothing orders blocks. Granules are 4 bytes, or fewer where
+something smaller was stored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,122 +30,169 @@ class Who:
     warp_epoch: Array  # barriers of the warp
 
     def repeat(self, times: int) -> Who:
-        return Who(*(np.repeat(x, times) for x in (self.thread, self.warp, self.block, self.epoch, self.warp_epoch)))
+        return self if times == 1 else self._each(lambda x: np.repeat(x, times))
 
     def at(self, chosen: Array) -> Who:
-        return Who(*(x[chosen] for x in (self.thread, self.warp, self.block, self.epoch, self.warp_epoch)))
+        return self._each(lambda x: x[chosen])
+
+    def _each(self, change: Callable[[Array], Array]) -> Who:
+        parts = (self.thread, self.warp, self.block, self.epoch, self.warp_epoch)
+        return Who(*map(change, parts))
 
 
-FIELDS = ("writer", "writer_epoch", "writer_warp_epoch", "reader", "reader_warp", "reader_block", "reader_epoch",
-          "reader_warp_epoch")  # fmt: skip
+class Past:
+    """The last accesses of one sort: of each granule one thread, or MANY of one warp, of one block, or of several."""
+
+    def __init__(self, count: int) -> None:
+        self.thread, self.warp, self.block, self.epoch, self.warp_epoch = (
+            np.full(count, NOBODY, np.int32) for _ in range(5)
+        )
+
+    def refine(self, times: int) -> None:
+        self.thread, self.warp, self.block, self.epoch, self.warp_epoch = (
+            np.repeat(x, times) for x in (self.thread, self.warp, self.block, self.epoch, self.warp_epoch)
+        )
+
+    def unordered(self, cells: Array, who: Who) -> Array | None:
+        """Where the last access was by another thread, and no barrier lies between; None: nowhere."""
+        thread = self.thread[cells]
+        other = (thread != NOBODY) & (thread != who.thread)
+        if not other.any():
+            return None
+        ordered = (self.block[cells] == who.block) & (self.epoch[cells] < who.epoch)
+        ordered |= (self.warp[cells] == who.warp) & (self.warp_epoch[cells] < who.warp_epoch)
+        found = other & ~ordered
+        return found if found.any() else None
+
+    def replace(self, cells: Array, who: Who) -> None:
+        """These are the last now: all before them is ordered before them."""
+        self.thread[cells], self.warp[cells], self.block[cells] = who.thread, who.warp, who.block
+        self.epoch[cells], self.warp_epoch[cells] = who.epoch, who.warp_epoch
+
+    def add(self, cells: Array, who: Who) -> None:
+        """These too; a barrier of the block since the last ones makes them the only ones that count in it."""
+        before, warp, block = self.thread[cells], self.warp[cells], self.block[cells]
+        alone = (before == NOBODY) | ((block == who.block) & (self.epoch[cells] < who.epoch))
+        several = _repeated(cells)
+        self.replace(cells, who)
+        if several is not None:
+            for own, mine in ((self.thread, who.thread), (self.warp, who.warp), (self.block, who.block)):
+                different = mine[several[0]] != mine[several[1]]
+                own[cells[several[0][different]]] = MANY
+        if alone.all():
+            return
+        for own, old, mine in ((self.thread, before, who.thread), (self.warp, warp, who.warp)):
+            own[cells[~alone & (old != mine)]] = MANY
+        self.block[cells[(before != NOBODY) & (block != who.block)]] = MANY
+
+
+def _repeated(cells: Array) -> tuple[Array, Array] | None:
+    """Positions (a, b) of the same granule, next to each other once sorted."""
+    if len(cells) < 2 or (cells[1:] > cells[:-1]).all():
+        return None
+    order = np.argsort(cells, kind="stable")
+    ranked = cells[order]
+    same = np.flatnonzero(ranked[1:] == ranked[:-1])
+    return (order[same], order[same + 1]) if len(same) else None
 
 
 class Shadow:
-    """The granules of ``size`` bytes, in ``copies`` that do not share any (blocks, for shared memory)."""
+    """The granules of ``size`` bytes of ``what``."""
 
-    def __init__(self, size: int, what: str, threads_a_warp: Array, *, ready: bool = False) -> None:
-        self.what = what
-        self.size = size
+    def __init__(self, size: int, what: str, name_of: Callable[[int], str]) -> None:
+        self.what, self.name_of = what, name_of
         self.granule = 4
         count = -(-size // 4)
-        self.ready = np.full(count, ready)
-        self.pending = np.zeros(count, bool)
-        self.warp_of, self.block_of = threads_a_warp
-        self.forget(count)
+        self.ready = np.zeros(count, bool)
+        self.pending = np.zeros(count, bool)  # copies that are on their way
+        self.atomic = np.zeros(count, bool)
+        self.writes, self.reads = Past(count), Past(count)
+        self.any_pending = False
 
-    def forget(self, count: int | None = None) -> None:
-        """Nobody has been here: at the start of a launch."""
-        for name in FIELDS:
-            setattr(self, name, np.full(len(self.ready) if count is None else count, NOBODY, np.int32))
-        self.atomic = np.zeros(len(self.reader), bool)
+    def start_from(self, ready: Array) -> None:
+        """The bytes that were written before the launch."""
+        for granule in (4, 2, 1):
+            parts = ready.reshape(-1, granule)
+            if (parts.any(1) == parts.all(1)).all():
+                self.refine(granule)
+                self.ready = parts.all(1)
+                return
 
-    def of(self, offsets: Array, width: int, writes: bool) -> tuple[Array, int]:
+    def cells(self, offsets: Array, width: int, *, writes: bool) -> tuple[Array, int]:
         """The granules of accesses of ``width`` bytes, and how many each has."""
         if width < self.granule and writes:
-            self._refine()
+            self.refine(width)
         times = max(1, width // self.granule)
         first = offsets // self.granule
-        found = first if times == 1 else (first[:, None] + np.arange(times)).ravel()
-        return found, times
+        return (first if times == 1 else (first[:, None] + np.arange(times)).ravel()), times
 
-    def _refine(self) -> None:
-        for name in (*FIELDS, "ready", "pending", "atomic"):
-            setattr(self, name, np.repeat(getattr(self, name), self.granule))
-        self.granule = 1
+    def refine(self, granule: int) -> None:
+        times, self.granule = self.granule // granule, granule
+        if times > 1:
+            self.ready, self.pending, self.atomic = (
+                np.repeat(x, times) for x in (self.ready, self.pending, self.atomic)
+            )
+            self.writes.refine(times)
+            self.reads.refine(times)
 
     # ---------------------------------------------------------------- accesses
 
     def read(self, offsets: Array, width: int, who: Who, *, atomic: bool = False) -> None:
-        cells, times = self.of(offsets, width, writes=False)
-        who = who.repeat(times) if times > 1 else who
-        self._require(~self.pending[cells], who, "uninitialised", "is read before the copy that fills it is waited for")
-        self._require(self.ready[cells], who, "uninitialised", "is read and nobody wrote it")
-        self._after_writes(cells, who, "read", atomic)
-        same_block = self.reader_block[cells] == who.block
-        fresh = self.reader[cells] == NOBODY
-        later = same_block & (self.reader_epoch[cells] < who.epoch)
-        alone = fresh | later
-        previous, previous_warp = self.reader[cells], self.reader_warp[cells]
-        reader = np.where(alone | (previous == who.thread), who.thread, MANY)
-        warp = np.where(alone | (previous_warp == who.warp), who.warp, MANY)
-        self.reader_block[cells] = np.where(fresh | same_block, who.block, MANY)
-        self.reader[cells], self.reader_warp[cells] = reader, warp
-        self.reader_epoch[cells] = who.epoch
-        self.reader_warp_epoch[cells] = who.warp_epoch
-        self._shared_reads(cells, who)
-
-    def _shared_reads(self, cells: Array, who: Who) -> None:
-        """Several threads of one instruction in a granule: assignment kept the last of them."""
-        order = np.argsort(cells, kind="stable")
-        near = np.flatnonzero(cells[order][1:] == cells[order][:-1])
-        if not len(near):
-            return
-        a, b = order[near], order[near + 1]
-        for name, values in (("reader", who.thread), ("reader_warp", who.warp), ("reader_block", who.block)):
-            different = values[a] != values[b]
-            getattr(self, name)[cells[a[different]]] = MANY
+        cells, times = self.cells(offsets, width, writes=False)
+        who = who.repeat(times)
+        self._arrived(cells, who, "uninitialised")
+        self._refuse(~self.ready[cells], who, "uninitialised", "is read and nobody wrote it")
+        self._ordered(self.writes, cells, who, atomic, "is read while another thread may write it")
+        self.reads.add(cells, who)
 
     def write(self, offsets: Array, width: int, who: Who, *, atomic: bool = False, pending: bool = False) -> None:
-        cells, times = self.of(offsets, width, writes=True)
-        who = who.repeat(times) if times > 1 else who
+        cells, times = self.cells(offsets, width, writes=True)
+        who = who.repeat(times)
+        self._arrived(cells, who, "race")
+        self._ordered(self.writes, cells, who, atomic, "is written while another thread may write it")
+        self._ordered(self.reads, cells, who, False, "is written while another thread may read it")
         if atomic:
-            self._require(self.ready[cells], who, "uninitialised", "is updated and nobody wrote it")
-        self._after_writes(cells, who, "written", atomic)
-        previous, block = self.reader[cells], self.reader_block[cells]
-        other = (previous != NOBODY) & (previous != who.thread)
-        late = (block == who.block) & (self.reader_epoch[cells] < who.epoch)
-        late |= (self.reader_warp[cells] == who.warp) & (self.reader_warp_epoch[cells] < who.warp_epoch)
-        late |= self.atomic[cells] & atomic
-        self._require(~other | late, who, "race", "is written while another thread may read it")
-        if not atomic:
+            self.writes.add(cells, who)
+        else:
             self._alone(cells, who)
-        self.writer[cells], self.writer_epoch[cells] = who.thread, who.epoch
-        self.writer_warp_epoch[cells] = who.warp_epoch
+            self.writes.replace(cells, who)
         self.atomic[cells] = atomic
         self.ready[cells] = True
-        self.pending[cells] = pending
+        if pending:
+            self.any_pending = True
+            self.pending[cells] = True
 
-    def _after_writes(self, cells: Array, who: Who, verb: str, atomic: bool) -> None:
-        writer = self.writer[cells]
-        other = (writer != NOBODY) & (writer != who.thread)
-        if not other.any():
-            return
-        same_block = self.block_of[writer] == who.block
-        late = same_block & (self.writer_epoch[cells] < who.epoch)
-        late |= (self.warp_of[writer] == who.warp) & (self.writer_warp_epoch[cells] < who.warp_epoch)
-        late |= self.atomic[cells] & atomic
-        self._require(~other | late, who, "race", f"is {verb} while another thread may write it")
+    def update(self, offsets: Array, width: int, who: Who) -> None:
+        """An atomic read and write."""
+        cells, times = self.cells(offsets, width, writes=True)
+        self._refuse(~self.ready[cells], who.repeat(times), "uninitialised", "is updated and nobody wrote it")
+        self.write(offsets, width, who, atomic=True)
+
+    def arrive(self, offsets: Array, width: int, who: Who) -> None:
+        """Copies of these threads are done: from here on they are writes like others."""
+        cells, times = self.cells(offsets, width, writes=False)
+        self.pending[cells] = False
+        self.writes.replace(cells, who.repeat(times))
+
+    # ---------------------------------------------------------------- checks
+
+    def _arrived(self, cells: Array, who: Who, kind: str) -> None:
+        if self.any_pending:
+            self._refuse(self.pending[cells], who, kind, "is used before the copy that fills it is waited for")
+
+    def _ordered(self, past: Past, cells: Array, who: Who, atomic: bool, message: str) -> None:
+        bad = past.unordered(cells, who)
+        if bad is not None:
+            self._refuse(bad & ~self.atomic[cells] if atomic else bad, who, "race", message)
 
     def _alone(self, cells: Array, who: Who) -> None:
-        order = np.argsort(cells, kind="stable")
-        same = np.flatnonzero(cells[order][1:] == cells[order][:-1])
-        if len(same):
-            a, b = order[same], order[same + 1]
-            bad = np.ones(len(cells), bool)
-            bad[a[who.thread[a] != who.thread[b]]] = False
-            self._require(bad, who, "race", "is written by several threads at once")
+        several = _repeated(cells)
+        if several is not None:
+            bad = np.zeros(len(cells), bool)
+            bad[several[0][who.thread[several[0]] != who.thread[several[1]]]] = True
+            self._refuse(bad, who, "race", "is written by several threads at once")
 
-    def _require(self, good: Array, who: Who, kind: str, message: str) -> None:
-        if not good.all():
-            at = int(np.flatnonzero(~good)[0])
-            raise PtxError(kind, f"{self.what} {message}", thread=f"thread {who.thread[at]} of block {who.block[at]}")
+    def _refuse(self, bad: Array, who: Who, kind: str, message: str) -> None:
+        if bad.any():
+            thread = int(who.thread[int(np.flatnonzero(bad)[0])])
+            raise PtxError(kind, f"{self.what} {message}", thread=self.name_of(thread))

@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import PtxError
-from .memory import Allocation
+from .memory import Allocation, Memory
 from .shadow import Shadow, Who
-from .text import Instruction, Register, Vector
+from .syntax import Instruction, Kernel, Operand, Variable, Vector
 from .values import RAW, bits_of, decode, encode
 
 if TYPE_CHECKING:
-    from .machine import Machine, Program
+    from .machine import Machine
 
 Array = Any
 SHARED_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW, WINDOW = 1 << 40, 2 << 40, 3 << 40, 1 << 32
 SPACES = ("global", "shared", "local", "param", "const")
+STRONG = {"relaxed", "acquire", "release", "volatile", "mmio"}
+
+
+@dataclass
+class Region:
+    """Bytes that some of the threads access: which threads, where in the bytes, and what is known of each."""
+
+    data: Array
+    shadow: Shadow | None
+    chosen: Array | slice  # among the threads that are here
+    at: Array
+    can_write: bool = True
 
 
 class Spaces:
-    def __init__(self, machine: Machine, program: Program, arguments: Sequence[int | float], dynamic: int) -> None:
+    def __init__(
+        self, machine: Machine, memory: Memory, variables: Sequence[Variable], symbols: Mapping[str, int], dynamic: int
+    ) -> None:
         self.machine = machine
-        self.memory = program.memory
-        self.symbols = dict(program.addresses)
-        self.allocations = list(self.memory.allocations)
+        self.symbols = dict(symbols)
+        self.allocations = list(memory.allocations)
         self.starts = np.array([a.address for a in self.allocations], np.uint64)
         self.shadows: dict[int, Shadow] = {}
-        self.parameters = self._parameters(arguments)
-        of_shared = [v for v in (*program.module.variables, *machine.kernel.variables) if v.space == "shared"]
-        self.shared_size = self._place(sorted(of_shared, key=lambda v: v.size == 0)) + dynamic
+        self.parameters = np.zeros(0, np.uint8)
+        found = [v for v in (*variables, *machine.kernel.variables) if v.space == "shared"]
+        self.shared_size = self._lay_out(sorted(found, key=lambda v: v.size == 0)) + dynamic
         self.shared_stride = -(-max(self.shared_size, 1) // 16) * 16
         self.shared = np.full(self.shared_stride * machine.blocks, 0xCD, np.uint8)
-        self.local_size = self._place([v for v in machine.kernel.variables if v.space == "local"])
+        self.shared_shadow = Shadow(len(self.shared), "shared memory", machine.name_of)
+        self.local_size = self._lay_out([v for v in machine.kernel.variables if v.space == "local"])
         self.local_stride = -(-max(self.local_size, 1) // 16) * 16
         self.local = np.full(self.local_stride * machine.threads if self.local_size else 0, 0xCD, np.uint8)
-        owners = (machine.warp_of, machine.block_of)
-        self.shared_shadow = Shadow(len(self.shared), "shared memory", owners)
-        self.owners = owners
+        self.local_shadow = Shadow(len(self.local), "local memory", machine.name_of)
 
-    def _place(self, variables: Sequence[Any]) -> int:
+    def _lay_out(self, variables: Sequence[Variable]) -> int:
         at = 0
         for v in variables:
             at = -(-at // max(v.align, 1)) * max(v.align, 1)
@@ -50,21 +63,16 @@ class Spaces:
             at += v.size
         return at
 
-    def _parameters(self, arguments: Sequence[int | float]) -> Array:
-        wanted = self.machine.kernel.parameters
+    def pass_arguments(self, kernel: Kernel, arguments: Sequence[int | float | bytes]) -> None:
+        wanted = kernel.parameters
         if len(wanted) != len(arguments):
-            raise PtxError(
-                "launch", f"{self.machine.kernel.name} takes {len(wanted)} arguments, was given {len(arguments)}"
-            )
+            raise PtxError("launch", f"{kernel.name} takes {len(wanted)} arguments, was given {len(arguments)}")
         raw = b""
         for v, value in zip(wanted, arguments, strict=True):
             raw = raw.ljust(-(-len(raw) // v.align) * v.align, b"\0")
             self.symbols[v.name] = len(raw)
-            if isinstance(value, float):
-                raw += struct.pack("<f" if v.size == 4 else "<d", value)
-            else:
-                raw += (int(value) % (1 << 8 * v.size)).to_bytes(v.size, "little")
-        return np.frombuffer(raw.ljust(-(-len(raw) // 16) * 16 + 16, b"\0"), np.uint8)
+            raw += _argument(v, value)
+        self.parameters = np.frombuffer(raw.ljust(-(-len(raw) // 16) * 16 + 16, b"\0"), np.uint8)
 
     def address_of(self, name: str) -> int:
         if name not in self.symbols:
@@ -76,11 +84,11 @@ class Spaces:
         lanes = m.lanes
         return Who(lanes, m.warp_of[lanes], m.block_of[lanes], m.epoch[lanes], m.warp_epoch[lanes])
 
-    # ---------------------------------------------------------------- accesses
+    # ---------------------------------------------------------------- generic addresses
 
     def generic(self, n: Instruction) -> None:
         """``cvta``: windows of the generic address space for shared and local memory; global addresses are generic."""
-        space = next(p for p in n.parts if p.split("::")[0] in SPACES).split("::")[0]
+        space = next(s for p in n.parts if (s := p.split("::")[0]) in SPACES)
         value = self.machine.read(n.operands[1], n.parts[-1])
         offset = {"shared": SHARED_WINDOW, "local": LOCAL_WINDOW, "param": PARAMETER_WINDOW}.get(space, 0)
         moved = value - np.uint64(offset) if "to" in n.parts else value + np.uint64(offset)
@@ -88,7 +96,7 @@ class Spaces:
 
     def space_of(self, n: Instruction, addresses: Array) -> tuple[str, Array]:
         """The space of an access, and the addresses in it; a generic access must be in one space for all threads."""
-        named = [p.split("::")[0] for p in n.parts if p.split("::")[0] in SPACES]
+        named = [s for p in n.parts if (s := p.split("::")[0]) in SPACES]
         if named:
             return named[0], addresses
         for space, start in (("shared", SHARED_WINDOW), ("local", LOCAL_WINDOW), ("param", PARAMETER_WINDOW)):
@@ -99,107 +107,95 @@ class Spaces:
                 raise PtxError("unknown_instruction", "a generic access in several spaces at once")
         return "global", addresses
 
+    # ---------------------------------------------------------------- accesses
+
     def access(self, n: Instruction, type: str) -> None:
-        m, bits = self.machine, bits_of(type)
+        """``ld`` and ``st``."""
         stores = n.parts[0] == "st"
         where, what = (n.operands[0], n.operands[1]) if stores else (n.operands[1], n.operands[0])
-        space, addresses = self.space_of(n, m.addresses(where))
-        count = len(what.elements) if isinstance(what, Vector) else 1
-        width = bits // 8 * count
-        if (addresses % width).any():
-            raise PtxError("misaligned", f"{width} bytes at {int(addresses[np.flatnonzero(addresses % width)[0]]):#x}")
+        space, addresses = self.space_of(n, self.machine.addresses(where))
+        is_strong = bool(STRONG & set(n.parts))
         if stores:
-            elements = what.elements if isinstance(what, Vector) else (what,)
-            raw = np.stack([self._stored(e, type) for e in elements], 1)
-            self.store(space, addresses, np.ascontiguousarray(raw).view(np.uint8))
+            self.store(space, addresses, self._stored(what, type), atomic=is_strong)
+            return
+        count = len(what.elements) if isinstance(what, Vector) else 1
+        raw = self.load(space, addresses, bits_of(type) // 8 * count, atomic=is_strong).view(RAW[bits_of(type)])
+        if isinstance(what, Vector):
+            for i, one in enumerate(what.elements):
+                self.machine.write(one, type, decode(raw[:, i], type))
         else:
-            raw = self.load(space, addresses, width, n).view(RAW[bits])
-            values = decode(raw[:, 0] if not isinstance(what, Vector) else raw.ravel(), type)
-            m.write(what, type, values.reshape(raw.shape) if isinstance(what, Vector) else values)
+            self.machine.write(what, type, decode(raw[:, 0], type))
 
-    def _stored(self, element: Any, type: str) -> Array:
-        return encode(self.machine.read(element, type), type)
+    def _stored(self, what: Operand, type: str) -> Array:
+        elements = what.elements if isinstance(what, Vector) else (what,)
+        raw = np.stack([encode(self.machine.read(e, type), type) for e in elements], 1)
+        return np.ascontiguousarray(raw).view(np.uint8)
 
-    def load(self, space: str, addresses: Array, width: int, n: Instruction | None = None) -> Array:
+    def load(self, space: str, addresses: Array, width: int, *, atomic: bool = False) -> Array:
         """Bytes [threads, width], checked."""
-        if space == "param":
-            self._inside(addresses, width, len(self.parameters), "parameters")
-            return self._gather(self.parameters, addresses, width)
-        if space == "shared":
-            self._inside(addresses, width, self.shared_size, "shared memory")
-            at = addresses.astype(np.int64) + self.machine.block_of[self.machine.lanes] * self.shared_stride
-            self.shared_shadow.read(at, width, self.who())
-            return self._gather(self.shared, at, width)
-        if space == "local":
-            self._inside(addresses, width, self.local_size, "local memory")
-            return self._gather(self.local, addresses.astype(np.int64) + self.machine.lanes * self.local_stride, width)
-        found = np.empty((len(addresses), width), np.uint8)
-        who = self.who()
-        for allocation, chosen in self._allocations(addresses, width):
-            at = (addresses[chosen] - np.uint64(allocation.address)).astype(np.int64)
-            self._shadow(allocation).read(at, width, who.at(chosen))
-            found[chosen] = self._gather(allocation.data, at, width)
+        found, who = np.empty((len(addresses), width), np.uint8), self.who()
+        for region in self.regions(space, addresses, width):
+            if region.shadow is not None:
+                region.shadow.read(region.at, width, who.at(region.chosen), atomic=atomic)
+            found[region.chosen] = _gather(region.data, region.at, width)
         return found
 
-    def store(self, space: str, addresses: Array, raw: Array, *, pending: bool = False) -> None:
-        width = raw.shape[1]
-        if space == "shared":
-            self._inside(addresses, width, self.shared_size, "shared memory")
-            at = addresses.astype(np.int64) + self.machine.block_of[self.machine.lanes] * self.shared_stride
-            self.shared_shadow.write(at, width, self.who(), pending=pending)
-            self._scatter(self.shared, at, raw)
-        elif space == "local":
-            self._inside(addresses, width, self.local_size, "local memory")
-            self._scatter(self.local, addresses.astype(np.int64) + self.machine.lanes * self.local_stride, raw)
-        elif space == "global":
-            who = self.who()
-            for allocation, chosen in self._allocations(addresses, width):
-                if allocation.is_constant:
-                    raise PtxError("out_of_bounds", "a store to constant memory")
-                at = (addresses[chosen] - np.uint64(allocation.address)).astype(np.int64)
-                self._shadow(allocation).write(at, width, who.at(chosen))
-                self._scatter(allocation.data, at, raw[chosen])
-        else:
-            raise PtxError("out_of_bounds", f"a store to .{space}")
+    def store(
+        self, space: str, addresses: Array, raw: Array, *, pending: bool = False, atomic: bool = False
+    ) -> None:  # fmt: skip
+        width, who = raw.shape[1], self.who()
+        for region in self.regions(space, addresses, width):
+            if not region.can_write or region.shadow is None:
+                raise PtxError("out_of_bounds", f"a store to {space} memory, which is constant")
+            region.shadow.write(region.at, width, who.at(region.chosen), pending=pending, atomic=atomic)
+            _scatter(region.data, region.at, raw[region.chosen])
 
-    def _inside(self, addresses: Array, width: int, size: int, what: str) -> None:
-        bad = addresses.astype(np.float64) + width > size
+    def regions(self, space: str, addresses: Array, width: int) -> Iterator[Region]:
+        """The bytes of an access of ``width`` bytes each; PtxError where they are outside, or not aligned."""
+        self.aligned(addresses, width)
+        m, whole = self.machine, slice(None)
+        if space in ("global", "const"):
+            yield from self._allocations(addresses, width)
+            return
+        size = {"param": len(self.parameters), "shared": self.shared_size, "local": self.local_size}[space]
+        outside = addresses > np.uint64(size - width) if size >= width else np.ones(len(addresses), bool)
+        self._check(outside, addresses, "out_of_bounds", f"{width} bytes at {{:#x}} of {size} bytes of {space} memory")
+        at = addresses.astype(np.int64)
+        if space == "param":
+            yield Region(self.parameters, None, whole, at)
+        elif space == "shared":
+            yield Region(self.shared, self.shared_shadow, whole, at + m.block_of[m.lanes] * self.shared_stride)
+        else:
+            yield Region(self.local, self.local_shadow, whole, at + m.lanes * self.local_stride)
+
+    def _allocations(self, addresses: Array, width: int) -> Iterator[Region]:
+        which = np.searchsorted(self.starts, addresses, "right") - 1
+        low, high = int(which.min()), int(which.max())
+        for i in (low,) if low == high else np.unique(which).tolist():
+            chosen = slice(None) if low == high else np.flatnonzero(which == i)
+            allocation = self.allocations[i] if i >= 0 else None
+            end = allocation.address + allocation.size - width if allocation is not None else -1
+            outside = addresses > np.uint64(end) if end >= 0 else np.ones(len(addresses), bool)
+            near = f", after {allocation.name}" if allocation is not None else ""
+            message = f"{width} bytes at {{:#x}} of global memory{near}"
+            self._check(outside & (which == i), addresses, "out_of_bounds", message)
+            assert allocation is not None
+            at = (addresses[chosen] - np.uint64(allocation.address)).astype(np.int64)
+            yield Region(allocation.data, self._shadow(allocation), chosen, at, not allocation.is_constant)
+
+    def aligned(self, addresses: Array, width: int) -> None:
+        self._check(addresses & np.uint64(width - 1) != 0, addresses, "misaligned", f"{width} bytes at {{:#x}}")
+
+    def _check(self, bad: Array, addresses: Array, kind: str, message: str) -> None:
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
-            thread = self.machine.lanes[at]
-            raise PtxError("out_of_bounds", f"{width} bytes at {int(addresses[at]):#x} of {size} bytes of {what}",
-                           thread=f"thread {thread} of block {self.machine.block_of[thread]}")  # fmt: skip
-
-    def _allocations(self, addresses: Array, width: int) -> list[tuple[Allocation, Array]]:
-        """Which threads access which allocation."""
-        which = np.searchsorted(self.starts, addresses, "right") - 1
-        found = []
-        for i in np.unique(which):
-            chosen = np.flatnonzero(which == i)
-            allocation = self.allocations[int(i)] if i >= 0 else None
-            ends = addresses[chosen].astype(np.float64) + width
-            bad = np.ones(len(chosen), bool) if allocation is None else ends > allocation.address + allocation.size
-            if bad.any():
-                at = chosen[int(np.flatnonzero(bad)[0])]
-                thread = self.machine.lanes[at]
-                near = f", after {allocation.name}" if allocation else ""
-                raise PtxError("out_of_bounds", f"{width} bytes at {int(addresses[at]):#x} of global memory{near}",
-                               thread=f"thread {thread} of block {self.machine.block_of[thread]}")  # fmt: skip
-            assert allocation is not None
-            found.append((allocation, chosen))
-        return found
+            thread = self.machine.name_of(int(self.machine.lanes[at]))
+            raise PtxError(kind, message.format(int(addresses[at])), thread=thread)
 
     def _shadow(self, allocation: Allocation) -> Shadow:
         if allocation.address not in self.shadows:
-            shadow = Shadow(len(allocation.data), f"global memory at {allocation.address:#x}", self.owners)
-            ready = allocation.ready
-            assert ready is not None
-            words = ready.reshape(-1, 4)
-            if (words.any(1) != words.all(1)).any():
-                shadow.of(np.zeros(0, np.int64), 1, writes=True)
-                shadow.ready = ready.copy()
-            else:
-                shadow.ready = words.all(1)
+            shadow = Shadow(len(allocation.data), allocation.name, self.machine.name_of)
+            shadow.start_from(allocation.ready)
             self.shadows[allocation.address] = shadow
         return self.shadows[allocation.address]
 
@@ -210,60 +206,28 @@ class Spaces:
             if shadow is not None:
                 allocation.ready = np.repeat(shadow.ready, shadow.granule)
 
-    @staticmethod
-    def _gather(data: Array, at: Array, width: int) -> Array:
-        unit = min(width, 16)
-        at = at.astype(np.int64)
-        if unit == 16:
-            return data.view(np.uint64).reshape(-1, 2)[at // 16].view(np.uint8) if width == 16 else data[
-                at[:, None] + np.arange(width)]  # fmt: skip
-        return data.view(RAW[8 * unit])[at // unit][:, None].view(np.uint8)
 
-    @staticmethod
-    def _scatter(data: Array, at: Array, raw: Array) -> None:
-        width = raw.shape[1]
-        if width in (1, 2, 4, 8):
-            data.view(RAW[8 * width])[at // width] = raw.view(RAW[8 * width])[:, 0]
-        else:
-            data[at[:, None] + np.arange(width)] = raw
-
-    # ---------------------------------------------------------------- atomics
-
-    def atomic(self, n: Instruction, type: str) -> None:
-        """``atom`` and ``red``: one thread after the other, in the order of their numbers."""
-        m, returns = self.machine, n.parts[0] == "atom"
-        operands = n.operands if returns else (Register("_"), *n.operands)
-        space, addresses = self.space_of(n, m.addresses(operands[1]))
-        width = bits_of(type) // 8
-        if (addresses % width).any():
-            raise PtxError("misaligned", f"an atomic of {width} bytes")
-        old = np.empty(len(addresses), RAW[bits_of(type)])
-        values = [m.read(o, type) for o in operands[2:]]
-        rule = next(_UPDATES[p] for p in n.parts if p in _UPDATES)
-        lanes, data, at = m.lanes, self.shared, addresses.astype(np.int64)
-        if space == "shared":
-            self._inside(addresses, width, self.shared_size, "shared memory")
-            at = at + m.block_of[lanes] * self.shared_stride
-            shadow = self.shared_shadow
-        else:
-            (allocation, _), *more = self._allocations(addresses, width)
-            if more:
-                raise PtxError("unknown_instruction", "an atomic on several allocations at once")
-            at, data, shadow = at - allocation.address, allocation.data, self._shadow(allocation)
-        shadow.write(at, width, self.who(), atomic=True)
-        cells = data.view(RAW[bits_of(type)])
-        with np.errstate(all="ignore"):
-            for i in range(len(lanes)):
-                cell = cells[at[i] // width : at[i] // width + 1]
-                old[i] = cell[0]
-                cell[:] = encode(rule(decode(cell.copy(), type), *(v[i : i + 1] for v in values)), type)
-        if returns:
-            m.write(operands[0], type, decode(old, type))
+def _argument(v: Variable, value: int | float | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return value.ljust(v.size, b"\0")[: v.size]
+    if isinstance(value, float):
+        return struct.pack("<f" if v.size == 4 else "<d", value)
+    return (int(value) % (1 << 8 * v.size)).to_bytes(v.size, "little")
 
 
-_UPDATES: dict[str, Any] = {
-    "add": lambda old, x: old + x, "min": np.minimum, "max": np.maximum, "exch": lambda old, x: x,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-    "cas": lambda old, x, y: np.where(old == x, y, old), "inc": lambda old, x: np.where(old >= x, 0, old + 1),
-    "dec": lambda old, x: np.where((old == 0) | (old > x), x, old - 1),
-}  # fmt: skip
+def _gather(data: Array, at: Array, width: int) -> Array:
+    if width == 16:
+        return data.view(np.uint64).reshape(-1, 2)[at >> 4].view(np.uint8)
+    if width in (1, 2, 4, 8):
+        return data.view(RAW[8 * width])[at // width][:, None].view(np.uint8)
+    return data[at[:, None] + np.arange(width)]
+
+
+def _scatter(data: Array, at: Array, raw: Array) -> None:
+    width = raw.shape[1]
+    if width == 16:
+        data.view(np.uint64).reshape(-1, 2)[at >> 4] = np.ascontiguousarray(raw).view(np.uint64)
+    elif width in (1, 2, 4, 8):
+        data.view(RAW[8 * width])[at // width] = np.ascontiguousarray(raw).view(RAW[8 * width])[:, 0]
+    else:
+        data[at[:, None] + np.arange(width)] = raw

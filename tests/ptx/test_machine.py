@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.ptx.errors import PtxError
-from tests.ptx.machine import Program
+from tests.ptx.program import Program
 from tests.ptx.memory import Memory
 from tests.ptx.mutate import mutations
 
@@ -37,10 +37,11 @@ def kernel(body: str, buffers: int = 2, shared: str = "") -> str:
 
 def run(text: str, *arrays: Array, out: Array, blocks: int = 1, threads: int = 32, size: int | None = None) -> Array:
     memory = Memory()
-    addresses = [memory.array(x) for x in arrays]
+    addresses = [memory.place(x) for x in arrays]
     target = memory.allocate(out.nbytes)
     count = len(out) if size is None else size
-    Program(text, memory).launch("k", grid=(blocks, 1, 1), block=(threads, 1, 1), arguments=[*addresses, target, count])
+    arguments = [*addresses, target, count]
+    Program(text).launch("k", grid=(blocks, 1, 1), block=(threads, 1, 1), arguments=arguments, memory=memory)
     return memory.read(target, out.nbytes).view(out.dtype).reshape(out.shape)
 
 
