@@ -40,7 +40,7 @@ def _integral(parts: Parts) -> Any:
 
 def _of_floats(parts: Parts, to: str, source: str, x: Array) -> Array:
     x = next((rule(x) for name, rule in INTEGRAL.items() if name in parts), x)
-    if "rz" in parts and bits_of(to) < bits_of(source) or (to == "tf32" and "rz" in parts):
+    if "rz" in parts and (to == "tf32" or bits_of(to) < bits_of(source)):
         x = toward_zero(x, to)
     elif to == "tf32" and "rna" not in parts:
         raise PtxError("unknown_instruction", ".".join(parts))

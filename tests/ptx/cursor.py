@@ -18,7 +18,9 @@ class Cursor:
         return self.tokens[self.at]
 
     def take(self) -> Token:
-        self.at = min(self.at + 1, len(self.tokens) - 1)
+        if self.token.kind == "end":
+            raise PtxError("syntax", "the text ends here", line=self.token.line)
+        self.at += 1
         return self.tokens[self.at - 1]
 
     def peek(self, *texts: str) -> bool:

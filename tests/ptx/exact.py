@@ -55,7 +55,7 @@ def wide_fma(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
-    """Boldo and Melquiond, Emulation of FMA and correctly rounded sums; through fractions where parts would overflow."""
+    """Boldo and Melquiond, Emulation of FMA and correctly rounded sums; by fractions where parts overflow."""
     high, low = _product(a, b)
     upper, lower = two_sum(c, low)
     top, rest = two_sum(high, upper)
@@ -115,4 +115,5 @@ def toward_zero(x: Array, to: str) -> Array:
 
 def flush(x: Array, smallest: float = 2.0**-126) -> Array:
     """Subnormals as zeros of their sign, as ``.ftz`` has them."""
-    return np.where(np.abs(x) < np.float32(smallest), np.copysign(np.float32(0), x), x).astype(x.dtype)
+    found: Array = np.where(np.abs(x) < np.float32(smallest), np.copysign(np.float32(0), x), x)
+    return found.astype(x.dtype)

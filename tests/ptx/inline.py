@@ -75,7 +75,7 @@ def _renamed(operand: Operand, rename: Callable[[str], str]) -> Operand:
     if isinstance(operand, Address):
         base = _renamed(operand.base, rename)
         assert isinstance(base, Register | Symbol) or base is operand.base
-        return Address(base, operand.offset)  # type: ignore[arg-type]
+        return Address(base, operand.offset)
     return operand
 
 

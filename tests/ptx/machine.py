@@ -78,12 +78,14 @@ class Machine:
             self.lanes = np.flatnonzero(free & (self.pc == at))
             others = self.pc[free & (self.pc > at)]
             stop = int(others.min()) if len(others) else length
-            while at < stop and self._located(at):
+            while at < stop:
                 count += 1
                 if count > LIMIT:
                     raise PtxError("deadlock", f"{LIMIT} instructions ran").at(*self._place(at))
+                if not self._located(at):
+                    break
                 at += 1
-            if at == stop:
+            else:
                 self.pc[self.lanes] = at
                 self.exited[self.lanes[self.pc[self.lanes] >= length]] = True
         self.spaces.finish()
@@ -197,8 +199,8 @@ class Machine:
                 opened = True
         if not opened:
             waiting = int(np.flatnonzero(self.parked)[0])
-            error = PtxError("divergent_barrier", "not all threads come here", thread=self.name_of(waiting))
-            raise error.at(*self._place(int(self.pc[waiting])))
+            found = PtxError("divergent_barrier", "not all threads come here", thread=self.name_of(waiting))
+            raise found.at(*self._place(int(self.pc[waiting])))
 
 
 def _symbol(operand: Operand) -> str:

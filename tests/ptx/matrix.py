@@ -82,8 +82,8 @@ def _fragment(m: Machine, operand: Any, type: str) -> Array:
     assert isinstance(operand, Vector)
     raw = np.stack([m.read(e, "b32") for e in operand.elements], 1)
     if type in ("f32", "tf32", "s32"):
-        values = raw.view({"f32": np.float32, "s32": np.int32}.get(type, np.uint32))
-        values = (values & np.uint32(0xFFFFE000)).view(np.float32) if type == "tf32" else values
+        raw = raw & np.uint32(0xFFFFE000) if type == "tf32" else raw
+        values: Array = raw.view(np.int32 if type == "s32" else np.float32)
     else:
         packed = {16: np.uint16, 8: np.uint8}[bits_of(type)]
         values = decode(np.ascontiguousarray(raw).view(packed).ravel(), type).reshape(len(raw), -1)

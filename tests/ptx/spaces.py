@@ -1,4 +1,4 @@
-"""The state spaces of a launch: parameters, global, constant, shared and local memory, and generic addresses of them."""
+"""The state spaces of a launch: parameters, global, constant, shared and local memory, and generic addresses."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Variable:
 
 @dataclass
 class Kernel:
-    """An entry or a function: parameters in order, registers' types by name, variables, instructions, labels in them."""
+    """An entry or a function: parameters in order, types of registers, variables, instructions and labels in them."""
 
     name: str
     parameters: list[Variable]
