@@ -151,7 +151,7 @@ class Machine:
         """An instruction of warps: threads that wait at it go on with those that are its last members to come."""
         n, lanes = self.kernel.code[at], self.lanes
         waiting = self.parked & (self.pc == at)
-        if not waiting.any() and len(chosen) == self.threads:
+        if len(chosen) == self.threads and warp.names_all(n):
             execute(self, n)
             return True
         self.pc[lanes] = at + 1

@@ -62,7 +62,7 @@ BF = (RNG.normal(0, 10, N).astype(np.float32).view(np.uint32) >> np.uint32(16)).
 
 
 def sign(x: int) -> int:
-    return (x > 0) - (x < 0)
+    return int(x > 0) - int(x < 0)
 
 
 def exact(rule: Any, a: Array, b: Array) -> Array:
@@ -175,7 +175,7 @@ CASES: list[tuple[str, str, tuple[Array, ...], Any, str]] = [
     ("cvt.rzi.s64.f32 %d, %a;", "f32", (F,), lambda a: truncated(a), "s64"),
     ("cvt.sat.u8.s32 %rs31, %a; cvt.s32.u16 %d, %rs31;", "s32", (I,), lambda a: np.clip(a, 0, 255), ""),
     ("cvt.s8.s32 %rs31, %a; cvt.s32.s8 %d, %rs31;", "s32", (I,), lambda a: a.astype(np.int8).astype(np.int32), ""),
-    ("cvt.rna.tf32.f32 %r31, %a; and.b32 %r32, %r31, 8191; mov.b32 %d, %r32;", "f32", (X,), lambda a: (a * 0).view(np.uint32), "u32"),
+    ("cvt.rna.tf32.f32 %r31, %a; and.b32 %r32, %r31, 8191; mov.b32 %d, %r32;", "f32", (X,), lambda a: np.zeros(N, np.uint32), "u32"),
     ("testp.subnormal.f32 %p1, %a; selp.u32 %d, 1, 0, %p1;", "f32", (F,),
      lambda a: ((a != 0) & (np.abs(a) < 2.0**-126)).astype(np.uint32), "u32"),
     ("add.rn.ftz.f32 %d, %a, 0f00000001;", "f32", (F,), lambda a: np.where(np.abs(a) < 2.0**-126, np.copysign(0, a) + 0, a), ""),

@@ -38,12 +38,21 @@ def check_barrier(n: Instruction, threads: int) -> None:
         raise PtxError("unknown_instruction", f"{n} of some threads of a block; only barriers of all of them are known")
 
 
+def names_all(n: Instruction) -> bool:
+    """Whether every thread of a warp is a member, whatever the values of registers."""
+    return n.parts[0] in WHOLE or _mask(n) in (Number(-1), Number(0xFFFFFFFF))
+
+
+def _mask(n: Instruction) -> Operand:
+    return n.operands[0 if n.parts[0] == "bar" else -1]
+
+
 def complete(m: Machine, n: Instruction) -> Array:
     """Which of the threads here have all members of their mask, but for those that have exited, beside them."""
     if n.parts[0] in WHOLE:
         mask = np.full(len(m.lanes), 0xFFFFFFFF, np.uint32)
     else:
-        mask = m.read(n.operands[0 if n.parts[0] == "bar" else -1], "u32")
+        mask = m.read(_mask(n), "u32")
     one = np.uint32(1) << m.lane_of[m.lanes].astype(np.uint32)
     if ((mask & one) == 0).any():
         thread = m.name_of(int(m.lanes[int(np.flatnonzero((mask & one) == 0)[0])]))
