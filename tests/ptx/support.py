@@ -17,7 +17,7 @@ HEAD = ".version 7.0\n.target sm_80\n.address_size 64\n"
 
 
 def kernel(body: str, buffers: int = 2, shared: str = "", functions: str = "") -> str:
-    """An entry ``k`` around ``body``: pointers are %rd0, %rd1, ..., a size %rd<buffers>; %tid.x is %r0, in the grid %r1."""
+    """An entry ``k`` around ``body``: pointers are %rd0, %rd1, ...; %tid.x is %r0, in the grid %r1."""
     count = buffers + 1
     parameters = ",\n".join(f".param .u64 p{i}" for i in range(count))
     loads = "\n".join(f"ld.param.u64 %rd{i}, [p{i}];" for i in range(count))

@@ -128,7 +128,7 @@ CASES: dict[str, tuple[str, Array, Array, Any, Array]] = {
       np.array([((int(a) * 12345678901234567 - int(b) + 340282366920938463463374607431768211) >> 64) % 2**64
                 for a, b in zip(I, J, strict=True)], np.uint64).view(np.int64)),
     "a table of jumps": (of_each("i64", "i64", "%m = and i64 %x, 7\n" + SWITCH), I, J, np.int64,
-      np.select([(I & 7) == k for k in range(6)], [I, J, 77, I & 7, 5, -9], 1)),
+      np.select([k == (I & 7) for k in range(6)], [I, J, 77, I & 7, 5, -9], 1)),
     "a call": (of_each("i64", "i64", "%h = call i64 @helper(i64 %x, i64 %y)\n%r = call i64 @helper(i64 %h, i64 9)", HELPER),
       I // 8, J // 8, np.int64, (lambda h: np.where(h > 9, h, 9 - h))(np.where(I // 8 > J // 8, I // 8, J // 8 - I // 8))),
     "divergent loops": (of_each("i64", "i64", "%m = and i64 %x, 15\n" + LOOP), M, J, np.int64,

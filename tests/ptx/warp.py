@@ -49,10 +49,7 @@ def _mask(n: Instruction) -> Operand:
 
 def complete(m: Machine, n: Instruction) -> Array:
     """Which of the threads here have all members of their mask, but for those that have exited, beside them."""
-    if n.parts[0] in WHOLE:
-        mask = np.full(len(m.lanes), 0xFFFFFFFF, np.uint32)
-    else:
-        mask = m.read(_mask(n), "u32")
+    mask = m.read(Number(-1) if names_all(n) else _mask(n), "u32")
     one = np.uint32(1) << m.lane_of[m.lanes].astype(np.uint32)
     if ((mask & one) == 0).any():
         thread = m.name_of(int(m.lanes[int(np.flatnonzero((mask & one) == 0)[0])]))
