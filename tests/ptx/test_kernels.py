@@ -76,7 +76,8 @@ def test_divergent_threads_meet_again() -> None:
 
 
 def test_vectors_of_16_bytes_and_local_memory() -> None:
-    body = """mul.wide.s32 %rd70, %r1, 16; add.s64 %rd71, %rd0, %rd70; ld.global.nc.v4.f32 {%f1, %f2, %f3, %f4}, [%rd71];
+    body = """mul.wide.s32 %rd70, %r1, 16; add.s64 %rd71, %rd0, %rd70;
+    ld.global.nc.v4.f32 {%f1, %f2, %f3, %f4}, [%rd71];
     mov.u64 %rd20, stack; st.local.v2.f32 [%rd20], {%f4, %f3}; ld.local.f32 %f5, [%rd20+4];
     add.s64 %rd72, %rd1, %rd70; st.global.v4.f32 [%rd72], {%f5, %f4, %f2, %f1};"""
     x = RNG.normal(size=(32, 4)).astype(np.float32)
@@ -100,8 +101,10 @@ MMA = """
     shl.b32 %r21, %r15, 4; mov.u32 %r22, b; add.s32 %r23, %r22, %r21;
     ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r34, %r35}, [%r23];
     mov.f32 %f1, 0f3F800000;
-    mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f2, %f3, %f4, %f5}, {%r30, %r31, %r32, %r33}, {%r34, %r35}, {%f1, %f1, %f1, %f1};
-    shr.u32 %r40, %r0, 2; and.b32 %r41, %r0, 3; mul.lo.s32 %r42, %r40, 8; shl.b32 %r43, %r41, 1; add.s32 %r44, %r42, %r43;
+    mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
+      {%f2, %f3, %f4, %f5}, {%r30, %r31, %r32, %r33}, {%r34, %r35}, {%f1, %f1, %f1, %f1};
+    shr.u32 %r40, %r0, 2; and.b32 %r41, %r0, 3; mul.lo.s32 %r42, %r40, 8; shl.b32 %r43, %r41, 1;
+    add.s32 %r44, %r42, %r43;
     mul.wide.s32 %rd20, %r44, 4; add.s64 %rd21, %rd2, %rd20;
     st.global.v2.f32 [%rd21], {%f2, %f3}; st.global.v2.f32 [%rd21+256], {%f4, %f5};
 """

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.ptx.gemm import gemm
 from tests.ptx.memory import Memory
 from tests.ptx.mutate import mutations
 from tests.ptx.nvptx import ptx
@@ -30,7 +31,8 @@ THREAD = """
 def of_each(kind: str, result: str, steps: str, more: str = "") -> str:
     """IR of a kernel whose thread i computes %r of %x and %y, elements i of the first two buffers."""
     return f"""{more}
-define ptx_kernel void @k(ptr addrspace(1) noalias readonly align 16 %xs, ptr addrspace(1) noalias readonly align 16 %ys,
+define ptx_kernel void @k(ptr addrspace(1) noalias readonly align 16 %xs,
+                          ptr addrspace(1) noalias readonly align 16 %ys,
                           ptr addrspace(1) noalias align 16 %out, i64 %n) {{
 entry:{THREAD}
   %inside = icmp slt i64 %i, %n
@@ -79,6 +81,13 @@ l: ret i64 %a
 r: %d = sub i64 %b, %a
   ret i64 %d
 }"""
+CALLS = "%h = call i64 @helper(i64 %x, i64 %y)\n%r = call i64 @helper(i64 %h, i64 9)"
+
+
+def helper(a: Array, b: Array | int) -> Array:
+    return np.where(a > b, a, b - a)
+
+
 LOOP = """br label %head
 head: %k = phi i64 [0, %work], [%k2, %latch]
   %s = phi i64 [0, %work], [%s2, %latch]
@@ -117,7 +126,8 @@ CASES: dict[str, tuple[str, Array, Array, Any, Array]] = {
     "integers by constants": (of_each("i64", "i64", """%a = sdiv i64 %x, 1000003
       %c = urem i64 %y, 77
       %r = xor i64 %a, %c"""), I, J, np.int64,
-      np.array([(abs(int(a)) // 1000003 * (1 if a > 0 else -1)) ^ (int(b) % 2**64 % 77) for a, b in zip(I, J, strict=True)])),
+      np.array([(abs(int(a)) // 1000003 * (1 if a > 0 else -1)) ^ (int(b) % 2**64 % 77) for a, b in
+                zip(I, J, strict=True)])),
     "128 bits": (of_each("i64", "i64", """%a = sext i64 %x to i128
       %c = sext i64 %y to i128
       %p = mul i128 %a, 12345678901234567
@@ -129,8 +139,7 @@ CASES: dict[str, tuple[str, Array, Array, Any, Array]] = {
                 for a, b in zip(I, J, strict=True)], np.uint64).view(np.int64)),
     "a table of jumps": (of_each("i64", "i64", "%m = and i64 %x, 7\n" + SWITCH), I, J, np.int64,
       np.select([k == (I & 7) for k in range(6)], [I, J, 77, I & 7, 5, -9], 1)),
-    "a call": (of_each("i64", "i64", "%h = call i64 @helper(i64 %x, i64 %y)\n%r = call i64 @helper(i64 %h, i64 9)", HELPER),
-      I // 8, J // 8, np.int64, (lambda h: np.where(h > 9, h, 9 - h))(np.where(I // 8 > J // 8, I // 8, J // 8 - I // 8))),
+    "a call": (of_each("i64", "i64", CALLS, HELPER), I // 8, J // 8, np.int64, helper(helper(I // 8, J // 8), 9)),
     "divergent loops": (of_each("i64", "i64", "%m = and i64 %x, 15\n" + LOOP), M, J, np.int64,
       np.array([loop(int(m)) for m in M])),
 }  # fmt: skip
@@ -208,49 +217,6 @@ def test_a_reduction_needs_each_of_its_barriers(level: int) -> None:
         with raises("race") as error:
             reduce(mutated)
         assert error.value.line > line - 40 and "block" in error.value.thread
-
-
-def gemm() -> str:
-    """64 x 64 of C by 256 threads, each 4 x 4; 16 of K at a time through shared memory."""
-    lines = ["@sa = internal addrspace(3) global [1024 x float] poison, align 16",
-             "@sb = internal addrspace(3) global [1024 x float] poison, align 16",
-             "define ptx_kernel void @k(ptr addrspace(1) noalias readonly align 16 %a, ptr addrspace(1) noalias readonly align 16 %b, "
-             "ptr addrspace(1) noalias align 16 %c, i32 %n) {", "entry:",
-             "%t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()", "%bx = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()",
-             "%by = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.y()", "%ty = lshr i32 %t, 4", "%tx = and i32 %t, 15",
-             "%row0 = shl i32 %by, 6", "%col0 = shl i32 %bx, 6", "%tx4 = shl i32 %tx, 2", "%ty4 = shl i32 %ty, 2",
-             "%ar = lshr i32 %t, 2", "%ak3 = and i32 %t, 3", "%ak = shl i32 %ak3, 2", "%arow = add i32 %row0, %ar",
-             "%abase = mul i32 %arow, %n", "%bcol = add i32 %col0, %tx4", "%sat = shl i32 %t, 2",
-             "%psa = getelementptr float, ptr addrspace(3) @sa, i32 %sat",
-             "%psb = getelementptr float, ptr addrspace(3) @sb, i32 %sat", "br label %loop", "loop:",
-             "%k = phi i32 [0, %entry], [%k2, %loop]"]  # fmt: skip
-    pairs = [(i, j) for i in range(4) for j in range(4)]
-    lines += [f"%s{i}{j} = phi float [0.0, %entry], [%s{i}{j}.16, %loop]" for i, j in pairs]
-    lines += ["%ka = add i32 %k, %ak", "%ai = add i32 %abase, %ka", "%pa = getelementptr float, ptr addrspace(1) %a, i32 %ai",
-              "%va = load <4 x float>, ptr addrspace(1) %pa, align 16", "store <4 x float> %va, ptr addrspace(3) %psa, align 16",
-              "%kb = add i32 %k, %ty", "%bn = mul i32 %kb, %n", "%bi = add i32 %bn, %bcol",
-              "%pb = getelementptr float, ptr addrspace(1) %b, i32 %bi",
-              "%vb = load <4 x float>, ptr addrspace(1) %pb, align 16", "store <4 x float> %vb, ptr addrspace(3) %psb, align 16",
-              "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"]  # fmt: skip
-    for q in range(16):
-        for i in range(4):
-            lines += [f"%r{i}.{q} = add i32 %ty4, {i}", f"%e{i}.{q} = shl i32 %r{i}.{q}, 4", f"%f{i}.{q} = add i32 %e{i}.{q}, {q}",
-                      f"%pq{i}.{q} = getelementptr float, ptr addrspace(3) @sa, i32 %f{i}.{q}",
-                      f"%x{i}.{q} = load float, ptr addrspace(3) %pq{i}.{q}"]  # fmt: skip
-        lines += [f"%g.{q} = add i32 %tx4, {64 * q}", f"%pg.{q} = getelementptr float, ptr addrspace(3) @sb, i32 %g.{q}",
-                  f"%y.{q} = load <4 x float>, ptr addrspace(3) %pg.{q}, align 16"]  # fmt: skip
-        lines += [f"%y{j}.{q} = extractelement <4 x float> %y.{q}, i32 {j}" for j in range(4)]
-        lines += [f"%s{i}{j}.{q + 1} = call float @llvm.fma.f32(float %x{i}.{q}, float %y{j}.{q}, "
-                  f"float %s{i}{j}{f'.{q}' if q else ''})" for i, j in pairs]  # fmt: skip
-    lines += ["call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)", "%k2 = add i32 %k, 16",
-              "%more = icmp slt i32 %k2, %n", "br i1 %more, label %loop, label %done", "done:"]  # fmt: skip
-    for i in range(4):
-        lines += [f"%or{i} = add i32 %ty4, {i}", f"%or{i}.g = add i32 %row0, %or{i}", f"%on{i} = mul i32 %or{i}.g, %n",
-                  f"%oi{i} = add i32 %on{i}, %bcol"]  # fmt: skip
-        for j in range(4):
-            lines += [f"%oj{i}{j} = add i32 %oi{i}, {j}", f"%po{i}{j} = getelementptr float, ptr addrspace(1) %c, i32 %oj{i}{j}",
-                      f"store float %s{i}{j}.16, ptr addrspace(1) %po{i}{j}"]  # fmt: skip
-    return "\n".join([*lines, "ret void", "}"])
 
 
 def multiply(text: str, n: int) -> tuple[Array, Array]:
