@@ -49,7 +49,7 @@ def _rows(m: Machine, warps: Array, addresses: Array, count: int) -> Array:
     chosen = np.arange(len(lanes)).reshape(-1, 32)[:, : 8 * count].ravel()
     m.lanes = lanes[chosen]
     try:
-        raw = m.spaces.load("shared", addresses[chosen], 16)
+        raw = m.spaces.load("shared", addresses[chosen], 16, of_warps=True)
     finally:
         m.lanes = lanes
     return raw.view(np.uint16).reshape(len(warps), count, 8, 8)
@@ -72,7 +72,8 @@ def _store_matrix(m: Machine, n: Instruction) -> None:
     chosen = np.arange(len(lanes)).reshape(-1, 32)[:, : 8 * count].ravel()
     m.lanes = lanes[chosen]
     try:
-        m.spaces.store("shared", addresses[chosen], np.ascontiguousarray(rows).reshape(-1, 8).view(np.uint8))
+        raw = np.ascontiguousarray(rows).reshape(-1, 8).view(np.uint8)
+        m.spaces.store("shared", addresses[chosen], raw, of_warps=True)
     finally:
         m.lanes = lanes
 

@@ -28,6 +28,11 @@ class Who:
     block: Array
     epoch: Array  # barriers of the block
     warp_epoch: Array  # barriers of the warp
+    caller: Array | None = None  # where ``thread`` is not who gave the address
+
+    def as_warps(self, *, writes: bool) -> Who:
+        """Of ldmatrix and stmatrix, whose rows are data of many lanes: a thread beside those of the warp."""
+        return Who(-3 - 2 * self.warp - writes, self.warp, self.block, self.epoch, self.warp_epoch, self.thread)
 
     def repeat(self, times: int) -> Who:
         return self if times == 1 else self._each(lambda x: np.repeat(x, times))
@@ -36,8 +41,9 @@ class Who:
         return self._each(lambda x: x[chosen])
 
     def _each(self, change: Callable[[Array], Array]) -> Who:
-        parts = (self.thread, self.warp, self.block, self.epoch, self.warp_epoch)
-        return Who(*map(change, parts))
+        caller = None if self.caller is None else change(self.caller)
+        block, epoch, warp_epoch = change(self.block), change(self.epoch), change(self.warp_epoch)
+        return Who(change(self.thread), change(self.warp), block, epoch, warp_epoch, caller)
 
 
 class Past:
@@ -194,5 +200,6 @@ class Shadow:
 
     def _refuse(self, bad: Array, who: Who, kind: str, message: str) -> None:
         if bad.any():
-            thread = int(who.thread[int(np.flatnonzero(bad)[0])])
+            callers = who.thread if who.caller is None else who.caller
+            thread = int(callers[int(np.flatnonzero(bad)[0])])
             raise PtxError(kind, f"{self.what} {message}", thread=self.name_of(thread))

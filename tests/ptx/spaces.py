@@ -131,9 +131,10 @@ class Spaces:
         raw = np.stack([encode(self.machine.read(e, type), type) for e in elements], 1)
         return np.ascontiguousarray(raw).view(np.uint8)
 
-    def load(self, space: str, addresses: Array, width: int, *, atomic: bool = False) -> Array:
+    def load(self, space: str, addresses: Array, width: int, *, atomic: bool = False, of_warps: bool = False) -> Array:
         """Bytes [threads, width], checked."""
         found, who = np.empty((len(addresses), width), np.uint8), self.who()
+        who = who.as_warps(writes=False) if of_warps else who
         for region in self.regions(space, addresses, width):
             if region.shadow is not None:
                 region.shadow.read(region.at, width, who.at(region.chosen), atomic=atomic)
@@ -141,9 +142,11 @@ class Spaces:
         return found
 
     def store(
-        self, space: str, addresses: Array, raw: Array, *, pending: bool = False, atomic: bool = False
+        self, space: str, addresses: Array, raw: Array, *, pending: bool = False, atomic: bool = False,
+        of_warps: bool = False,
     ) -> None:  # fmt: skip
         width, who = raw.shape[1], self.who()
+        who = who.as_warps(writes=True) if of_warps else who
         for region in self.regions(space, addresses, width):
             if not region.can_write or region.shadow is None:
                 raise PtxError("out_of_bounds", f"a store to {space} memory, which is constant")
