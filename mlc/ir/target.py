@@ -41,6 +41,45 @@ X86_64_V4_DOT = Target(  # v4 with AVX512-VNNI and AVX512-BF16: dot products of 
 )
 TARGETS: dict[str, Target] = {t.name: t for t in (X86_64_V3, X86_64_V4)}
 
+
+@dataclass(frozen=True, slots=True)
+class GpuTarget:
+    """A kind of GPU. ``features`` is LLVM's feature string, with the version of PTX that is written.
+
+    ``shared_bytes`` is what a block may have at most (above ``STATIC_SHARED_BYTES`` it is given at launch),
+    ``registers`` are the 32-bit ones that the threads of a multiprocessor share, ``thread_registers`` what one thread
+    may have; ``multiprocessors`` is the number that the largest chip of the kind has: work is cut for that many.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    shared_bytes: int
+    multiprocessors: int
+    registers: int = 65536
+    thread_registers: int = 255
+    max_threads: int = 1024
+    warp: int = 32
+
+    def lanes(self, dtype: DType) -> int:
+        """Elements of ``dtype`` in the 16 bytes that a thread reads or writes at once.
+
+        >>> from mlc.ir.types import F16, F32
+        >>> SM_80.lanes(F32), SM_80.lanes(F16)
+        (4, 8)
+        """
+        return 128 // (dtype.itemsize * 8)
+
+
+STATIC_SHARED_BYTES = 48 << 10
+_NVPTX = "nvptx64-nvidia-cuda"
+SM_80 = GpuTarget("sm_80", _NVPTX, "sm_80", "+ptx70", 163 << 10, 108)  # runs on all later ones too
+SM_90A = GpuTarget("sm_90a", _NVPTX, "sm_90a", "+ptx80", 227 << 10, 132)  # an `a` runs on no other kind
+SM_100A = GpuTarget("sm_100a", _NVPTX, "sm_100a", "+ptx86", 227 << 10, 148)
+GPU_TARGETS: dict[str, GpuTarget] = {t.name: t for t in (SM_80, SM_90A, SM_100A)}
+AnyTarget = Target | GpuTarget
+
 _V3_FLAGS = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _DOT_FLAGS = {"avx512_vnni", "avx512_bf16"}
 _V4_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}

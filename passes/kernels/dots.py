@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from mlc.ir.kernel import Instruction, Kernel, Value, Writer
-from mlc.ir.target import Target
+from mlc.ir.target import AnyTarget, Target
 from mlc.ir.types import BF16, F32, I8, I16, U8, U32, DType
 from mlc.passes.kernels.rewrite import has_op, rewrite
 
 _REGISTERS = (128, 256, 512)
 
 
-def expand_dots(kernel: Kernel, target: Target) -> Kernel:
+def expand_dots(kernel: Kernel, target: AnyTarget) -> Kernel:
     """After it, dot2 is of i16 (every x86-64 has that) or of bf16, and dot4 of u8 by i8, where the target has those."""
     if not has_op(kernel, ("dot2", "dot4")):
         return kernel
     return rewrite(kernel, lambda w, n: _expand(w, n, target))
 
 
-def _expand(w: Writer, n: Instruction, target: Target) -> Value | None:
+def _expand(w: Writer, n: Instruction, target: AnyTarget) -> Value | None:
     if n.op not in ("dot2", "dot4"):
         return None
     x, y, total = n.operands
-    fits = total.lanes * 32 in _REGISTERS and total.lanes * 32 <= target.vector_bits
+    fits = isinstance(target, Target) and total.lanes * 32 in _REGISTERS and total.lanes * 32 <= target.vector_bits
     if n.op == "dot4":
         return _dot4(w, x, y, total, fits and "+avx512vnni" in target.features, fits)
     return _dot2(w, x, y, total, fits, "+avx512bf16" in target.features)

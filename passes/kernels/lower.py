@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlc.errors import ArgumentError
 from mlc.ir.kernel import Kernel
-from mlc.ir.target import X86_64_V3, Target
+from mlc.ir.target import X86_64_V3, AnyTarget
 from mlc.passes.kernels.common import share_common
 from mlc.passes.kernels.dead import remove_dead
 from mlc.passes.kernels.dots import expand_dots
@@ -29,7 +29,7 @@ class KernelPass:
     required: bool = False
     by_target: bool = False
 
-    def run(self, kernel: Kernel, target: Target = X86_64_V3) -> Kernel:
+    def run(self, kernel: Kernel, target: AnyTarget = X86_64_V3) -> Kernel:
         return self.function(kernel, target) if self.by_target else self.function(kernel)
 
 
@@ -45,7 +45,7 @@ KERNEL_PIPELINE: tuple[KernelPass, ...] = (
 )
 
 
-def lower_kernel(kernel: Kernel, target: Target, skip: frozenset[str] = frozenset()) -> Kernel:
+def lower_kernel(kernel: Kernel, target: AnyTarget, skip: frozenset[str] = frozenset()) -> Kernel:
     """Everything that code generation needs done, but the passes named in ``skip``.
 
     All targets have fused multiply-add and conversions of f16.
