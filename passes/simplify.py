@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from mlc.ir.dims import Dim
 from mlc.ir.graph import (
     ADD,
     AND,
@@ -366,10 +365,6 @@ def reduce_of_transpose(n: Node) -> Node | None:
         return None
     dimensions = tuple(sorted(axes[i] for i in n["dimensions"]))
     return REDUCE(n.operands[0].operands[0], n.operands[1], dimensions=dimensions, body=n["body"])
-
-
-def has_symbolic_shape(n: Node) -> bool:
-    return any(isinstance(size, Dim) for size in n.shape)
 
 
 RULES: tuple[Rule, ...] = (

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mlc.errors import InternalError
-from mlc.ir.dims import size_product
 from mlc.ir.graph import (
     BROADCAST_IN_DIM,
     CONCATENATE,
@@ -212,8 +211,3 @@ _RULES: dict[str, Rule] = {
     PAD.name: _pad,
     CONCATENATE.name: _concatenate,
 }
-
-
-def is_empty(node: Node) -> bool:
-    """Whether the node has no element whatever the sizes."""
-    return size_product(node.shape) == 0

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from mlc.errors import InternalError
 from mlc.ir.dims import bounds
 from mlc.ir.graph import CONVERT, PARAMETER, SLICE, TRANSPOSE, Graph, Node, reduce_add
-from mlc.ir.graph.node import reachable
 from mlc.ir.target import Target
 from mlc.ir.types import DType, TensorType
 from mlc.passes.rewrite import rewrite
@@ -18,12 +15,12 @@ from .contraction_choice import INNER_ROWS, Part, choose_parts, parts_of_k
 from .contraction_form import Contraction, Side, contraction_form, last_axis
 from .contraction_frame import Frame
 from .inner_product import inner_product
-from .loop import schedule_loop
+from .materialize import materialize
 from .narrow_product import narrow_product
 from .outer_product import outer_product
 from .pair_product import pair_product
 from .reduce import schedule_reduce
-from .region import KernelCall, Operand, ScheduledRegion
+from .region import KernelCall, Operand, ScheduledRegion, redirected
 
 
 def schedule_contraction(body: Graph, target: Target) -> ScheduledRegion:
@@ -59,24 +56,20 @@ def _in_parts(c: Contraction, count: int, length: int, target: Target) -> Schedu
     region.add(Part(cut, "inner" if inner else "outer"))
     number = len(region.temporaries)
     region.temporaries.append(bounds(sums.tensor.size)[1] * sums.dtype.itemsize)
-    region.calls = [_redirected(call, {("result", 0): Operand("temporary", number)}) for call in region.calls]
+    region.calls = [redirected(call, {("result", 0): Operand("temporary", number)}) for call in region.calls]
     used = [k for k, p in enumerate(body.parameters) if p in set(after.nodes)]
     end = Graph(f"{body.name}_sum", [*(body.parameters[k] for k in used), sums], after.results, table)
     last = schedule_reduce(end, target)
     places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(used)}
     places["parameter", len(used)] = Operand("temporary", number)
     places |= {("temporary", i): Operand("temporary", number + 1 + i) for i in range(len(last.temporaries))}
-    calls = (*region.calls, *(_redirected(call, places) for call in last.calls))
+    calls = (*region.calls, *(redirected(call, places) for call in last.calls))
     kept = in_place_pairs(body, opaque=(c.dot,)) & {(used[p], r) for p, r in last.in_place if p < len(used)}
     return ScheduledRegion(calls, (*region.temporaries, *last.temporaries), kept)
 
 
 def _converted(node: Node, dtype: DType) -> Node:
     return node if node.dtype == dtype else CONVERT(node, dtype=dtype)
-
-
-def _redirected(call: KernelCall, places: Mapping[tuple[str, int], Operand]) -> KernelCall:
-    return replace(call, operands=tuple(places.get((o.kind, o.index), o) for o in call.operands))
 
 
 _PRODUCTS = {"outer": outer_product, "inner": inner_product, "narrow": narrow_product, "pair": pair_product}
@@ -104,7 +97,7 @@ class _Region:
         """``side``, by a kernel that computes it if it is not what was there before."""
         if side is not before and side.node not in self.held:
             self.held[side.node] = len(self.temporaries)
-            self.calls += _materialize(self.body, side.node, self.target, len(self.temporaries))
+            self.calls += materialize(self.body, side.node, len(self.temporaries), self.target)
             self.temporaries.append(bounds(side.node.tensor.size)[1] * side.node.dtype.itemsize)
         return side
 
@@ -145,16 +138,3 @@ def _turned(side: Side, node: Node) -> Side:
     node, contracted = TRANSPOSE(node, permutation=order), len(order) - 1
     free = None if side.free is None else contracted - 1
     return Side(node, tuple(range(len(side.batch))), free, contracted, contracted)
-
-
-def _materialize(body: Graph, node: Node, target: Target, temporary: int) -> list[KernelCall]:
-    """Kernels that write ``node`` to a temporary."""
-    inside = set(reachable((node,)))
-    numbers = [k for k, p in enumerate(body.parameters) if p in inside]
-    part = Graph(f"{body.name}_operand", [body.parameters[k] for k in numbers], (node,), body.table)
-    region = schedule_loop(part, target)
-    if region.temporaries:
-        raise InternalError(f"contraction {body.name}: an operand's expression needs temporaries of its own")
-    places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(numbers)}
-    places["result", 0] = Operand("temporary", temporary)
-    return [_redirected(call, places) for call in region.calls]

@@ -1,53 +1,25 @@
-"""The kernel of a contraction while it is written: buffers, elements of its operands, and the epilogue's stores."""
+"""The kernel of a contraction while it is written: elements of its operands, and the epilogue's stores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mlc.ir.dims import Size, bounds
-from mlc.ir.graph import TRANSPOSE, Graph, Node, reachable
-from mlc.ir.kernel import Index, IndexLike, KernelBuilder, Memory, Value
-from mlc.ir.types import DType
+from mlc.ir.dims import bounds
+from mlc.ir.graph import TRANSPOSE, Node
+from mlc.ir.kernel import Index, IndexLike, Value
 
 from .contraction_form import Batch, Contraction, Side
-from .elements import Elements
-from .region import KernelCall, Operand
-from .scalars import kernel_name
-from .sizes import Sizes
-from .tasks import count_tasks, counted
-
-TRANSCENDENTAL_WEIGHT = 20  # instructions of one exp or tanh, about
-_CHEAP = frozenset(("parameter", "constant", "broadcast_in_dim", "reshape", "size", "dot_general", "convolution"))
-_LONG = frozenset((
-    "exponential", "exponential_minus_one", "log", "log_plus_one", "tanh", "logistic", "sine", "cosine", "tan", "erf",
-    "power", "atan2", "cbrt",
-))  # fmt: skip
+from .sums_frame import SumsFrame
+from .tasks import counted
 
 
-class Frame:
+class Frame(SumsFrame):
     """``temporaries`` are the nodes that earlier kernels of the region have computed, and the number of each."""
 
     def __init__(self, c: Contraction, temporaries: Mapping[Node, int]) -> None:
-        body, nodes = c.body, _needed(c, temporaries)
+        super().__init__(c.body, c.dot, (c.rows.node, c.columns.node), c.accumulator, temporaries)
         self.c = c
-        self.sizes = Sizes(body)
-        self.builder = b = KernelBuilder(kernel_name(nodes), self.sizes.count)
-        self.operands: list[Operand] = []
-        memories: dict[Node, Memory] = {}
-        needed = set(nodes)
-        for k, p in enumerate(body.parameters):
-            if p in needed and p not in temporaries:
-                memories[p] = self._buffer(str(p["name"] or f"p{k}"), p, "read", Operand("parameter", k))
-        for node, k in temporaries.items():
-            memories[node] = self._buffer(f"t{k}", node, "read", Operand("temporary", k))
-        self.results = [self._buffer(f"r{k}", r, "write", Operand("result", k)) for k, r in enumerate(body.results)]
-        self.elements = Elements(b, self.sizes, memories)
-        self.nodes = nodes
         self.m, self.n, self.k, self.batch = (self.sizes.index(s) for s in (c.m, c.n, c.k, c.batch))
-
-    def _buffer(self, name: str, node: Node, access: str, operand: Operand) -> Memory:
-        self.operands.append(operand)
-        return self.builder.buffer(name, node.dtype, (self.sizes.index(node.tensor.size),), access=access)
 
     # Operands of the dot, in the type that they are multiplied in
 
@@ -80,20 +52,11 @@ class Frame:
 
     def _zeroed(self, side: Side, value: Value, mask: Value | None) -> Value:
         """A masked load gives zeros, but what is computed from zeros need not be one."""
-        if mask is None or side.node in self.elements.memories:
+        if mask is None or side.node in self.memories:
             return value
         return self.builder.select(mask, value, self.builder.constant(0, value.dtype, value.lanes))
 
-    # Accumulators and results
-
-    def zero(self, lanes: int) -> Value:
-        return self.builder.constant(0, self.c.accumulator, lanes)
-
-    def multiply_add(self, x: Value, y: Value, total: Value) -> Value:
-        b = self.builder
-        if self.c.accumulator.is_float:
-            return b.op("fma", x, y, total)
-        return b.op("add", total, b.op("multiply", x, y))
+    # Results
 
     def store(self, batch: Batch, row: IndexLike, column: IndexLike, total: Value, mask: Value | None) -> None:
         """The epilogue where neighbouring columns have the sums ``total``, and the stores of the results."""
@@ -114,23 +77,6 @@ class Frame:
     def is_turned(self, result: Node) -> bool:
         """Whether a result is stored in another order of axes than that of the sums."""
         return result.op is TRANSPOSE and result.operands[0].shape == self.c.dot.shape
-
-    @property
-    def epilogue_weight(self) -> int:
-        """Instructions of the epilogue at one point, about."""
-        return epilogue_weight(self.c.body, self.c.dot)
-
-    @property
-    def dtype(self) -> DType:
-        return self.c.accumulator
-
-    def call(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
-        """The finished kernel as a call."""
-        serial = count_tasks(tasks) <= 1
-        return KernelCall(self.builder.build(), tuple(self.operands), self.sizes.operands, tasks, serial)
-
-    def nest(self, tasks: tuple[tuple[Size, int], ...]) -> tuple[tuple[Index, int], ...]:
-        return tuple((self.sizes.index(extent), grain) for extent, grain in tasks)
 
     def contracted(self, batch: Batch) -> tuple[Index, Index]:
         """Where the products of a batch begin and end along K: all of it, or the part that the batch stands for."""
@@ -157,25 +103,3 @@ class Frame:
             else:
                 found.append(Index.of(0))
         return (number, *reversed(found))
-
-
-def _needed(c: Contraction, temporaries: Mapping[Node, int]) -> tuple[Node, ...]:
-    """Nodes that this kernel computes or reads, in order: not what lies behind temporaries."""
-    seen: set[Node] = set()
-    work = list(c.body.results)
-    while work:
-        node = work.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node is c.dot:
-            work += [c.rows.node, c.columns.node]
-        elif node not in temporaries:
-            work += node.operands
-    return tuple(sorted(seen, key=lambda n: n.uid))
-
-
-def epilogue_weight(body: Graph, heart: Node) -> int:
-    """Instructions that follow ``heart`` at one point of the results, about."""
-    after = reachable(body.results, also=(*body.parameters, heart, *reachable(heart.operands)))
-    return sum(TRANSCENDENTAL_WEIGHT if n.op.name in _LONG else n.op.name not in _CHEAP for n in after)

@@ -22,10 +22,11 @@ from mlc.ir.target import Target
 
 from .convolution_columns import Panels
 from .convolution_form import Convolution
-from .convolution_frame import MOST_STORED, Frame
+from .convolution_frame import Frame
 from .convolution_image import Image
 from .convolution_phases import Phase, Phases, one_phase, phases_of
 from .region import KernelCall
+from .sums_frame import MOST_STORED
 from .tasks import counted
 from .tiling import MOST_ROWS, RowBlocks, rows_beside
 
@@ -109,7 +110,7 @@ class _Writer:
         shape = panels.depth, panels.width
         self.copy: Memory | None = b.scratch("copy", c.accumulator, shape) if panels.copied else None
         self.sums: Memory | None = None
-        if frame.weight * largest * panels.vectors > MOST_STORED:
+        if frame.epilogue_weight * largest * panels.vectors > MOST_STORED:
             self.sums = b.scratch("sums", c.accumulator, (largest, panels.width))
 
     def write(self) -> KernelCall:

@@ -8,7 +8,7 @@ from mlc.ir.graph.node import reachable
 from mlc.ir.target import Target
 
 from .loop import schedule_loop
-from .region import KernelCall, Operand
+from .region import KernelCall, Operand, redirected
 
 
 def materialize(body: Graph, node: Node, number: int, target: Target) -> list[KernelCall]:
@@ -19,11 +19,6 @@ def materialize(body: Graph, node: Node, number: int, target: Target) -> list[Ke
     region = schedule_loop(part, target)
     if region.temporaries:
         raise InternalError(f"{body.name}: an operand's expression needs temporaries of its own")
-    found = []
-    for call in region.calls:
-        operands = tuple(
-            Operand("parameter", numbers[o.index]) if o.kind == "parameter" else Operand("temporary", number)
-            for o in call.operands
-        )
-        found.append(KernelCall(call.kernel, operands, call.sizes, call.tasks, call.serial))
-    return found
+    places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(numbers)}
+    places["result", 0] = Operand("temporary", number)
+    return [redirected(call, places) for call in region.calls]

@@ -62,7 +62,7 @@ def narrow_product(frame: Frame, target: Target) -> KernelCall:
     """The kernel that computes the whole contraction; the rows should be contiguous along K."""
     f, b, t, c = frame, frame.builder, tile_narrow(frame.c, target), frame.c
     count = -(-c.length // t.steps)
-    panel = b.scratch("panel", f.dtype, (max(count, 1), t.lanes))
+    panel = b.scratch("panel", f.accumulator, (max(count, 1), t.lanes))
     blocks = t.blocks.count if t.blocks.count is not None else -(-bounds(c.m)[1] // t.blocks.largest)
     tasks = (c.batch, t.batches), (blocks if c.m != 0 else 0, t.row_blocks)
     with b.parallel(*f.nest(tasks)) as (ib, ir):

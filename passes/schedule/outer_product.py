@@ -21,6 +21,7 @@ from .contraction_form import Batch
 from .contraction_frame import Frame
 from .panel import Columns, pack_panel
 from .region import KernelCall
+from .sums_frame import MOST_STORED
 from .tasks import counted
 from .tiling import COPY_BLOCKS, Tiling, rows_beside, tile_outer
 
@@ -31,7 +32,6 @@ ONE_ROW = 8  # vectors of columns for a row that is alone: independent sums that
 Source = Literal["columns", "panel", "both"]  # of vectors: as they lie, the copy, as they lie while copying
 SourcedBlock = Callable[[int, Index, Source], None]
 DEEP = 128  # products a sum, from which on its detour through scratch does not show
-MOST_STORED = 160  # weight of an epilogue that is written out for every register of a tile; else it gets a loop
 
 
 def outer_product(frame: Frame, target: Target) -> KernelCall:
@@ -56,11 +56,11 @@ class _Writer:
             depth = tiling.depth or frame.c.length
             depth = -(-depth // 16) * 16
             copies = tiling.panels if tiling.depth is not None else 1
-            self.panel = self.builder.scratch("panel", frame.dtype, (copies * depth, tiling.width))
+            self.panel = self.builder.scratch("panel", frame.accumulator, (copies * depth, tiling.width))
         if tiling.depth is not None or heavy or tiling.rows_first:
             rows = tiling.task_rows if tiling.depth is not None else tiling.blocks.largest
             shape = (rows, tiling.width * (tiling.panels if tiling.depth is not None or tiling.rows_first else 1))
-            self.sums = self.builder.scratch("sums", frame.dtype, shape)
+            self.sums = self.builder.scratch("sums", frame.accumulator, shape)
 
     def write(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
         b, t, f = self.builder, self.tiling, self.frame
@@ -286,7 +286,7 @@ class _Writer:
 
     def copies(self, sums: int) -> int:
         """So many sets of a few sums that enough are under way at once: each takes some of K."""
-        if not self.frame.dtype.is_float or self.frame.c.length < LEAST_DEPTH:
+        if not self.frame.accumulator.is_float or self.frame.c.length < LEAST_DEPTH:
             return 1
         return max((c for c in (2, 4) if c * sums <= ENOUGH_SUMS), default=1)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlc.errors import InternalError
@@ -49,6 +49,11 @@ class ScheduledRegion:
     temporaries: tuple[int, ...] = ()
     in_place: frozenset[tuple[int, int]] = frozenset()
     copies: tuple[tuple[int, int], ...] = ()
+
+
+def redirected(call: KernelCall, places: Mapping[tuple[str, int], Operand]) -> KernelCall:
+    """``call`` with other operands: those at ``places``, by kind and index."""
+    return replace(call, operands=tuple(places.get((o.kind, o.index), o) for o in call.operands))
 
 
 Schedule = Callable[[Graph, Target], ScheduledRegion]

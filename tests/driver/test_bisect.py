@@ -89,7 +89,7 @@ def spoil(kernel: Kernel) -> Kernel:
     return parse_kernel(print_kernel(kernel).replace("= max ", "= min ").replace("= maximum ", "= minimum "))
 
 
-def test_a_wrong_schedule_is_named(graph: Graph, arrays: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def spoil_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
     right = plan_module.schedule_region
 
     def wrong(*args: Any) -> Any:
@@ -97,6 +97,10 @@ def test_a_wrong_schedule_is_named(graph: Graph, arrays: list[Any], monkeypatch:
         return replace(region, calls=tuple(replace(c, kernel=spoil(c.kernel)) for c in region.calls))
 
     monkeypatch.setattr(plan_module, "schedule_region", wrong)
+
+
+def test_a_wrong_schedule_is_named(graph: Graph, arrays: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_schedules(monkeypatch)
     found = bisect(graph, arrays)
     assert found is not None and found.stage == "schedule" and "dot" in found.kernel
     assert "test_bisect.py" in found.location
@@ -111,13 +115,7 @@ def test_a_wrong_schedule_in_a_loop_is_named(arrays: list[Any], monkeypatch: pyt
 
     graph = mlc.jit(looped).lower(*[mlc.ShapeDtype((6, 6), "f32")] * 2).graph
     assert bisect(graph, arrays) is None
-    right = plan_module.schedule_region
-
-    def wrong(*args: Any) -> Any:
-        region = right(*args)
-        return replace(region, calls=tuple(replace(c, kernel=spoil(c.kernel)) for c in region.calls))
-
-    monkeypatch.setattr(plan_module, "schedule_region", wrong)
+    spoil_schedules(monkeypatch)
     found = bisect(graph, arrays)
     assert found is not None and found.stage == "schedule" and "max" in found.kernel
     line = next(i for i, text in enumerate(Path(__file__).read_text().split("\n"), 1) if "# MARK 2" in text)

@@ -84,10 +84,6 @@ class Memory:
     data: tuple[int, ...] = ()
 
     @property
-    def is_scratch(self) -> bool:
-        return self.access == "scratch"
-
-    @property
     def static_size(self) -> int:
         """Elements of what is no buffer."""
         total = 1
