@@ -47,7 +47,7 @@ class Hazards:
 
     def _place(self, ref: BufferRef, nbytes: int) -> _Place:
         if ref.space == "arena":
-            return "arena", 0, ref.offset, ref.offset + nbytes
+            return "arena", ref.index, ref.offset, ref.offset + nbytes
         if ref.space == "input" and ref.index in self.shared:
             return "output", self.shared[ref.index], 0, nbytes
         return ref.space, ref.index, 0, nbytes

@@ -12,7 +12,8 @@
 #include "error.h"
 #include "memory.h"
 
-enum { MLC_PLAN_VERSION = 2, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
+enum { MLC_PLAN_VERSION = 3, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
+enum { MLC_MAX_DEVICES = 64, MLC_MAX_BLOCK = 1024, MLC_MAX_SHARED = 1 << 20 };
 enum mlc_space { MLC_INPUT, MLC_OUTPUT, MLC_CONSTANT, MLC_ARENA, MLC_N_SPACES };
 enum mlc_step_kind { MLC_LAUNCH, MLC_COPY, MLC_LOOP, MLC_BRANCH, MLC_N_STEP_KINDS };
 enum mlc_step_flags { MLC_BARRIER = 1, MLC_SERIAL = 2, MLC_STEP_FLAGS = 3 };
@@ -42,14 +43,21 @@ struct mlc_type {
     uint32_t *shape; /* indices of sizes */
 };
 
-/* An input, output or constant. */
+/* A device beside the host: what the program calls it, the target of its kernels, the bytes of its arena. */
+struct mlc_plan_device {
+    const char *name, *target;
+    int64_t arena_bytes;
+};
+
+/* An input, output or constant, in the memory of a device (0: the host, else 1 + the index of the Plan's device). */
 struct mlc_value {
     const char *name;
     struct mlc_type type;
+    uint32_t device;
     int32_t donated_to; /* inputs: output that takes over the memory, or -1 */
 };
 
-/* A place in memory: the base pointer in `slot` (inputs, outputs, constants, arena in this order) plus `offset`. */
+/* A place in memory: the base pointer in `slot` (inputs, outputs, constants, arenas in this order) plus `offset`. */
 struct mlc_operand {
     uint32_t slot;
     int64_t offset;
@@ -74,15 +82,17 @@ struct mlc_step {
     uint32_t *sizes; /* indices of sizes; copies: the one size is the number of bytes */
     uint32_t n_tasks;
     struct mlc_tasks *tasks;
+    uint32_t device, threads, shared_bytes; /* launches: where, and of a block there */
     uint32_t n_parts;
     uint32_t *parts;
 };
 
 struct mlc_plan {
     const char *name;
-    uint32_t n_symbols, n_sizes, n_inputs, n_outputs, n_constants, n_kernels, n_steps;
+    uint32_t n_symbols, n_sizes, n_inputs, n_outputs, n_constants, n_kernels, n_steps, n_devices;
     struct mlc_symbol *symbols;
     struct mlc_size *sizes;
+    struct mlc_plan_device *devices;
     struct mlc_value *inputs, *outputs, *constants;
     const char **kernels;
     struct mlc_step *steps;
@@ -97,6 +107,9 @@ struct mlc_plan {
  */
 int mlc_plan_decode(const void *bytes, size_t n_bytes, struct mlc_plan *plan, const struct mlc_error *error);
 void mlc_plan_free(struct mlc_plan *plan);
+
+/* The number of the device whose memory `slot` is in, 0 for the host. */
+uint32_t mlc_slot_device(const struct mlc_plan *plan, uint32_t slot);
 
 /* Bytes of one element of `dtype`. */
 uint32_t mlc_dtype_bytes(uint32_t dtype);

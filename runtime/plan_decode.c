@@ -2,13 +2,14 @@
  * Turns the binary form of a Plan into a checked struct mlc_plan.
  *
  * The form, all little-endian: header (magic "MLCP", u32 version, u64 total bytes, u32 CRC-32 of what follows the
- * header, u32 zero), then name, symbols, sizes, inputs, outputs, constants, kernel names, i64 arena bytes, i64 scratch
- * bytes, steps. A list is a u32 count and its items; a string a u32 count and UTF-8 without NUL. A size is a list of
+ * header, u32 zero), then name, symbols, sizes, devices, inputs, outputs, constants, kernel names, i64 arena bytes, i64
+ * scratch bytes, steps. A list is a u32 count and its items; a string a u32 count and UTF-8 without NUL. A size is a list of
  * terms (i64 coefficient, list of u32 symbols); everything else names sizes by their u32 position in that table.
- * A type is u32 dtype and a list of sizes.
+ * A type is u32 dtype and a list of sizes; a device its name, the name of its target and i64 arena bytes; an input,
+ * output or constant a name, a type and u32 device (and an input the output that it is donated to, or -1).
  *
- * A step is u32 kind, u32 flags and its label, then: a launch u32 kernel and lists of operands, sizes and tasks; a copy
- * two operands and a size; a loop and a branch an operand, which they decide by, and the list of how many of the
+ * A step is u32 kind, u32 flags and its label, then: a launch u32 kernel, lists of operands, sizes and tasks, and u32
+ * device, threads and shared bytes; a copy two operands and a size; a loop and a branch an operand, which they decide by, and the list of how many of the
  * following steps are the loop's body or each of the branches.
  */
 #include <errno.h>
@@ -165,12 +166,27 @@ static void read_value(struct reader *r, struct mlc_value *value)
     type->dtype = read_index(r, MLC_N_DTYPES, "an unknown element type");
     READ_LIST(r, type->shape, type->rank, 4)
         type->shape[i] = read_size_index(r);
+    value->device = read_index(r, r->plan->n_devices + 1, "an unknown device");
     expect(r, type->rank <= MLC_MAX_RANK, "a type has too many dimensions");
+}
+
+static void read_devices(struct reader *r)
+{
+    struct mlc_plan *plan = r->plan;
+    READ_LIST(r, plan->devices, plan->n_devices, 16)
+    {
+        struct mlc_plan_device *device = &plan->devices[i];
+        device->name = read_string(r);
+        device->target = read_string(r);
+        device->arena_bytes = read_i64(r);
+        expect(r, 0 <= device->arena_bytes && device->arena_bytes <= MAX_BYTES, "the size of a device's arena");
+    }
+    expect(r, plan->n_devices <= MLC_MAX_DEVICES, "too many devices");
 }
 
 static void read_inputs(struct reader *r)
 {
-    READ_LIST(r, r->plan->inputs, r->plan->n_inputs, 16)
+    READ_LIST(r, r->plan->inputs, r->plan->n_inputs, 20)
     {
         read_value(r, &r->plan->inputs[i]);
         r->plan->inputs[i].donated_to = (int32_t)read_u32(r);
@@ -181,7 +197,7 @@ static void read_constants(struct reader *r)
 {
     struct mlc_plan *plan = r->plan;
     int64_t bytes;
-    READ_LIST(r, plan->constants, plan->n_constants, 12)
+    READ_LIST(r, plan->constants, plan->n_constants, 16)
     {
         read_value(r, &plan->constants[i]);
         expect(r, r->status || mlc_static_bytes(plan, &plan->constants[i].type, &bytes), "the size of a constant");
@@ -191,15 +207,46 @@ static void read_constants(struct reader *r)
 static void read_operand(struct reader *r, struct mlc_operand *operand)
 {
     const struct mlc_plan *plan = r->plan;
-    const uint32_t counts[MLC_N_SPACES] = {plan->n_inputs, plan->n_outputs, plan->n_constants, 1};
+    const uint32_t counts[MLC_N_SPACES] = {plan->n_inputs, plan->n_outputs, plan->n_constants, plan->n_devices + 1};
     uint32_t space = read_index(r, MLC_N_SPACES, "an operand in an unknown space");
 
-    operand->slot = read_index(r, counts[space], "an operand names an unknown buffer");
+    uint32_t index = operand->slot = read_index(r, counts[space], "an operand names an unknown buffer");
     for (uint32_t before = 0; before < space; before++)
         operand->slot += counts[before];
     operand->offset = read_i64(r);
-    int64_t limit = space == MLC_ARENA ? plan->arena_bytes : MAX_BYTES;
+    int64_t limit = MAX_BYTES;
+    if (space == MLC_ARENA && !r->status)
+        limit = index ? plan->devices[index - 1].arena_bytes : plan->arena_bytes;
     expect(r, 0 <= operand->offset && operand->offset <= limit, "an operand lies outside its buffer");
+}
+
+uint32_t mlc_slot_device(const struct mlc_plan *plan, uint32_t slot)
+{
+    if (slot < plan->n_inputs)
+        return plan->inputs[slot].device;
+    slot -= plan->n_inputs;
+    if (slot < plan->n_outputs)
+        return plan->outputs[slot].device;
+    slot -= plan->n_outputs;
+    return slot < plan->n_constants ? plan->constants[slot].device : slot - plan->n_constants;
+}
+
+/* Where a launch runs: its operands are in that device's memory, and worker 0 puts it on the device's stream. */
+static void read_block(struct reader *r, struct mlc_step *step)
+{
+    step->device = read_index(r, r->plan->n_devices + 1, "a launch on an unknown device");
+    step->threads = read_u32(r);
+    step->shared_bytes = read_u32(r);
+    if (step->device) {
+        expect(r, step->flags & MLC_SERIAL, "a launch on a device that is not serial");
+        expect(r, 1 <= step->threads && step->threads <= MLC_MAX_BLOCK, "the threads of a block");
+        expect(r, step->shared_bytes <= MLC_MAX_SHARED, "the shared memory of a block");
+    } else {
+        expect(r, !step->threads && !step->shared_bytes, "threads and shared memory of a block on the host");
+    }
+    for (uint32_t i = 0; i < step->n_operands && !r->status; i++)
+        expect(r, mlc_slot_device(r->plan, step->operands[i].slot) == step->device,
+               "an operand of a launch in another device's memory");
 }
 
 static void read_launch(struct reader *r, struct mlc_step *step)
@@ -215,6 +262,7 @@ static void read_launch(struct reader *r, struct mlc_step *step)
         step->tasks[i].grain = read_i64(r);
         expect(r, step->tasks[i].grain >= 1, "a grain below 1");
     }
+    read_block(r, step);
 }
 
 /* May a copy write there: outputs, the arena, and inputs that were given away. */
@@ -238,6 +286,9 @@ static void read_copy(struct reader *r, struct mlc_step *step)
     read_operand(r, &step->operands[1]);
     step->sizes[0] = read_size_index(r);
     expect(r, r->status || is_writable(r->plan, step->operands[0].slot), "a copy writes what is read-only");
+    for (uint32_t i = 0; i < 2 && !r->status; i++)
+        expect(r, (step->flags & MLC_SERIAL) || !mlc_slot_device(r->plan, step->operands[i].slot),
+               "a copy from or to a device that is not serial");
 }
 
 /* What a loop or branch decides by, and the lengths of its parts. */
@@ -309,6 +360,7 @@ static void check_donations(struct reader *r)
         if (r->status || output < 0)
             continue;
         expect(r, !taken[output], "two inputs are donated to one output");
+        expect(r, plan->inputs[i].device == plan->outputs[output].device, "an input is donated to another device");
         taken[output] = true;
     }
 }
@@ -345,8 +397,9 @@ static void read_body(struct reader *r)
     plan->name = read_string(r);
     read_symbols(r);
     read_sizes(r);
+    read_devices(r);
     read_inputs(r);
-    READ_LIST(r, plan->outputs, plan->n_outputs, 12)
+    READ_LIST(r, plan->outputs, plan->n_outputs, 16)
         read_value(r, &plan->outputs[i]);
     read_constants(r);
     READ_LIST(r, plan->kernels, plan->n_kernels, 4)

@@ -84,7 +84,7 @@ static int bind(struct mlc_program *program, const mlc_kernel *kernels, const vo
         memcpy(own_constants, constants, plan->n_constants * sizeof *own_constants);
     program->kernels = own_kernels;
     program->constants = own_constants;
-    program->n_slots = plan->n_inputs + plan->n_outputs + plan->n_constants + 1;
+    program->n_slots = plan->n_inputs + plan->n_outputs + plan->n_constants + 1 + plan->n_devices;
     lay_out(program);
     return plan->n_symbols ? 0 : mlc_program_evaluate(program, NULL, fixed, error);
 }

@@ -23,7 +23,7 @@
 struct run {
     const struct mlc_program *program;
     struct mlc_context *context;
-    void **slots; /* base pointers: inputs, outputs, constants, arena */
+    void **slots; /* base pointers: inputs, outputs, constants, arenas */
     struct mlc_values values;
     char *workers; /* memory of worker 0, 1, ... */
     int n_workers;
@@ -81,7 +81,8 @@ static bool slot_bytes(const struct run *run, uint32_t slot, int64_t *out)
     slot -= plan->n_outputs;
     if (slot < plan->n_constants)
         return mlc_type_bytes(&plan->constants[slot].type, run->values.sizes, out);
-    *out = plan->arena_bytes;
+    slot -= plan->n_constants;
+    *out = slot ? plan->devices[slot - 1].arena_bytes : plan->arena_bytes;
     return true;
 }
 
@@ -294,7 +295,7 @@ static int prepare(struct run *run, const int64_t *symbols)
                         "%s: out of memory: temporaries take %zu bytes and scratch %zu bytes on each of %zu threads",
                         program->plan.name, layout->arena, layout->scratch, workers);
     run->slots = (void **)memory;
-    run->slots[program->n_slots - 1] = memory + layout->tables;
+    run->slots[program->n_slots - 1 - program->plan.n_devices] = memory + layout->tables;
     run->workers = memory + shared;
     run->values = program->fixed;
     if (program->plan.n_symbols) {
@@ -362,6 +363,10 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
                         const int64_t *symbols, void *const *outputs, int64_t *nanoseconds)
 {
     struct run run = {.program = program, .context = context, .nanoseconds = nanoseconds};
+
+    if (program->plan.n_devices)
+        return mlc_fail(&context->error, -ENODEV, "%s: device %s is not attached", program->plan.name,
+                        program->plan.devices[0].name);
     int status = prepare(&run, symbols);
 
     if (!status)

@@ -80,6 +80,7 @@ class Walk:
 
     def memory(self, arrays: Sequence[Array], sizes: dict[str, int]) -> dict[tuple[str, int], Buffer]:
         memory = {("arena", 0): Buffer(self.plan.arena_bytes)}
+        memory |= {("arena", i + 1): Buffer(d.arena_bytes) for i, d in enumerate(self.plan.devices)}
         for j, output in enumerate(self.plan.outputs):
             memory["output", j] = Buffer(evaluate_size(output.type.size, sizes) * output.type.dtype.itemsize)
         for i, constant in enumerate(self.constants):
@@ -107,6 +108,8 @@ class Walk:
         if isinstance(step, Copy):
             nbytes = evaluate_size(step.nbytes, sizes)
             begin, end = (min(p * PAGE, nbytes) for p in share(-(-nbytes // PAGE), worker, workers))
+            if step.serial:
+                begin, end = (0, 0) if worker else (0, nbytes)
             ctypes.memmove(place(step.destination) + begin, place(step.source) + begin, end - begin)
             return
         assert isinstance(step, Launch)

@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mlc.ir.plan import (
     Launch,
     Plan,
     PlanConstant,
+    PlanDevice,
     PlanInput,
     PlanOutput,
     decode,
@@ -58,12 +60,16 @@ def random_plan(rng: random.Random) -> Plan:
     a, b = symbols
     sizes = [a, b, a * b, a * 3 + 7, b * b * 2 + a, 5, 0, 1 << 20]
     types = [TensorType(tuple(rng.choices(sizes, k=rng.randrange(4))), d) for d in rng.sample(list(DTYPES.values()), 4)]
-    inputs = [PlanInput("shapes", TensorType((a, b), F32)), *(PlanInput(f"x{i}", t) for i, t in enumerate(types))]
+    devices = tuple(PlanDevice(f"gpu:{i}", "sm_80", rng.randrange(9999)) for i in range(rng.randrange(3)))
+    home = rng.randrange(len(devices) + 1)
+    inputs = [PlanInput("shapes", TensorType((a, b), F32))]
+    inputs += [PlanInput(f"x{i}", t, None, home) for i, t in enumerate(types)]
     if rng.random() < 0.5:
         inputs[1] = replace(inputs[1], donated_to=0)
-    outputs = tuple(PlanOutput(f"y{i}", t) for i, t in enumerate(types))
-    constants = (PlanConstant("c", TensorType((3, 4), rng.choice(list(DTYPES.values())))),)
-    places = [place("input"), place("output", 1), place("constant"), place("arena", 0, rng.randrange(1000))]
+    outputs = tuple(PlanOutput(f"y{i}", t, home) for i, t in enumerate(types))
+    constants = (PlanConstant("c", TensorType((3, 4), rng.choice(list(DTYPES.values()))), home),)
+    places = [place("output", 1), place("constant"), place("arena", home, rng.randrange(100) if home == 0 else 0)]
+    places.append(place("input", 1 if home else 0))
     steps = [
         Launch(
             rng.randrange(2),
@@ -71,14 +77,19 @@ def random_plan(rng: random.Random) -> Plan:
             tuple(rng.choices(sizes, k=rng.randrange(3))),
             tuple((rng.choice(sizes), rng.randrange(1, 99)) for _ in range(rng.randrange(3))),
             rng.random() < 0.5,
-            rng.random() < 0.5,
+            rng.random() < 0.5 or home > 0,
             rng.choice(["", "model.py:3", "äöü"]),
+            home,
+            rng.randrange(1, 1025) if home else 0,
+            rng.randrange(2**16) if home else 0,
         )
         for _ in range(rng.randrange(6))
     ]
     copy = Copy(place("arena", 0, 64), place("arena", 0, 512), rng.randrange(400), rng.random() < 0.5, "copy")
+    if home:
+        copy = replace(copy, destination=place("arena", home), nbytes=0, serial=True)
     all_symbols = tuple(s for d in symbols for s in d.symbols)
-    return Plan("p", all_symbols, tuple(inputs), outputs, constants, 1024, 640, ("k0", "k1"), (*steps, copy))
+    return Plan("p", all_symbols, tuple(inputs), outputs, constants, 1024, 640, ("k0", "k1"), (*steps, copy), devices)
 
 
 def test_round_trip() -> None:
@@ -144,6 +155,21 @@ def with_step(step: Launch | Copy) -> Plan:
     return replace(stress(), steps=(step,))
 
 
+DEVICES = (PlanDevice("gpu:0", "sm_80", 64),)
+
+
+def on_device(**changes: Any) -> Plan:
+    """A plan whose one launch is on a device, changed."""
+    launch = Launch(0, (place("arena", 1),), tasks=((4, 1),), serial=True, device=1, threads=32)
+    return replace(stress(), steps=(replace(launch, **changes),), devices=DEVICES)
+
+
+def test_a_launch_on_a_device_prints() -> None:
+    text = str(on_device(shared_bytes=512, operands=(place("arena", 1, 4),)))
+    assert "  device1 gpu:0: sm_80, arena 64 bytes" in text
+    assert "    0 serial scale(arena1+4) tasks 4/1 on device1 threads 32 shared 512" in text
+
+
 BROKEN = {
     "symbol m is no dimension": replace(stress(), symbols=(*stress().symbols, *dim("m", 1, 2).symbols)),
     "two symbols have the same name": replace(stress(), symbols=stress().symbols * 2),
@@ -162,6 +188,22 @@ BROKEN = {
     "output0 lie outside": with_step(Copy(place("output"), place("arena"), 4000)),
     "constant0 is read-only": with_step(Copy(place("constant"), place("arena"), 4)),
     "input0 is read-only": with_step(Copy(place("input"), place("arena"), 0)),
+    "unknown device 2": on_device(device=2),
+    "input0 is not in the memory of device 1": on_device(operands=(place("input"),)),
+    "arena+0 is not in the memory of device 1": on_device(operands=(place("arena"),)),
+    "arena1+65 lies outside": on_device(operands=(place("arena", 1, 65),)),
+    "unknown buffer arena2": on_device(operands=(place("arena", 2),)),
+    "is not serial": on_device(serial=False),
+    "0 threads": on_device(threads=0),
+    "1025 threads": on_device(threads=1025),
+    "threads and shared memory on the host": on_device(operands=(), device=0),
+    "a copy from or to a device is not serial": replace(
+        on_device(), steps=(Copy(place("arena", 1), place("arena"), 4),)
+    ),
+    "which is on another device": replace(
+        counter(), devices=DEVICES, inputs=(replace(counter().inputs[0], device=1), *counter().inputs[1:])
+    ),
+    "two devices have the same name": replace(stress(), devices=DEVICES * 2),
 }
 
 
@@ -233,3 +275,14 @@ def test_bufferref_prints() -> None:
     assert [str(BufferRef("input", 2)), str(BufferRef("output", 0, 8)), str(BufferRef("arena", 0))] == [
         "input2", "output0+8", "arena+0",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["unknown device 2", "arena+0 is not in the memory of device 1", "arena1+65 lies outside", "is not serial",
+     "0 threads", "threads and shared memory on the host", "which is on another device"],
+)  # fmt: skip
+def test_c_refuses_it_too(said: str) -> None:
+    plan = BROKEN[said]
+    assert not c_accepts(encode(plan), len(plan.kernels), len(plan.constants))
+    assert c_accepts(encode(on_device()), len(on_device().kernels), len(on_device().constants))

@@ -18,10 +18,12 @@ from .data import (
     Loop,
     Plan,
     PlanConstant,
+    PlanDevice,
     PlanInput,
     PlanOutput,
     Step,
     byte_size,
+    device_of,
     parts_of,
     walk_steps,
 )
@@ -31,7 +33,7 @@ from .printer import print_plan
 from .verify import verify_plan
 
 __all__ = [
-    "SPACES", "Branch", "BufferRef", "Copy", "Launch", "Loop", "Plan", "PlanConstant", "PlanInput", "PlanOutput",
-    "Step", "byte_size", "decode", "encode", "parts_of", "print_plan", "verify_plan",
+    "SPACES", "Branch", "BufferRef", "Copy", "Launch", "Loop", "Plan", "PlanConstant", "PlanDevice", "PlanInput",
+    "PlanOutput", "Step", "byte_size", "decode", "device_of", "encode", "parts_of", "print_plan", "verify_plan",
     "walk_steps",
 ]  # fmt: skip

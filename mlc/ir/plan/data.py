@@ -13,14 +13,14 @@ SPACES = ("input", "output", "constant", "arena")  # in the order of the binary 
 
 @dataclass(frozen=True, slots=True)
 class BufferRef:
-    """A place in memory: buffer ``index`` of ``space`` (the arena is one buffer, index 0) and a byte offset in it."""
+    """A place in memory: buffer ``index`` of ``space`` and a byte offset in it. Each device has an arena."""
 
     space: str
     index: int
     offset: int = 0
 
     def __str__(self) -> str:
-        name = self.space if self.space == "arena" else f"{self.space}{self.index}"
+        name = self.space if self.space == "arena" and not self.index else f"{self.space}{self.index}"
         return f"{name}+{self.offset}" if self.offset or self.space == "arena" else name
 
 
@@ -31,6 +31,10 @@ class Launch:
     The number of tasks is the product over ``tasks`` (extent, grain) of ceil(extent / grain). All workers meet before a
     step with ``barrier``: it reads or overwrites what another step since the last barrier touched. A ``serial`` step
     runs on worker 0 alone. ``label`` is the user's scope or location, for profiles and errors.
+
+    ``device`` is where it runs: 0 is the host, i is ``Plan.devices[i - 1]``. There the tasks are the blocks of the
+    grid, each of ``threads`` threads with ``shared_bytes`` of dynamic shared memory; all operands are in that device's
+    memory, and worker 0 puts the launch on the device's stream (the step is serial), where steps follow one another.
     """
 
     kernel: int
@@ -40,17 +44,24 @@ class Launch:
     barrier: bool = False
     serial: bool = False
     label: str = ""
+    device: int = 0
+    threads: int = 0
+    shared_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Copy ``nbytes`` bytes; ``source`` and ``destination`` must not overlap. Workers share it."""
+    """Copy ``nbytes`` bytes; ``source`` and ``destination`` must not overlap.
+
+    Workers share it, unless it is ``serial``: a copy from or to a device's memory is, worker 0 puts it on the stream.
+    """
 
     destination: BufferRef
     source: BufferRef
     nbytes: Size
     barrier: bool = False
     label: str = ""
+    serial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +110,22 @@ def walk_steps(steps: Sequence[Step]) -> Iterator[Step]:
 
 @dataclass(frozen=True, slots=True)
 class PlanInput:
-    """An input; ``donated_to`` is the output that takes over its memory (same size in bytes), or None."""
+    """An input; ``donated_to`` is the output that takes over its memory (same size in bytes), or None.
+
+    Its memory, like that of outputs and constants, is the device's whose number is ``device``, 0 for the host.
+    """
 
     name: str
     type: TensorType
     donated_to: int | None = None
+    device: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanOutput:
     name: str
     type: TensorType
+    device: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,16 @@ class PlanConstant:
 
     name: str
     type: TensorType
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDevice:
+    """A device beside the host: what the program calls it, the target of its kernels, the bytes of its own arena."""
+
+    name: str
+    target: str
+    arena_bytes: int = 0
 
 
 Value = PlanInput | PlanOutput | PlanConstant
@@ -128,6 +154,7 @@ class Plan:
     """A compiled function as data. ``arena_bytes`` hold its temporaries, ``scratch_bytes`` are each thread's own.
 
     ``kernels`` are symbol names; every symbol is a bare dimension of some input, which binds its value at a call.
+    ``devices`` are those beside the host, numbered from 1.
     """
 
     name: str
@@ -139,11 +166,20 @@ class Plan:
     scratch_bytes: int
     kernels: tuple[str, ...]
     steps: tuple[Step, ...]
+    devices: tuple[PlanDevice, ...] = ()
 
     def __str__(self) -> str:
         from .printer import print_plan
 
         return print_plan(self)
+
+
+def device_of(plan: Plan, place: BufferRef) -> int:
+    """The number of the device whose memory a place is in, 0 for the host."""
+    if place.space == "arena":
+        return place.index
+    spaces: dict[str, Sequence[Value]] = {"input": plan.inputs, "output": plan.outputs, "constant": plan.constants}
+    return spaces[place.space][place.index].device
 
 
 def byte_size(tensor: TensorType) -> Size:

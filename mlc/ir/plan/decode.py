@@ -11,7 +11,20 @@ from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import Dim, Size, Symbol
 from mlc.ir.types import DTYPES, TensorType
 
-from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from .data import (
+    SPACES,
+    Branch,
+    BufferRef,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    PlanConstant,
+    PlanDevice,
+    PlanInput,
+    PlanOutput,
+    Step,
+)
 from .encode import BARRIER, BRANCH, COPY, HEADER, LAUNCH, LOOP, MAGIC, SERIAL, VERSION
 from .verify import MAX_NESTING, verify_plan
 
@@ -56,9 +69,10 @@ class _Decoder:
         name = self.string()
         self.symbols = self.items(self.symbol)
         self.sizes = self.items(self.size_terms)
-        inputs = self.items(lambda: PlanInput(self.string(), self.type(), self.donated_to()))
-        outputs = self.items(lambda: PlanOutput(self.string(), self.type()))
-        constants = self.items(lambda: PlanConstant(self.string(), self.type()))
+        devices = self.items(lambda: PlanDevice(self.string(), self.string(), self.i64()))
+        inputs = self.items(self.input)
+        outputs = self.items(lambda: PlanOutput(self.string(), self.type(), self.u32()))
+        constants = self.items(lambda: PlanConstant(self.string(), self.type(), self.u32()))
         kernels = self.items(self.string)
         arena, scratch = self.i64(), self.i64()
         steps = self.nested(self.items(self.step))
@@ -66,7 +80,7 @@ class _Decoder:
             raise self.damaged("bytes follow its end")
         return Plan(
             name, tuple(self.symbols), tuple(inputs), tuple(outputs), tuple(constants), arena, scratch, tuple(kernels),
-            steps,
+            steps, tuple(devices),
         )  # fmt: skip
 
     def damaged(self, what: str) -> ParseError:
@@ -125,6 +139,10 @@ class _Decoder:
         dtype = self.pick(_DTYPES, "element type")
         return TensorType(tuple(self.items(self.size)), dtype)
 
+    def input(self) -> PlanInput:
+        name, type, device = self.string(), self.type(), self.u32()
+        return PlanInput(name, type, self.donated_to(), device)
+
     def donated_to(self) -> int | None:
         (output,) = struct.unpack("<i", self.take(4))
         if output < -1:
@@ -156,8 +174,8 @@ class _Decoder:
         kind, flags = self.u32(), self.u32()
         label = self.string()
         barrier, serial = bool(flags & BARRIER), bool(flags & SERIAL)
-        if kind == COPY and flags <= BARRIER:
-            return Copy(self.operand(), self.operand(), self.size(), barrier, label), ()
+        if kind == COPY and flags <= BARRIER | SERIAL:
+            return Copy(self.operand(), self.operand(), self.size(), barrier, label, serial), ()
         if kind in (LOOP, BRANCH) and not flags:
             place, lengths = self.operand(), tuple(self.items(self.u32))
             if kind == BRANCH and lengths:
@@ -171,7 +189,8 @@ class _Decoder:
         operands = tuple(self.items(self.operand))
         sizes = tuple(self.items(self.size))
         tasks = tuple(self.items(lambda: (self.size(), self.i64())))
-        return Launch(kernel, operands, sizes, tasks, barrier, serial, label), ()
+        device, threads, shared = self.u32(), self.u32(), self.u32()
+        return Launch(kernel, operands, sizes, tasks, barrier, serial, label, device, threads, shared), ()
 
     def operand(self) -> BufferRef:
         return BufferRef(self.pick(SPACES, "space"), self.u32(), self.i64())

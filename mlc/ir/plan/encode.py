@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Iterable
 
 from mlc.ir.dims import Dim, Size
-from mlc.ir.types import DTYPES, TensorType
+from mlc.ir.types import DTYPES
 
-from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, Step, parts_of, walk_steps
+from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, parts_of, walk_steps
 
 MAGIC = b"MLCP"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<4sIQII")  # magic, version, total bytes, CRC-32 of the body, zero
 LAUNCH, COPY, LOOP, BRANCH = 0, 1, 2, 3
 BARRIER, SERIAL = 1, 2
@@ -78,14 +78,19 @@ class _Encoder:
 
     def values(self) -> None:
         plan = self.plan
+        self.u32(len(plan.devices))
+        for device in plan.devices:
+            self.string(device.name)
+            self.string(device.target)
+            self.i64(device.arena_bytes)
         self.u32(len(plan.inputs))
         for value in plan.inputs:
-            self.value(value.name, value.type)
+            self.value(value)
             self.parts.append(struct.pack("<i", -1 if value.donated_to is None else value.donated_to))
         for values in (plan.outputs, plan.constants):
             self.u32(len(values))
             for item in values:
-                self.value(item.name, item.type)
+                self.value(item)
         self.u32(len(plan.kernels))
         for kernel in plan.kernels:
             self.string(kernel)
@@ -95,15 +100,16 @@ class _Encoder:
         for step in steps:
             self.step(step)
 
-    def value(self, name: str, tensor: TensorType) -> None:
-        self.string(name)
-        self.u32(DTYPE_CODES[tensor.dtype.name], tensor.rank)
-        for extent in tensor.shape:
+    def value(self, value: Value) -> None:
+        self.string(value.name)
+        self.u32(DTYPE_CODES[value.type.dtype.name], value.type.rank)
+        for extent in value.type.shape:
             self.size(extent)
+        self.u32(value.device)
 
     def step(self, step: Step) -> None:
         if isinstance(step, Copy):
-            self.u32(COPY, BARRIER * step.barrier)
+            self.u32(COPY, BARRIER * step.barrier | SERIAL * step.serial)
             self.string(step.label)
             self.operands((step.destination, step.source))
             self.size(step.nbytes)
@@ -132,6 +138,7 @@ class _Encoder:
         for extent, grain in step.tasks:
             self.size(extent)
             self.i64(grain)
+        self.u32(step.device, step.threads, step.shared_bytes)
 
     def operands(self, operands: Iterable[BufferRef]) -> None:
         for operand in operands:

@@ -37,6 +37,8 @@ class _Walker:
         self.kernels = kernels
         self.sizes = _bind(plan, inputs)
         self.memory: dict[tuple[str, int], Array] = {("arena", 0): np.full(plan.arena_bytes, RUBBISH, np.uint8)}
+        for i, device in enumerate(plan.devices):
+            self.memory["arena", i + 1] = np.full(device.arena_bytes, RUBBISH, np.uint8)
         for i, output in enumerate(plan.outputs):
             self.memory["output", i] = np.full(self.bytes_of(output.type), RUBBISH, np.uint8)
         for i, constant in enumerate(constants):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlc.ir.dims import bounds, evaluate_size
 from mlc.ir.kernel import IndexVariable, Kernel
@@ -13,39 +13,40 @@ from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte
 
 @dataclass(frozen=True, slots=True)
 class ArenaBuffer:
-    """Bytes ``offset .. offset + nbytes`` of the arena from step ``first`` to ``last``; ``label`` is the first's."""
+    """Bytes ``offset .. offset + nbytes`` of an arena from step ``first`` to ``last``; ``label`` is the first's."""
 
     offset: int
     nbytes: int
     first: int
     last: int
     label: str
+    device: int = 0
 
 
 def arena_buffers(plan: Plan, kernels: Sequence[Kernel]) -> tuple[ArenaBuffer, ...]:
-    """The buffers of the arena by their first step, each at its largest size.
+    """The buffers of the arenas by their first step, each at its largest size.
 
     What one step writes where another wrote before is a buffer of its own, unless the step also reads there.
     """
     upper = {s.name: s.upper for s in plan.symbols}
     found: list[ArenaBuffer] = []
-    alive: dict[int, int] = {}  # offset -> position in found
+    alive: dict[tuple[int, int], int] = {}  # device, offset -> position in found
     for i, step in enumerate(walk_steps(plan.steps)):
         for ref, nbytes, fresh in _touched(step, kernels, upper):
             if ref.space != "arena":
                 continue
-            at = alive.get(ref.offset)
+            at = alive.get((ref.index, ref.offset))
             if at is None or (fresh and found[at].last < i):
-                alive[ref.offset] = len(found)
-                found.append(ArenaBuffer(ref.offset, nbytes, i, i, step.label))
+                alive[ref.index, ref.offset] = len(found)
+                found.append(ArenaBuffer(ref.offset, nbytes, i, i, step.label, ref.index))
             else:
                 old = found[at]
-                found[at] = ArenaBuffer(old.offset, max(old.nbytes, nbytes), old.first, i, old.label)
+                found[at] = replace(old, nbytes=max(old.nbytes, nbytes), last=i)
     return tuple(found)
 
 
 def peak_bytes(buffers: Sequence[ArenaBuffer]) -> int:
-    """The most bytes of the arena that are in use at one step."""
+    """The most bytes of the arenas that are in use at one step."""
     steps = {b.first for b in buffers}
     return max((sum(b.nbytes for b in buffers if b.first <= s <= b.last) for s in steps), default=0)
 

@@ -13,19 +13,22 @@ from mlc.ir.graph.lexer import Tokens
 from mlc.ir.graph.type_reader import TypeReader
 from mlc.ir.types import TensorType
 
-from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanDevice, PlanInput, PlanOutput, Step
 from .verify import MAX_NESTING, verify_plan
 
 T = TypeVar("T")
 NAME = r'("(?:[^"\\]|\\.)*"|.*?)'
+DONATED = r"(?:, donated to output(\d{1,9}))?"
 HEADER = re.compile(rf"plan {NAME}: arena (\d{{1,18}}) bytes, scratch (\d{{1,18}}) bytes")
 SYMBOL = re.compile(rf"  symbol {NAME} in (\d{{1,18}})\.\.(\d{{1,18}})")
-VALUE = re.compile(rf"  (input|output|constant)(\d{{1,9}}) {NAME}: (\w+\[.*\])(?:, donated to output(\d{{1,9}}))?")
+VALUE = re.compile(rf"  (input|output|constant)(\d{{1,9}}) {NAME}: (\w+\[.*\])(?: on device(\d{{1,9}}))?{DONATED}")
+DEVICE = re.compile(rf"  device(\d{{1,9}}) {NAME}: (\S+), arena (\d{{1,18}}) bytes")
 STEP = re.compile(r"( +)(\d{1,9}) (.*?)(?:  # (.*))?")
 BRANCH = re.compile(r"( +)branch (\d{1,9}):")
-LAUNCH = re.compile(r"(serial )?(\S+?)\(([^()]*)\)(?: sizes \[(.*?)\])?(?: tasks (.*))?")
-COPY = re.compile(r"copy (\S+) <- (\S+), (.*) bytes")
-PLACE = re.compile(r"(?:(input|output|constant)(\d{1,9})|(arena))(?:\+(\d{1,18}))?")
+ON_DEVICE = r"(?: on device(\d{1,9}) threads (\d{1,9}) shared (\d{1,9}))?"
+LAUNCH = re.compile(rf"(serial )?(\S+?)\(([^()]*)\)(?: sizes \[(.*?)\])?(?: tasks (.*?))?{ON_DEVICE}")
+COPY = re.compile(r"(serial )?copy (\S+) <- (\S+), (.*) bytes")
+PLACE = re.compile(r"(?:(input|output|constant)(\d{1,9})|(arena)(\d{1,9})?)(?:\+(\d{1,18}))?")
 
 
 def parse_plan(text: str) -> Plan:
@@ -53,12 +56,15 @@ class _Parser:
         symbols: list[Symbol] = []
         while match := self.accept(SYMBOL):
             symbols.append(self.symbol(*match.groups()))
-        inputs = [PlanInput(n, t, d) for n, t, d in self.values("input")]
-        outputs = [PlanOutput(n, t) for n, t, _ in self.values("output")]
-        constants = [PlanConstant(n, t) for n, t, _ in self.values("constant")]
+        devices: list[PlanDevice] = []
+        while match := self.accept(DEVICE):
+            devices.append(self.device(len(devices) + 1, *match.groups()))
+        inputs = [PlanInput(n, t, to, d) for n, t, d, to in self.values("input")]
+        outputs = [PlanOutput(n, t, d) for n, t, d, _ in self.values("output")]
+        constants = [PlanConstant(n, t, d) for n, t, d, _ in self.values("constant")]
         steps = self.steps()
         plan = Plan(_name(name), tuple(symbols), tuple(inputs), tuple(outputs), tuple(constants), int(arena),
-                    int(scratch), tuple(self.kernels), steps)  # fmt: skip
+                    int(scratch), tuple(self.kernels), steps, tuple(devices))  # fmt: skip
         try:
             verify_plan(plan)
         except VerifyError as error:
@@ -110,14 +116,21 @@ class _Parser:
         self.symbols[name] = size
         return size.symbols[0]
 
-    def values(self, space: str) -> list[tuple[str, TensorType, int | None]]:
-        found: list[tuple[str, TensorType, int | None]] = []
+    def device(self, expected: int, number: str, name: str, target: str, arena: str) -> PlanDevice:
+        if int(number) != expected:
+            raise self.error(f"expected device{expected}")
+        return PlanDevice(_name(name), target, int(arena))
+
+    def values(self, space: str) -> list[tuple[str, TensorType, int, int | None]]:
+        """Name, type, device and the output that an input is donated to."""
+        found: list[tuple[str, TensorType, int, int | None]] = []
         while (match := self.accept(VALUE)) and match[1] == space:
             if int(match[2]) != len(found):
                 raise self.error(f"expected {space}{len(found)}")
             tensor = self.read(match[4], TypeReader.type)
             assert isinstance(tensor, TensorType)  # by the pattern
-            found.append((_name(match[3]), tensor, None if match[5] is None else int(match[5])))
+            donated_to = None if match[6] is None else int(match[6])
+            found.append((_name(match[3]), tensor, int(match[5] or 0), donated_to))
         self.at -= match is not None
         return found
 
@@ -183,18 +196,18 @@ class _Parser:
         barrier = text.startswith("barrier; ")
         text = text.removeprefix("barrier; ")
         if match := COPY.fullmatch(text):
-            size = self.read(match[3], TypeReader.size)
-            return Copy(self.place(match[1]), self.place(match[2]), size, barrier, label)
+            size = self.read(match[4], TypeReader.size)
+            return Copy(self.place(match[2]), self.place(match[3]), size, barrier, label, match[1] is not None)
         match = LAUNCH.fullmatch(text)
         if match is None:
             raise self.error("expected a launch, a copy, a loop or a branch")
-        serial, kernel, operands, sizes, tasks = match.groups()
+        serial, kernel, operands, sizes, tasks, *device = match.groups()
         return Launch(
             self.kernels.setdefault(kernel, len(self.kernels)),
             tuple(self.place(w) for w in operands.split(", ")) if operands else (),
             self.read(sizes, _sizes) if sizes else (),
             tuple(self.task(w) for w in tasks.split(" x ")) if tasks else (),
-            barrier, serial is not None, label,
+            barrier, serial is not None, label, *(int(word or 0) for word in device),
         )  # fmt: skip
 
     def task(self, text: str) -> tuple[Size, int]:
@@ -207,7 +220,7 @@ class _Parser:
         match = PLACE.fullmatch(text)
         if match is None:
             raise self.error(f"expected a place such as input0 or arena+64, found {text[:40]}")
-        return BufferRef(match[1] or match[3], int(match[2] or 0), int(match[4] or 0))
+        return BufferRef(match[1] or match[3], int(match[2] or match[4] or 0), int(match[5] or 0))
 
 
 def _sizes(reader: TypeReader) -> tuple[Size, ...]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from .data import Branch, Copy, Launch, Loop, Plan, Step
+from .data import Branch, Copy, Launch, Loop, Plan, Step, Value
 
 
 def print_plan(plan: Plan) -> str:
@@ -30,14 +30,20 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"plan {quoted(plan.name)}: arena {plan.arena_bytes} bytes, scratch {plan.scratch_bytes} bytes"
     for symbol in plan.symbols:
         yield f"  symbol {quoted(symbol.name)} in {symbol.lower}..{symbol.upper}"
+    for i, device in enumerate(plan.devices):
+        yield f"  device{i + 1} {quoted(device.name)}: {device.target}, arena {device.arena_bytes} bytes"
     for i, value in enumerate(plan.inputs):
         donated = f", donated to output{value.donated_to}" if value.donated_to is not None else ""
-        yield f"  input{i} {quoted(value.name)}: {value.type}{donated}"
+        yield f"  input{i} {quoted(value.name)}: {value.type}{_place(value)}{donated}"
     for i, output in enumerate(plan.outputs):
-        yield f"  output{i} {quoted(output.name)}: {output.type}"
+        yield f"  output{i} {quoted(output.name)}: {output.type}{_place(output)}"
     for i, constant in enumerate(plan.constants):
-        yield f"  constant{i} {quoted(constant.name)}: {constant.type}"
+        yield f"  constant{i} {quoted(constant.name)}: {constant.type}{_place(constant)}"
     yield from _print_steps(plan, plan.steps, "  ", count())
+
+
+def _place(value: Value) -> str:
+    return f" on device{value.device}" if value.device else ""
 
 
 def _print_steps(plan: Plan, steps: Sequence[Step], indent: str, numbers: Iterator[int]) -> Iterator[str]:
@@ -61,7 +67,7 @@ def _print_step(plan: Plan, step: Step) -> str:
 
 
 def _print_copy(step: Copy) -> str:
-    return f"copy {step.destination} <- {step.source}, {step.nbytes} bytes"
+    return f"{'serial ' if step.serial else ''}copy {step.destination} <- {step.source}, {step.nbytes} bytes"
 
 
 def _print_launch(plan: Plan, step: Launch) -> str:
@@ -71,4 +77,6 @@ def _print_launch(plan: Plan, step: Launch) -> str:
         words.append(f"sizes [{', '.join(map(str, step.sizes))}]")
     if step.tasks:
         words.append("tasks " + " x ".join(f"{extent}/{grain}" for extent, grain in step.tasks))
+    if step.device:
+        words.append(f"on device{step.device} threads {step.threads} shared {step.shared_bytes}")
     return " ".join(words)

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from mlc.errors import VerifyError
 from mlc.ir.dims import Dim, Size, bounds
 
-from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte_size, parts_of
+from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte_size, device_of, parts_of
 
 MAX_RANK = 32
 MAX_BYTES = 1 << 56  # of the arena, of scratch, of an offset
 ALIGNMENT = 64
 MAX_NESTING = 32  # of loops and branches
+MAX_DEVICES = 64
+MAX_THREADS = 1024  # of a block
+MAX_SHARED_BYTES = 1 << 20  # of a block; devices have less
 
 
 def verify_plan(plan: Plan) -> None:
@@ -21,6 +24,7 @@ def verify_plan(plan: Plan) -> None:
     Not checked: what kernels do with their operands, and whether steps that touch the same bytes have a barrier.
     """
     _check_symbols(plan)
+    _check_devices(plan)
     _check_values(plan)
     _check_donations(plan)
     work: list[tuple[Step, int]] = [(step, 0) for step in reversed(plan.steps)]
@@ -55,10 +59,22 @@ def _check_symbols(plan: Plan) -> None:
         _require(Dim({(symbol,): 1}) in found, f"symbol {symbol.name} is no dimension of any input")
 
 
+def _check_devices(plan: Plan) -> None:
+    _require(len(plan.devices) <= MAX_DEVICES, f"more than {MAX_DEVICES} devices")
+    names = [d.name for d in plan.devices]
+    _require(len(set(names)) == len(names), "two devices have the same name")
+    for device in plan.devices:
+        where = f"device {device.name!r}"
+        _require("\0" not in device.name + device.target, f"{where}: a name holds a NUL")
+        _require(bool(device.target) and " " not in device.target, f"{where}: target {device.target!r} is no name")
+        _require(0 <= device.arena_bytes <= MAX_BYTES, f"{where}: the arena's size {device.arena_bytes}")
+
+
 def _check_values(plan: Plan) -> None:
     values: tuple[Value, ...] = (*plan.inputs, *plan.outputs, *plan.constants)
     for value in values:
         _require(value.type.rank <= MAX_RANK, f"{value.name}: more than {MAX_RANK} dimensions")
+        _require(0 <= value.device <= len(plan.devices), f"{value.name}: unknown device {value.device}")
         for extent in value.type.shape:
             _check_size(plan, extent, value.name)
             _require(bounds(extent)[1] >= 0, f"{value.name}: dimension {extent} is negative")
@@ -92,6 +108,10 @@ def _check_donations(plan: Plan) -> None:
         taken.add(target)
         output = plan.outputs[target]
         _require(
+            value.device == output.device,
+            f"input {value.name} is donated to output {output.name}, which is on another device",
+        )
+        _require(
             byte_size(value.type) == byte_size(output.type),
             f"input {value.name}: {value.type} is donated to output {output.name}: {output.type} of another size",
         )
@@ -101,6 +121,7 @@ def _check_launch(plan: Plan, step: Launch, where: str) -> None:
     _require(0 <= step.kernel < len(plan.kernels), f"{where}: unknown kernel {step.kernel}")
     for operand in step.operands:
         _check_operand(plan, operand, where)
+    _check_device(plan, step, where)
     for size in step.sizes:
         _check_size(plan, size, where)
     for extent, grain in step.tasks:
@@ -113,9 +134,24 @@ def _check_launch(plan: Plan, step: Launch, where: str) -> None:
         _require(total < 1 << 63, f"{where}: the number of tasks does not fit 64 bits")
 
 
+def _check_device(plan: Plan, step: Launch, where: str) -> None:
+    """A launch on a device is put on its stream by one worker, with operands in its memory."""
+    _require(0 <= step.device <= len(plan.devices), f"{where}: unknown device {step.device}")
+    for operand in step.operands:
+        here = device_of(plan, operand) == step.device
+        _require(here, f"{where}: {operand} is not in the memory of device {step.device}")
+    if step.device:
+        _require(step.serial, f"{where}: a launch on a device is not serial")
+        _require(1 <= step.threads <= MAX_THREADS, f"{where}: {step.threads} threads")
+        _require(0 <= step.shared_bytes <= MAX_SHARED_BYTES, f"{where}: {step.shared_bytes} bytes of shared memory")
+    else:
+        _require(step.threads == step.shared_bytes == 0, f"{where}: threads and shared memory on the host")
+
+
 def _check_operand(plan: Plan, operand: BufferRef, where: str) -> None:
     counts = {
-        "input": len(plan.inputs), "output": len(plan.outputs), "constant": len(plan.constants), "arena": 1,
+        "input": len(plan.inputs), "output": len(plan.outputs), "constant": len(plan.constants),
+        "arena": 1 + len(plan.devices),
     }  # fmt: skip
     _require(0 <= operand.index < counts.get(operand.space, 0), f"{where}: unknown buffer {operand}")
     limit = min(bounds(_buffer_bytes(plan, operand))[1], MAX_BYTES)
@@ -124,7 +160,7 @@ def _check_operand(plan: Plan, operand: BufferRef, where: str) -> None:
 
 def _buffer_bytes(plan: Plan, operand: BufferRef) -> Size:
     if operand.space == "arena":
-        return plan.arena_bytes
+        return plan.devices[operand.index - 1].arena_bytes if operand.index else plan.arena_bytes
     spaces: dict[str, Sequence[Value]] = {"input": plan.inputs, "output": plan.outputs, "constant": plan.constants}
     return byte_size(spaces[operand.space][operand.index].type)
 
@@ -136,6 +172,8 @@ def _check_copy(plan: Plan, step: Copy, where: str) -> None:
         room = _buffer_bytes(plan, operand) - step.nbytes - operand.offset
         _require(bounds(room)[0] >= 0, f"{where}: {step.nbytes} bytes at {operand} lie outside its buffer")
     _require(bounds(step.nbytes)[1] >= 0, f"{where}: a negative number of bytes")
+    on_host = not any(device_of(plan, p) for p in (step.destination, step.source))
+    _require(on_host or step.serial, f"{where}: a copy from or to a device is not serial")
     _require(_is_writable(plan, step.destination), f"{where}: {step.destination} is read-only")
 
 
