@@ -19,6 +19,7 @@ class Addresses:
         self.variables: dict[IndexVariable, str] = {}
         self.depths: dict[IndexVariable, int] = {}
         self.bases: dict[int, str] = {}
+        self.spaces: dict[int, str] = {}  # pointer types of what is not in the one space of a CPU
 
     def define(self, variable: IndexVariable, operand: str) -> None:
         """Names a variable that the innermost open loop defines."""
@@ -47,12 +48,16 @@ class Addresses:
         for index, stride in zip(indices, memory.strides, strict=True):
             offset = offset + index * stride
         pointer, name, seen = self.bases[memory.id], memory_element(memory.dtype), ()
+        kind = self.pointer_type(memory)
         for depth, terms in self.by_depth(offset):
             seen += terms  # type: ignore[assignment]
             key = ("address", memory.id, seen)
-            pointer = self.once(depth, key, f"getelementptr {name}, ptr {pointer}, i64 {self.sum(terms, depth)}")
+            pointer = self.once(depth, key, f"getelementptr {name}, {kind} {pointer}, i64 {self.sum(terms, depth)}")
         constant = _constant_term(offset)
-        return self.out.let(f"getelementptr {name}, ptr {pointer}, i64 {constant}") if constant else pointer
+        return self.out.let(f"getelementptr {name}, {kind} {pointer}, i64 {constant}") if constant else pointer
+
+    def pointer_type(self, memory: Memory) -> str:
+        return self.spaces.get(memory.id, "ptr")
 
     def by_depth(self, index: Index) -> Iterator[tuple[int, tuple[Term, ...]]]:
         """The terms that vary, grouped by the loop that makes them vary, outermost first."""

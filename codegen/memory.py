@@ -61,12 +61,13 @@ class Accesses:
         pointer = self.addresses.element(m, n.indices)
         if n.offsets is None:
             return pointer
-        return self.out.let(f"getelementptr {memory_element(m.dtype)}, ptr {pointer}, {self.steps(m, n.offsets)}")
+        kind = self.addresses.pointer_type(m)
+        return self.out.let(f"getelementptr {memory_element(m.dtype)}, {kind} {pointer}, {self.steps(m, n.offsets)}")
 
     def pointers(self, n: Instruction, offsets: Value) -> str:
         m = _memory(n)
-        pointer = self.addresses.element(m, n.indices)
-        return self.out.let(f"getelementptr {memory_element(m.dtype)}, ptr {pointer}, {self.steps(m, offsets)}")
+        pointer, kind = self.addresses.element(m, n.indices), self.addresses.pointer_type(m)
+        return self.out.let(f"getelementptr {memory_element(m.dtype)}, {kind} {pointer}, {self.steps(m, offsets)}")
 
     def steps(self, m: Memory, offsets: Value) -> str:
         """Typed offsets in elements; addresses extend what is signed and narrower than they are."""
