@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mlc.ir.graph import CASE, COPY, FUSION, PARAMETER, WHILE, Graph, Node
 from mlc.ir.kernel import Kernel
 from mlc.ir.plan import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
-from mlc.ir.target import Target
+from mlc.ir.target import AnyTarget
 
 from .donation import donations, wishes
 from .hazards import Access, Hazards
@@ -37,7 +37,7 @@ class Planned:
 
 
 def make_plan(
-    graph: Graph, target: Target, *, result_names: Sequence[str] = (), donated: frozenset[int] = frozenset()
+    graph: Graph, target: AnyTarget, *, result_names: Sequence[str] = (), donated: frozenset[int] = frozenset()
 ) -> Planned:
     """Schedule every fusion of ``graph`` for ``target`` and plan order and memory.
 
@@ -103,7 +103,7 @@ def _outermost(graph: Graph, places: Places, donated: frozenset[int]) -> tuple[S
 class _Schedules:
     """Schedules for the fusions of graphs; equal bodies are scheduled once."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: AnyTarget) -> None:
         self.target = target
         self.known: dict[tuple[str, str], ScheduledRegion] = {}
 

@@ -28,20 +28,29 @@ class Elements:
     A memory has its node's rank and is indexed by coordinates, or rank 1 and is indexed by row-major position.
     """
 
-    def __init__(self, builder: KernelBuilder, sizes: Sizes, memories: Mapping[Node, Memory]) -> None:
+    def __init__(
+        self, builder: KernelBuilder, sizes: Sizes, memories: Mapping[Node, Memory], *, in_tables: bool = False
+    ) -> None:
         self.builder = builder
+        self.in_tables = in_tables
         self.sizes = sizes
         self.memories = dict(memories)
         self._domains: dict[Shape, Domain] = {}
         self._accesses: dict[tuple[int, Access], tuple[Access, ...]] = {}
 
     def prepare(self, nodes: Iterable[Node]) -> None:
-        """Write the tables that array constants among ``nodes`` are read from: first in the parallel loop's body."""
+        """Make the tables that array constants among ``nodes`` are read from: first in the parallel loop's body.
+
+        They are written to scratch, or are constant memory where ``in_tables`` says so.
+        """
         b = self.builder
         for node in nodes:
             if node.op is not CONSTANT or is_uniform(node) or node in self.memories:
                 continue
             flat = node["value"].array.reshape(-1)
+            if self.in_tables:
+                self.memories[node] = b.table("table", node.dtype, (flat.size,), list(flat))
+                continue
             table = b.scratch("table", node.dtype, (flat.size,))
             for start in range(0, flat.size, 16):
                 part = flat[start : start + 16]

@@ -10,7 +10,7 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Size
 from mlc.ir.graph import Graph
 from mlc.ir.kernel import Kernel
-from mlc.ir.target import Target
+from mlc.ir.target import AnyTarget, GpuTarget, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,16 @@ KINDS = ("loop", "reduce", "row", "contraction", "convolution", "scatter", "upda
 """What fusions are, one schedule each."""
 
 
-def schedule_region(kind: str, body: Graph, target: Target) -> ScheduledRegion:
-    """The kernels that compute ``body``.
+def schedule_region(kind: str, body: Graph, target: AnyTarget) -> ScheduledRegion:
+    """The kernels that compute ``body``: with blocks of threads for a GPU. UnsupportedError for what a GPU cannot do.
 
     ``kind`` is the fusion's, one of ``KINDS``. Buffers of parameters and results are dense row-major arrays of
     their types.
     """
+    if isinstance(target, GpuTarget):
+        from .gpu import schedule_of
+
+        return schedule_of(kind)(body, target)
     return _schedule_of(kind)(body, target)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,29 @@ from mlc.ir.types import TensorType
 from .data import BufferRef, Copy, Launch, Loop, Plan, Step
 
 Array = npt.NDArray[Any]
+RunKernel = Callable[[Kernel, Sequence[Array], Sequence[int]], None]
 RUBBISH = 0x5A  # what outputs and the arena hold at first
 
 
 def interpret_plan(
-    plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Array], inputs: Sequence[Array]
-) -> list[Array]:
+    plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Array], inputs: Sequence[Array],
+    run: RunKernel = interpret_kernel,
+) -> list[Array]:  # fmt: skip
     """The outputs of ``plan`` for these inputs, whose own memory is left alone; ``kernels`` in the order of the plan's.
 
-    Raises ArgumentError for inputs that do not fit, and VerifyError where a kernel reads or writes out of bounds.
+    ``run`` executes a kernel on its buffers (flat arrays, some perhaps the same memory) and sizes. Raises ArgumentError
+    for inputs that do not fit, and VerifyError where a kernel reads or writes out of bounds.
     """
-    return _Walker(plan, kernels, constants, inputs).run()
+    return _Walker(plan, kernels, constants, inputs, run).run()
 
 
 class _Walker:
     def __init__(
-        self, plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Array], inputs: Sequence[Array]
-    ) -> None:
+        self, plan: Plan, kernels: Sequence[Kernel], constants: Sequence[Array], inputs: Sequence[Array],
+        run_kernel: RunKernel,
+    ) -> None:  # fmt: skip
         self.plan = plan
+        self.run_kernel = run_kernel
         self.kernels = kernels
         self.sizes = _bind(plan, inputs)
         self.memory: dict[tuple[str, int], Array] = {("arena", 0): np.full(plan.arena_bytes, RUBBISH, np.uint8)}
@@ -78,7 +83,7 @@ class _Walker:
         for ref, buffer in zip(step.operands, kernel.buffers, strict=True):
             elements = int(np.prod([n.evaluate(variables) for n in buffer.shape], dtype=np.int64))
             buffers.append(self.at(ref, elements * buffer.dtype.itemsize).view(buffer.dtype.numpy))
-        interpret_kernel(kernel, buffers, sizes)
+        self.run_kernel(kernel, buffers, sizes)
 
     def at(self, ref: BufferRef, nbytes: int) -> Array:
         return self.memory[ref.space, ref.index][ref.offset : ref.offset + nbytes]

@@ -1,0 +1,21 @@
+"""Fused regions of the optimized graph to Kernels of blocks of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlc.errors import UnsupportedError
+from mlc.ir.graph import Graph
+from mlc.ir.target import GpuTarget
+from mlc.passes.schedule.region import ScheduledRegion
+
+GpuSchedule = Callable[[Graph, GpuTarget], ScheduledRegion]
+
+
+def schedule_of(kind: str) -> GpuSchedule:
+    """The schedule of fusions of this kind; UnsupportedError where GPUs have none."""
+    if kind == "loop":
+        from .loop import schedule_loop
+
+        return schedule_loop
+    raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")
