@@ -13,6 +13,7 @@ from mlc.ir.types import BOOL, I32
 from . import numeric
 from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, While
 from .index import Index, IndexVariable
+from .interpret_blocks import BlockInterpreter
 from .machine import MACHINE_OPS
 from .numeric import Array
 from .ops import ELEMENTWISE
@@ -23,8 +24,15 @@ def interpret_kernel(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[i
 
     Raises VerifyError for arrays that do not fit the parameters, and for an access out of bounds, naming it. Scratch is
     filled with rubbish before each parallel iteration.
+
+    Threads of blocks run in step. Raises VerifyError, too, for barriers that some threads do not reach, and where
+    threads use an element of shared memory, or write one of a buffer, with no barrier between them.
     """
-    _Interpreter(kernel, buffers, sizes).run()
+    interpreter = _Interpreter(kernel, buffers, sizes)
+    if kernel.threads:
+        BlockInterpreter(kernel, interpreter.flat, sizes).run()
+    else:
+        interpreter.run()
 
 
 class _Interpreter:
@@ -46,8 +54,7 @@ class _Interpreter:
         for m in kernel.tables:
             bits = np.array(m.data, f"u{m.dtype.itemsize}")
             self.flat[m.id] = bits != 0 if m.dtype == BOOL else bits.view(m.dtype.numpy)
-        _need(not kernel.shared, f"{kernel.name}: shared memory is not interpreted")
-        for m in kernel.memories:
+        for m in kernel.buffers + kernel.scratches + kernel.tables:
             self.shapes[m.id] = tuple(map(self.index, m.shape))
             self.strides[m.id] = tuple(map(self.index, m.strides))
 

@@ -1,6 +1,6 @@
 """Operations of blocks of threads: matrix units, barriers, shuffles between threads, asynchronous copies.
 
-Their kernels have block axes. They are text that parses and verifies; the emitter for CPUs refuses them.
+Their kernels have block axes. The emitter for CPUs refuses them.
 
     barrier                                    all threads of the block meet; barrier.warp: of the warp; barrier[i, n]:
                                                n threads at barrier number i

@@ -9,6 +9,7 @@ from .data import Instruction, Kernel, Loop, Memory, Role, Statement, Value, Vec
 from .index import Index, IndexVariable
 from .machine import MACHINE_OPS, check_machine_op
 from .ops import ACCESSES, INDEX_OPS, OPS, SOURCES, result_type
+from .uniform import divergent_barrier
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -55,6 +56,8 @@ class _Verifier:
             self.need(fits, f"parallel: block axis {i} = {extent} by {grain} is not a static number by 1", None)
         self.need(not k.shared or k.threads > 0, "shared memory without the axes of a block", None)
         self.block(k.body)
+        divergent = divergent_barrier(k) if k.threads else None
+        self.need(divergent is None, "a barrier that threads would pass a different number of times", divergent)
 
     def memory(self, m: Memory) -> None:
         where = f"{m.access} {m.name}"
