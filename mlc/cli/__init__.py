@@ -19,6 +19,7 @@ from mlc.errors import MlcError
 VERBS = {
     "compile": ("mlc.cli.compile", "Compile the functions that a program exports into one artifact or library."),
     "run": ("mlc.cli.run", "Run a program, or a function of an artifact."),
+    "launch": ("mlc.cli.launch", "Run a program on several processes."),
     "inspect": ("mlc.cli.inspect", "Show what an artifact holds: signatures, targets, kernels, weights."),
     "bench": ("mlc.cli.bench", "Measure the functions of an artifact or a program."),
     "bisect": ("mlc.cli.bisect", "Name the first step of the compiler that makes a result wrong."),

@@ -1,0 +1,219 @@
+"""What `mlc launch` promises of any program: its ranks' output and end, and that nothing is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from mlc.cli import main
+from tests.launch.launching import MPIS, needs, processes_with, start, wait_for
+
+RANK = "rank = int(os.environ.get('PMI_RANK') or os.environ.get('OMPI_COMM_WORLD_RANK') or os.environ['SLURM_PROCID'])"
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+
+
+def program(folder: Path, body: str) -> Path:
+    path = folder / "program.py"
+    path.write_text(f"import os, signal, subprocess, sys, time\n{RANK}\n{textwrap.dedent(body)}")
+    return path
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_lines_come_whole_behind_their_rank(mpi: str, tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        print(rank, sys.argv[1:], os.environ["MLC_WORLD_SIZE"], os.environ["MLC_NUM_THREADS"])
+        print(str(rank) * 100_000, "end")
+        sys.stdout.write("no newline")
+        print("to stderr", file=sys.stderr)
+        """,
+    )
+    code, out, err = start(path, "--flag", "a b", options=("-n", "2", "--mpi", mpi)).end()
+    assert code == 0, err
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    for rank in "01":
+        mine = [line.removeprefix(f"[{rank}] ") for line in out.splitlines() if line.startswith(f"[{rank}] ")]
+        assert mine[0].startswith(f"{rank} ['--flag', 'a b'] 2 ") and 1 <= int(mine[0].split()[-1]) <= threads
+        assert mine[1:] == [rank * 100_000 + " end", "no newline"]
+        assert f"[{rank}] to stderr" in err.splitlines()
+    assert len(out.splitlines()) == 6
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("sys.exit(7)", 7, "ended with exit code 7"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "was killed by SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", 75, "was stopped by SIGSTOP"),
+    ],
+)
+def test_the_rank_that_fails_is_named_and_all_end(mpi: str, how: str, code: int, words: str, tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        f"""
+        subprocess.Popen(["setsid", "sleep", "300"])  # in a session of its own
+        print("begins")
+        if rank == 1:
+            time.sleep(0.3)
+            {how}
+        time.sleep(300)
+        """,
+    )
+    got, out, err = start(path, options=("-n", "2", "--mpi", mpi, "--timeout", "0.5")).end()
+    assert got == code, err
+    assert "mlc launch: rank 1 (process " in err and words in err
+    assert sorted(out.splitlines()) == ["[0] begins", "[1] begins"]
+
+
+@needs("mpich")
+def test_an_exception_is_the_rank_s_own_traceback(tmp_path: Path) -> None:
+    path = program(tmp_path, "if rank == 0:\n    raise ValueError('so it is')\ntime.sleep(300)")
+    code, _, err = start(path, options=("-n", "2", "--mpi", "mpich")).end()
+    assert code == 1 and "[0] ValueError: so it is" in err and "runpy" not in err
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_an_interrupt_ends_all(mpi: str, tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        try:
+            open(f"{sys.argv[1]}/{rank}", "w").close()
+            time.sleep(300)
+        finally:
+            print("cleans up")
+        """,
+    )
+    job = start(path, tmp_path, options=("-n", "2", "--mpi", mpi, "--restarts", "3"))
+    for rank in "01":
+        wait_for(tmp_path / rank)
+    job.process.send_signal(signal.SIGINT)
+    code, out, err = job.end()
+    assert code == 130 and "Traceback" not in err
+    assert sorted(out.splitlines()) == ["[0] cleans up", "[1] cleans up"]
+
+
+@needs("mpich")
+def test_who_ignores_an_interrupt_is_killed_at_the_second(tmp_path: Path) -> None:
+    body = """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        open(f"{sys.argv[1]}/{rank}", "w").close()
+        time.sleep(300)
+        """
+    job = start(program(tmp_path, body), tmp_path, options=("-n", "1", "--mpi", "mpich"))
+    wait_for(tmp_path / "0")
+    job.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    job.process.send_signal(signal.SIGINT)
+    assert job.end()[0] == 130
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_the_ranks_do_not_outlive_their_supervisor(mpi: str, tmp_path: Path) -> None:
+    body = 'open(f"{sys.argv[1]}/{rank}", "w").close()\ntime.sleep(300)'
+    job = start(program(tmp_path, body), tmp_path, options=("-n", "2", "--mpi", mpi), TMPDIR=str(tmp_path))
+    for rank in "01":
+        wait_for(tmp_path / rank)
+    job.process.kill()
+    job.process.wait()
+    deadline = time.monotonic() + 30
+    while processes_with(job.token):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@needs("mpich")
+def test_shared_memory_of_killed_ranks_is_removed_and_no_other(tmp_path: Path) -> None:
+    ours, foreign = Path(f"/dev/shm/mlc_test_{os.getpid()}_ours"), Path(f"/dev/shm/mlc_test_{os.getpid()}_foreign")
+    body = """
+        import mmap
+        for name in sys.argv[1:]:
+            file = open(name, "a+b")
+            file.truncate(4096)
+            globals()[name] = mmap.mmap(file.fileno(), 4096)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    try:
+        foreign.write_bytes(b"\0" * 4096)
+        job = start(program(tmp_path, body), ours, foreign, options=("-n", "2", "--mpi", "mpich"))
+        assert job.end()[0] == 137
+        assert not ours.exists() and foreign.exists()
+    finally:
+        ours.unlink(missing_ok=True)
+        foreign.unlink(missing_ok=True)
+
+
+@needs("mpich")
+def test_a_lost_rank_is_started_again_as_often_as_allowed(tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        print("start", os.environ["MLC_RESTART"])
+        if rank == 1 and int(os.environ["MLC_RESTART"]) < int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    options = ("-n", "2", "--mpi", "mpich", "--restarts", "1")
+    code, out, err = start(path, "1", options=options, TMPDIR=str(tmp_path)).end()
+    assert code == 0 and "[0] start 1" in out and "[1] start 1" in out
+    assert err.count("was killed by SIGKILL") == 1 and "starting again from the last checkpoint (1 of 1)" in err
+    code, out, err = start(path, "2", options=options, TMPDIR=str(tmp_path)).end()
+    assert code == 137 and "start 2" not in out and err.count("was killed by SIGKILL") == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["program.py"]  # no run folder is left
+
+
+@needs("mpich")
+def test_what_fails_the_same_way_every_time_is_not_started_again(tmp_path: Path) -> None:
+    path = program(tmp_path, "import mlc\nfrom mlc.errors import UnsupportedError\nraise UnsupportedError('not here')")
+    code, _, err = start(path, options=("-n", "2", "--mpi", "mpich", "--restarts", "3")).end()
+    assert code == 3 and "starting again" not in err
+
+
+@needs("mpich")
+def test_a_launcher_that_fails_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "mpiexec.hydra"
+    broken.write_text("#!/bin/sh\necho no host file >&2\nexit 9\n")
+    broken.chmod(0o755)
+    code, _, err = start(program(tmp_path, ""), options=("-n", "2", "--mpi", str(broken))).end()
+    assert code == 9 and "no host file" in err and "mpiexec.hydra ended with code 9" in err
+
+
+SRUN = """#!/usr/bin/env python3
+import os, subprocess, sys
+words = sys.argv[1:]
+assert words[0] == "-n", words
+count = int(words[1])
+program = words[next(i for i in range(2, len(words)) if not words[i].startswith("-")):]
+ranks = [subprocess.Popen(program, env={**os.environ, "SLURM_PROCID": str(r), "SLURM_NTASKS": str(count)})
+         for r in range(count)]
+codes = [rank.wait() for rank in ranks]
+sys.exit(max(codes))
+"""
+
+
+def test_under_slurm_srun_starts_the_ranks(tmp_path: Path) -> None:
+    """A script in the place of srun: it is found, given the count, and its ranks are watched like any others."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    path = program(tmp_path, "print(rank, os.environ['SLURM_NTASKS'])\nif rank == 2:\n    sys.exit(9)")
+    search = f"{srun.parent}{os.pathsep}{os.environ['PATH']}"
+    code, out, err = start(path, options=("-n", "3"), PATH=search, SLURM_JOB_ID="17").end()
+    assert sorted(out.splitlines()) == ["[0] 0 3", "[1] 1 3", "[2] 2 3"]
+    assert code == 9 and "rank 2 (process " in err
+
+
+@pytest.mark.parametrize("words", [["-n", "0"], ["-n", "two"], []])
+def test_usage(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", *words, str(program(tmp_path, ""))])
+    assert ended.value.code == 2 and "-n" in capsys.readouterr().err
