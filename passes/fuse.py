@@ -1,8 +1,8 @@
 """Cut the graph into fused regions: each becomes a FUSION node whose body one schedule turns into kernels.
 
-Three steps, each linear in nodes: grow loops from consumers to producers; merge groups that share data (a contraction
-or reduction with what follows it, whole rows, siblings that read the same arrays); emit. What stays outside is
-parameters, large constants and reshapes, which are views.
+Four steps, each linear in nodes: grow loops from consumers to producers; split what became too long; merge groups that
+share data (a contraction or reduction with what follows it, whole rows, siblings that read the same arrays); emit. What
+stays outside is parameters, large constants and reshapes, which are views.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mlc.ir.types import TupleType
 
 from .grouping import MOVES, Group, Grouping
 from .merging import merge
+from .splitting import split
 
 
 def fuse(graph: Graph) -> Graph:
@@ -34,6 +35,7 @@ def fuse(graph: Graph) -> Graph:
         return graph
     grouping = Grouping(graph)
     grouping.grow()
+    split(grouping)
     grouping.link()
     merge(grouping)
     return emit(grouping)
@@ -50,7 +52,7 @@ def emit(grouping: Grouping) -> Graph:
                 _emit_control(group, new, grouping)
                 continue
             results = sorted(group.stored, key=lambda n: n.uid)
-            inside = in_body_order(group, results)
+            inside = group.in_order(results)
             operands = list(dict.fromkeys(o for n in inside for o in n.operands if o not in group.nodes))
             for operand in operands:
                 _find(operand, new, grouping)
@@ -109,24 +111,6 @@ def ordered(grouping: Grouping) -> list[Group]:
             state[group] = False
             work.extend(p for p in sorted(group.before, key=lambda g: g.first) if p not in state)
     return order
-
-
-def in_body_order(group: Group, results: list[Node]) -> list[Node]:
-    """The group's nodes, operands first, by a walk from the results: equal regions come out in equal order."""
-    order: dict[Node, None] = {}
-    work = list(reversed(results))
-    open_: set[Node] = set()
-    while work:
-        node = work[-1]
-        if node in order or node not in group.nodes:
-            work.pop()
-        elif node in open_:
-            work.pop()
-            order[node] = None
-        else:
-            open_.add(node)
-            work.extend(o for o in reversed(node.operands) if o not in order)
-    return list(order)
 
 
 def _structure(inside: list[Node], operands: list[Node], results: list[Node]) -> object:

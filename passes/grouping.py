@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlc.ir.dims import bounds
 from mlc.ir.graph import (
     BROADCAST_IN_DIM,
@@ -41,6 +43,7 @@ MOVES = frozenset((BROADCAST_IN_DIM, RESHAPE, TRANSPOSE, SLICE, PAD, CONCATENATE
 MAKES = frozenset((IOTA, SIZE, CONSTANT))
 EXPENSIVE_FLOPS = 4  # an op that costs at least this much an element is computed once and stored rather than repeated
 _DIVISIONS = frozenset(OPS[name] for name in ("divide", "sqrt", "power", "remainder"))
+_SPELLED_OUT = {OPS["power"]: 24, OPS["remainder"]: 8}  # one operation each by name, and many when code is generated
 MOST_REPEATED = 3  # cheap ops in a row that several groups compute rather than read
 
 
@@ -58,10 +61,12 @@ class Group:
     tuple, or a copy is a group of kind ``control``, which nothing joins. The rest is known once groups have grown:
     ``reads`` are values from outside, ``stored`` nodes that others read from memory, ``before`` and ``after`` the
     groups whose results this one reads (through views too) and those that read its own. What is ``turned`` stores its
-    result with the axes in another order, and takes nothing more.
+    result with the axes in another order, and takes nothing more. ``work`` is how much code its nodes become.
     """
 
-    __slots__ = ("after", "before", "first", "kind", "last", "nodes", "reads", "shape", "space", "stored", "turned")
+    __slots__ = (
+        "after", "before", "first", "kind", "last", "nodes", "reads", "shape", "space", "stored", "turned", "work",
+    )  # fmt: skip
 
     def __init__(self, kind: str, root: Node) -> None:
         self.kind = kind
@@ -74,8 +79,11 @@ class Group:
         self.after: dict[Group, None] = {}
         self.first = self.last = root.uid
         self.turned = False
+        self.work = work_of(root)
 
     def add(self, node: Node) -> None:
+        if node not in self.nodes:
+            self.work += work_of(node)
         self.nodes[node] = None
         self.first, self.last = min(self.first, node.uid), max(self.last, node.uid)
 
@@ -89,6 +97,34 @@ class Group:
         """The contraction, convolution, scatter, update, sort, or one of the reductions, that gives its kind."""
         wanted = _HEARTS.get(self.kind)
         return next((n for n in self.nodes if n.op is wanted), None) if wanted else None
+
+    def in_order(self, results: Sequence[Node]) -> list[Node]:
+        """What ``results`` need, operands first, by a walk from them: equal regions come out in equal order."""
+        order: dict[Node, None] = {}
+        work = list(reversed(results))
+        open_: set[Node] = set()
+        while work:
+            node = work[-1]
+            if node in order or node not in self.nodes:
+                work.pop()
+            elif node in open_:
+                work.pop()
+                order[node] = None
+            else:
+                open_.add(node)
+                work.extend(o for o in reversed(node.operands) if o not in order)
+        return list(order)
+
+
+def work_of(node: Node) -> int:
+    """Operations for one element, which code grows with."""
+    if node.op in MAKES or node.op is PARAMETER or node.op is BROADCAST_IN_DIM or node.op is RESHAPE:
+        return 0
+    if not node.op.elementwise:
+        return 1
+    if node.op in _SPELLED_OUT:
+        return _SPELLED_OUT[node.op]
+    return max(1, bounds(node.op.flops(node))[1] // max(1, bounds(node.tensor.size)[1]))
 
 
 def is_view(node: Node) -> bool:

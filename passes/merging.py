@@ -12,6 +12,7 @@ from mlc.ir.graph import TRANSPOSE, Node
 
 from .grouping import Group, Grouping
 from .rows import is_row, make_rows, row_space
+from .splitting import MOST_WORK
 
 MOST_BUFFERS = 28  # operands and results of one fused kernel: more would spill the pointers
 MOST_SEARCHED = 64  # groups that a search for a path visits
@@ -94,7 +95,7 @@ class _Merging:
 
     def _fits_behind(self, group: Group, other: Group) -> bool:
         """``other`` is a loop over the same elements that reads the group's results element by element only."""
-        if group.turned or other.kind != "loop" or other.shape != group.shape or self._too_wide(group, other):
+        if group.turned or other.kind != "loop" or other.shape != group.shape or self._too_large(group, other):
             return False
         aligned = self._aligned(other)
         for node in other.nodes:
@@ -124,7 +125,7 @@ class _Merging:
             of_space = other.shape in (space.shape, space.kept)
         else:
             of_space = other.kind in ("reduce", "row") and row_space(other.nodes) == space
-        if not of_space or self._too_wide(group, other):
+        if not of_space or self._too_large(group, other):
             return False
         both = {**group.nodes, **other.nodes}
         views = self.grouping.views
@@ -132,7 +133,9 @@ class _Merging:
             return False
         return make_rows(both, self.users, {*group.stored, *other.stored}, space)
 
-    def _too_wide(self, group: Group, other: Group) -> bool:
+    def _too_large(self, group: Group, other: Group) -> bool:
+        if group.work + other.work > MOST_WORK:
+            return True
         inputs = sum(n not in group.nodes and n not in other.nodes for n in group.reads | other.reads)
         return inputs + len(group.stored) + len(other.stored) > MOST_BUFFERS
 
@@ -199,7 +202,7 @@ class _Merging:
         return (
             group is not other
             and bool(group.nodes)
-            and not self._too_wide(group, other)
+            and not self._too_large(group, other)
             and not self._reaches(group, other, direct=True)
             and not self._reaches(other, group, direct=True)
         )
