@@ -74,7 +74,7 @@ def _by_fractions(a: float, b: float, c: float) -> float:
     try:
         return float(exact) if exact else a * b + c
     except OverflowError:
-        return math.copysign(math.inf, exact)
+        return math.inf if exact > 0 else -math.inf  # a fraction may be too large for a float
 
 
 def _product(a: Array, b: Array) -> tuple[Array, Array]:
