@@ -20,6 +20,7 @@ from mlc.ir.kernel import (
     Role,
     Statement,
     Value,
+    VectorType,
     While,
 )
 from mlc.ir.kernel.machine import MACHINE_OPS
@@ -184,8 +185,8 @@ class Body:
         out, result = self.out, n.value.type
         operands = [self.operands[v.id] for v in n.operands]
         types = [v.type for v in n.operands]
-        if n.op in ELEMENTWISE:
-            return values.elementwise(out, n.op, types[0], operands)
+        if n.op in ELEMENTWISE or n.op in ("compare", "select", "convert"):
+            return self.lanewise(n, operands, types, result)
         match n.op, n.attribute:
             case "constant", int() | tuple() as bits:
                 return constant(bits, result)
@@ -193,12 +194,6 @@ class Body:
                 return values.iota(result)
             case "splat", _:
                 return values.splat(out, operands[0], result)
-            case "compare", str() as direction:
-                return values.compare(out, direction, types[0], operands[0], operands[1])
-            case "select", _:
-                return values.select(out, operands[0], result, operands[1], operands[2])
-            case "convert", _:
-                return values.convert(out, operands[0], types[0], result)
             case "bitcast", _:
                 return values.bitcast(out, operands[0], types[0], result)
             case "reduce", str() as op:
@@ -218,6 +213,17 @@ class Body:
                 index = self.addresses.index(n.indices[0])
                 return index if result.dtype.bits == 64 else out.let(f"trunc i64 {index} to {typed(result)}")
         raise AssertionError(f"{n.op} passed the verifier")
+
+    def lanewise(self, n: Instruction, operands: list[str], types: list[VectorType], result: VectorType) -> str:
+        """What is computed of each lane alone, over operands and a result of these types."""
+        match n.op, n.attribute:
+            case "compare", str() as direction:
+                return values.compare(self.out, direction, types[0], operands[0], operands[1])
+            case "select", _:
+                return values.select(self.out, operands[0], result, operands[1], operands[2])
+            case "convert", _:
+                return values.convert(self.out, operands[0], types[0], result)
+        return values.elementwise(self.out, n.op, types[0], operands)
 
     def index_result(self, n: Instruction) -> str:
         out = self.out

@@ -66,16 +66,24 @@ def _parse(llvm_text: str, target: Target, optimize: int) -> tuple[Any, Any]:
 
 
 @cache
+def set_llvm_options() -> None:
+    """What is set for all of a process, and for all targets."""
+    from llvmlite import binding
+
+    # Addresses come hoisted: LLVM's loop strength reduction wins nothing and is a third of the compile time.
+    binding.set_option("mlc", "-disable-lsr")
+    # From both ends: scheduled from below alone, a tile that fills the registers may spill all of its sums.
+    binding.set_option("mlc", "-misched-prera-direction=bidirectional")
+
+
+@cache
 def _machine(target: Target) -> Any:
     """Code generation at level 2: level 1 is no faster to compile and level 0 gives a third of the speed."""
     from llvmlite import binding
 
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
-    # Addresses come hoisted: LLVM's loop strength reduction wins nothing and is a third of the compile time.
-    binding.set_option("mlc", "-disable-lsr")
-    # From both ends: scheduled from below alone, a tile that fills the registers may spill all of its sums.
-    binding.set_option("mlc", "-misched-prera-direction=bidirectional")
+    set_llvm_options()
     found = binding.Target.from_triple(target.triple)
     options = {"cpu": target.cpu, "features": target.features, "opt": 2}
     return found.create_target_machine(**options, reloc="pic", codemodel="small")  # constants relative to the code

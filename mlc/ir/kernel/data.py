@@ -240,6 +240,23 @@ class Kernel:
         """Bytes of scratch memory that one thread needs to run this kernel."""
         return sum(_round_up(s.static_size * s.dtype.itemsize) for s in self.scratches)
 
+    @cached_property
+    def shared_offsets(self) -> tuple[int, ...]:
+        """Byte offset of each shared memory in that of the block: where the pattern of a swizzle begins."""
+        offsets, end = [], 0
+        for m in self.shared:
+            step = max(128, 8 * m.swizzle)
+            offsets.append(-(-end // step) * step)
+            end = offsets[-1] + m.static_size * m.dtype.itemsize
+        return tuple(offsets)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of shared memory that a block needs to run this kernel."""
+        if not self.shared:
+            return 0
+        return self.shared_offsets[-1] + self.shared[-1].static_size * self.shared[-1].dtype.itemsize
+
     @property
     def memories(self) -> tuple[Memory, ...]:
         """Buffers, then what is the kernel's own."""
