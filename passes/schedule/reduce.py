@@ -12,10 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds, size_product
-from mlc.ir.graph import CONVERT, REDUCE, Graph, Node, Table, body_of
+from mlc.ir.graph import REDUCE, Graph
 from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Value
 from mlc.ir.target import Target
-from mlc.ir.types import TensorType
 
 from .access import Access, walk_accesses
 from .axes import Group, in_place_pairs, join, leaf_indices, refine
@@ -23,6 +22,7 @@ from .domain import Domain, coefficient_of
 from .elements import Elements, Point
 from .folds import Fold
 from .loop import element_cost, enter_loop, parameter_buffers, result_buffers, task_ranges
+from .parts import body_of_parts, call_of_parts
 from .region import KernelCall, Operand, ScheduledRegion
 from .scalars import kernel_name
 from .sizes import Sizes
@@ -123,7 +123,7 @@ def _analyse(body: Graph, target: Target) -> _Nest:
     groups = join(domain, indices, reduced_axis)
     kept = tuple(g for g in groups if not reduced_axis[g.variable.id])
     reduced = tuple(g for g in groups if reduced_axis[g.variable.id])
-    lane_group = _lane_group(groups, domain, accesses)
+    lane_group = lane_group_of(groups, domain, accesses)
     extent = lane_group.extent if groups else 1
     inner = [a.node for a in accesses] + [f.node for f in folds]
     lanes = choose_lanes(inner, target, extent) if groups else 1
@@ -134,7 +134,7 @@ def _analyse(body: Graph, target: Target) -> _Nest:
     return _Nest(body, target, sizes, folds, domain, accesses, rest, kept, reduced, lane_group, lanes)
 
 
-def _lane_group(groups: tuple[Group, ...], domain: Domain, accesses: list[Access]) -> Group:
+def lane_group_of(groups: tuple[Group, ...], domain: Domain, accesses: list[Access]) -> Group:
     """The group that most operands are contiguous along, inner ones first."""
     best, found = None, Group((IndexVariable("d", 0),), 1)
     for group in reversed(groups):
@@ -221,51 +221,8 @@ def _in_parts(
 
 def _kernel_of_parts(nest: _Nest, parts: int) -> KernelCall:
     """The kernel that folds the temporaries and computes the epilogue: that of a reduce body of its own."""
-    body, table = nest.body, Table()
-    new: dict[Node, Node] = {}
-    with table.active():
-        for p in body.parameters:
-            new[p] = table.parameter(p.type, str(p["name"] or ""))
-        partial = [
-            table.parameter(TensorType((parts, *f.node.shape), f.dtype), f"t{k}") for k, f in enumerate(nest.folds)
-        ]
-        made = {f.node: (f, t) for f, t in zip(nest.folds, partial, strict=True)}
-        for node in _after(nest):
-            if node in new:
-                continue
-            if node in made:
-                fold, t = made[node]
-                first = new[node.operands[1]]
-                first = first if fold.dtype == node.dtype else CONVERT(first, dtype=fold.dtype)
-                total = REDUCE(t, first, dimensions=(0,), body=body_of(fold.reducer, fold.dtype))
-                new[node] = total if fold.dtype == node.dtype else CONVERT(total, dtype=node.dtype)
-            else:
-                new[node] = table.copy(node, [new[o] for o in node.operands])
-    parameters = (*partial, *(new[p] for p in body.parameters))
-    fold_body = Graph(body.name, parameters, tuple(new[r] for r in body.results), table)
-    of_parts = _analyse(fold_body, nest.target)
-    call = _kernel(of_parts, _kept_grains(of_parts))
-    count = len(partial)
-    operands = tuple(
-        (Operand("temporary", o.index) if o.index < count else Operand("parameter", o.index - count))
-        if o.kind == "parameter"
-        else o
-        for o in call.operands
-    )
-    return KernelCall(call.kernel, operands, call.sizes, call.tasks, call.serial)
-
-
-def _after(nest: _Nest) -> list[Node]:
-    """What the results are made of down to the reduces and their initial values, operands first."""
-    stop = {f.node for f in nest.folds}
-    seen: set[Node] = set()
-    work = list(nest.body.results)
-    while work:
-        node = work.pop()
-        if node not in seen:
-            seen.add(node)
-            work.extend(node.operands[1:] if node in stop else node.operands)
-    return sorted(seen, key=lambda n: n.uid)
+    of_parts = _analyse(body_of_parts(nest.body, nest.folds, parts), nest.target)
+    return call_of_parts(_kernel(of_parts, _kept_grains(of_parts)), len(nest.folds))
 
 
 def _operands_only(nest: _Nest) -> Graph:

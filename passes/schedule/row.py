@@ -49,7 +49,7 @@ def schedule_row(body: Graph, target: Target) -> ScheduledRegion:
             at |= group.at(enter_loop(b, stack, lower, upper))
         _Row(form, elements, results, kept, at).emit()
     call = KernelCall(b.build(), operands, sizes.operands, tasks, count_tasks(tasks) <= 1)
-    return ScheduledRegion((call,), (), _in_place(form))
+    return ScheduledRegion((call,), (), row_in_place(form))
 
 
 def _room(b: KernelBuilder, form: RowForm, node: Node) -> Memory:
@@ -175,7 +175,7 @@ class _Row:
             point.store(self.results[k], point.value(self.form.body.results[k]))
 
 
-def _in_place(form: RowForm) -> frozenset[tuple[int, int]]:
+def row_in_place(form: RowForm) -> frozenset[tuple[int, int]]:
     """A result may lie where a parameter does that is read at the same element only, in no walk after its store.
 
     Results of one element a row are stored behind all walks.

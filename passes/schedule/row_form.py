@@ -123,7 +123,30 @@ class RowForm:
         return max(work_of(dict.fromkeys(a for w in self.walks for a in w.accesses)) + stored, 1)
 
 
+@dataclass(frozen=True)
+class RowAxes:
+    """The axes of a row body: groups that number the rows, those that walk a row, and what an element is made of."""
+
+    sizes: Sizes
+    space: Space
+    accesses: list[Access]
+    kept: tuple[Group, ...]
+    reduced: tuple[Group, ...]
+
+
 def row_form(body: Graph, target: Target) -> RowForm:
+    """Raises InternalError for a body whose folds are not all along the last axes of one shape."""
+    axes = row_axes(body)
+    reduced, domain = axes.reduced, axes.space.domain
+    lanes = choose_lanes((a.node for a in axes.accesses), target, reduced[-1].extent) if reduced else 1
+    if reduced and lies_apart(domain, axes.accesses, reduced[-1]):
+        lanes = min(lanes, MOST_APART)
+    vectors = _vectors(reduced, lanes, len(body.nodes), target)
+    walks = find_walks(body, axes.space, keep=not vectors)
+    return RowForm(body, axes.sizes, axes.space, axes.kept, reduced, lanes, vectors, walks)
+
+
+def row_axes(body: Graph) -> RowAxes:
     """Raises InternalError for a body whose folds are not all along the last axes of one shape."""
     sizes = Sizes(body)
     reduces = [n for n in body.nodes if n.op is REDUCE]
@@ -141,12 +164,12 @@ def row_form(body: Graph, target: Target) -> RowForm:
     groups = join(domain, indices, is_reduced)
     kept = tuple(g for g in groups if not is_reduced[g.variable.id])
     reduced = tuple(g for g in groups if is_reduced[g.variable.id])
-    lanes = choose_lanes((a.node for a in accesses), target, reduced[-1].extent) if reduced else 1
-    if reduced and lies_apart(domain, accesses, reduced[-1]):
-        lanes = min(lanes, MOST_APART)
-    vectors = _vectors(reduced, lanes, len(body.nodes), target)
-    walks = _Walks(body, space, keep=not vectors).all()
-    return RowForm(body, sizes, space, kept, reduced, lanes, vectors, walks)
+    return RowAxes(sizes, space, accesses, kept, reduced)
+
+
+def find_walks(body: Graph, space: Space, *, keep: bool) -> tuple[Walk, ...]:
+    """The walks over a row, in order; with ``keep`` later ones read what earlier ones left for them."""
+    return _Walks(body, space, keep=keep).all()
 
 
 def _vectors(reduced: tuple[Group, ...], lanes: int, nodes: int, target: Target) -> int:

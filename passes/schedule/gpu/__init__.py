@@ -18,4 +18,12 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .loop import schedule_loop
 
         return schedule_loop
+    if kind == "reduce":
+        from .reduce import schedule_reduce
+
+        return schedule_reduce
+    if kind == "row":
+        from .row import schedule_row
+
+        return schedule_row
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")

@@ -79,8 +79,8 @@ def loop_calls(body: Graph, target: GpuTarget, pieces: Sequence[Piece]) -> tuple
             extent = sizes.index(total)
             whole = divided(total, lanes)
             count = b.floordiv(extent, lanes) if whole is None else sizes.index(whole)
-            end = count if each == 1 else b.min(block * (threads * each) + threads * each, count)
-            with b.loop(first, end, threads * each if each == 1 else threads, unroll=each) as loop:
+            end = b.min(block * (threads * each) + threads * each if each > 1 else first + 1, count)
+            with b.loop(first, end, threads, unroll=each) as loop:
                 emit([spread(b, loop.index, groups, sizes, lanes)], lanes)
             if whole is None and len(groups) == 1:  # fewer than a vector are left
                 with b.loop(count * lanes + block * threads + thread, extent, lanes) as rest:

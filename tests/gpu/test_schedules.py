@@ -1,0 +1,39 @@
+"""The bodies that the CPU's schedules are tested with, scheduled for a GPU: threads, shared memory and barriers run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mlc.ir.graph import Graph
+from mlc.ir.target import SM_80
+from tests.schedule import running, test_loop, test_reduce, test_row
+
+MODULES: tuple[ModuleType, ...] = (test_loop, test_reduce, test_row)
+
+
+def on_gpu(kind: str, body: Graph, arrays: Sequence[Any], tolerance: float = 0.0, **_: object) -> None:
+    running.check_region(kind, body, arrays, tolerance=tolerance, targets=(SM_80,), compiled=False)
+
+
+@pytest.fixture(autouse=True)
+def checked_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in MODULES:
+        monkeypatch.setattr(module, "check_region", on_gpu)
+
+
+def checks(module: ModuleType) -> dict[str, Callable[..., None]]:
+    """The tests of a module that check regions."""
+    prefix = module.__name__.rpartition(".")[2]
+    return {
+        name.replace("test", prefix, 1): f
+        for name, f in vars(module).items()
+        if name.startswith("test_") and "check_region" in f.__code__.co_names
+    }
+
+
+for each in MODULES:
+    globals().update(checks(each))
