@@ -73,6 +73,41 @@ def test_batches_refuse(rows: tuple[int, ...], batch: int) -> None:
         mlc.data.batches([np.zeros(n) for n in rows], batch)
 
 
+def test_batches_go_on_where_they_were_left() -> None:
+    x = np.arange(7)
+    for keep_last in (False, True):
+        whole = [b.tolist() for (b,) in mlc.data.batches((x,), 2, seed=3, epochs=3, keep_last=keep_last)]
+        for start in range(len(whole) + 2):
+            rest = mlc.data.batches((x,), 2, seed=3, epochs=3, keep_last=keep_last, start=start)
+            assert [b.tolist() for (b,) in rest] == whole[start:]
+    forever = mlc.data.batches((x,), 2, seed=3, epochs=None, start=7)
+    assert next(forever)[0].tolist() == list(mlc.data.batches((x,), 2, seed=3, epochs=3))[7][0].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_shards_of_a_batch_are_the_batch(size: int) -> None:
+    x, y = np.arange(19) * 2.0, np.arange(19)
+    whole = list(mlc.data.batches((x, y), 8, seed=1, epochs=2, start=1))
+    shards = [mlc.data.batches((x, y), 8, seed=1, epochs=2, start=1, shard=(r, size)) for r in range(size)]
+    for parts, batch in zip(zip(*shards, strict=True), whole, strict=True):
+        for i, array in enumerate(batch):
+            assert all(len(part[i]) == 8 // size for part in parts)
+            assert np.concatenate([part[i] for part in parts]).tolist() == array.tolist()
+
+
+def test_shards_that_cannot_be() -> None:
+    x = np.zeros(13)
+    for shard in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(ArgumentError, match="a rank and a size"):
+            mlc.data.batches((x,), 4, shard=shard)
+    with pytest.raises(ArgumentError, match=r"6 rows cannot be cut into 4 equal parts\nhint: choose a multiple of 4"):
+        mlc.data.batches((x,), 6, shard=(0, 4))
+    with pytest.raises(ArgumentError, match="1 rows cannot"):
+        mlc.data.batches((x,), 4, keep_last=True, shard=(0, 2))
+    with pytest.raises(ArgumentError, match="start=-1"):
+        mlc.data.batches((x,), 4, start=-1)
+
+
 def idx(*shape: int, elements: bytes = b"", kind: int = 8) -> bytes:
     return bytes((0, 0, kind, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape) + elements
 
