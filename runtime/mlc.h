@@ -92,6 +92,33 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
 /* The number of steps of `program`'s Plan. */
 size_t mlc_program_steps(const struct mlc_program *program);
 
+/* ---- worlds of ranks ---- */
+
+/* The processes that run the same program together, each a rank. One call at a time per world. */
+struct mlc_world;
+
+/* How many ranks the launcher of this process says that it started: mpiexec of any MPI, or srun. 1 without one. */
+int mlc_launched_ranks(void);
+
+/*
+ * Join the world that the launcher has started, through the MPI library that MLC_MPI names, else through the first of
+ * the usual names that opens, looked for in `folder` (NULL for none) and where the loader looks. The caller owns *out.
+ * Every wait ends after MLC_COLLECTIVE_TIMEOUT seconds (600): the process then says which rank it waited for and exits
+ * with 75. -ENOENT where there is no MPI, -ENOTSUP for one that cannot be used, -EPROTO where it is not the launcher's,
+ * -EIO where it fails, -EINVAL for a wrong setting; `error` (if error_size > 0) holds the text.
+ */
+int mlc_mpi_open(const char *folder, struct mlc_world **out, char *error, size_t error_size);
+
+/* This process's place among the ranks, and their number. */
+int mlc_world_rank(const struct mlc_world *world);
+int mlc_world_size(const struct mlc_world *world);
+
+/*
+ * Leave the world. Waits for the other ranks to do so, too, unless a call of this world has failed. Nothing may be in
+ * flight. NULL is fine.
+ */
+void mlc_world_close(struct mlc_world *world);
+
 /* ---- what an ahead-of-time library holds ---- */
 
 /* One function's Plan and kernels for CPUs of at least `level`: 0 for any, 3 for x86-64-v3, 4 for x86-64-v4. */

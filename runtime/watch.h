@@ -1,0 +1,88 @@
+/*
+ * The watch over a world: each rank publishes, outside of MPI, which collective it entered last, so that a wait that
+ * takes too long names the rank that everybody waits for.
+ *
+ * All pages lie in one file, mapped by every rank. The launcher names its folder in MLC_RUN_FOLDER (a fresh one for each
+ * attempt, on a file system that all hosts see), reads it as well, and removes it; the first rank that gives up writes
+ * its message to `failure` there. Without that folder the file has no name any more once all ranks have mapped it.
+ */
+#ifndef MLC_WATCH_H
+#define MLC_WATCH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum { MLC_RANK_PAGE = 512, MLC_EXIT_TIMEOUT = 75 }; /* EX_TEMPFAIL: try again */
+
+/* What a rank publishes: page `rank` of the file `ranks`. Written by that rank alone, little-endian, read at any time. */
+struct mlc_rank_page {
+    char magic[8]; /* "mlcrank1" once the rank has joined */
+    int32_t rank, size;
+    int64_t pid;
+    uint64_t pid_namespace; /* pids compare within one namespace and host alone */
+    _Atomic uint64_t entered, finished; /* how many collectives: the one waited for is number `entered` */
+    _Atomic uint64_t beat;              /* moves while the rank waits */
+    _Atomic uint64_t giving_up;         /* 1 where the rank is past its deadline itself */
+    char host[64];
+    char label[MLC_RANK_PAGE - 128]; /* of collective number `entered`: op, scope and user line */
+};
+
+struct mlc_watch {
+    int rank, size;
+    int64_t timeout; /* nanoseconds a wait may take */
+    char folder[256]; /* of the launcher, or "" */
+    struct mlc_rank_page *pages; /* of all ranks */
+    bool mapped; /* else the pages are this process's own memory, and of other ranks nothing is known */
+};
+
+/*
+ * Read MLC_COLLECTIVE_TIMEOUT (seconds, 600 where unset) and, where MLC_RUN_FOLDER is set, publish this rank's page.
+ * -EINVAL for a timeout that is no positive number, -errno where the folder cannot be used. Close also after a failure.
+ */
+int mlc_watch_open(struct mlc_watch *watch, int rank, int size, const struct mlc_error *error);
+
+/* Whether the pages are shared with other ranks: else share them with these two, around a broadcast of `path`. */
+bool mlc_watch_is_shared(const struct mlc_watch *watch);
+
+/* On rank 0: make a file for the pages and its `path`. "" where none can be made. */
+void mlc_watch_make(struct mlc_watch *watch, char *path, size_t size);
+
+/* On every rank: map the file `path` and publish this rank's page there; without it the rank stays by itself. */
+void mlc_watch_share(struct mlc_watch *watch, const char *path);
+
+void mlc_watch_close(struct mlc_watch *watch);
+
+/* This rank enters its next collective; `label` is copied. */
+void mlc_watch_enter(struct mlc_watch *watch, const char *label);
+
+/* The collectives of this rank are done but for `in_flight`. */
+void mlc_watch_finish(struct mlc_watch *watch, unsigned in_flight);
+
+/* This rank is alive and waits. */
+void mlc_watch_beat(struct mlc_watch *watch);
+
+/* One line or more: whom this rank waits for, and what that rank is doing. Takes half a second. */
+void mlc_watch_culprit(struct mlc_watch *watch, char *text, size_t size);
+
+/*
+ * End this process with MLC_EXIT_TIMEOUT, without MPI's leave: `label` took longer than the timeout. Prints the culprit,
+ * where no other rank of this run has.
+ */
+_Noreturn void mlc_watch_give_up(struct mlc_watch *watch, const char *label);
+
+/* Nanoseconds of the monotonic clock. */
+int64_t mlc_watch_now(void);
+
+/*
+ * A guard over a blocking call: where mlc_guard_end does not come within the timeout of `watch`, a thread gives up.
+ * `label` must stay. Without threads the call is not guarded.
+ */
+struct mlc_guard;
+struct mlc_guard *mlc_guard_begin(struct mlc_watch *watch, const char *label);
+void mlc_guard_end(struct mlc_guard *guard);
+
+#endif

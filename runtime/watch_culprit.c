@@ -1,0 +1,217 @@
+/* Finds out which rank the others wait for, from what each has published, and ends a wait that took too long. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "watch.h"
+
+enum { MOST_NAMED = 8 }; /* ranks in one message */
+
+/* Text that grows to the end of its buffer. */
+struct text {
+    char *start;
+    size_t used, size;
+};
+
+static void __attribute__((format(printf, 2, 3))) add(struct text *text, const char *format, ...)
+{
+    va_list arguments;
+
+    if (text->used + 1 >= text->size)
+        return;
+    va_start(arguments, format);
+    int length = vsnprintf(text->start + text->used, text->size - text->used, format, arguments);
+    va_end(arguments);
+    if (length > 0)
+        text->used += (size_t)length;
+    if (text->used >= text->size)
+        text->used = text->size - 1;
+}
+
+static void sleep_milliseconds(long n)
+{
+    struct timespec time = {n / 1000, n % 1000 * 1000000};
+    while (nanosleep(&time, &time) && errno == EINTR) {
+    }
+}
+
+static bool has_joined(const struct mlc_rank_page *page)
+{
+    return memcmp(page->magic, "mlcrank1", sizeof page->magic) == 0;
+}
+
+/* The state letter of a process from /proc (R, S, T, Z, ...), 'X' where there is none, '?' where this cannot be known. */
+static char process_state(const struct mlc_rank_page *mine, const struct mlc_rank_page *page)
+{
+    char path[64], line[512];
+    ssize_t length;
+
+    if (strncmp(mine->host, page->host, sizeof page->host) || mine->pid_namespace != page->pid_namespace)
+        return '?';
+    if (kill((pid_t)page->pid, 0) && errno == ESRCH)
+        return 'X';
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)page->pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return '?';
+    length = read(file, line, sizeof line - 1);
+    close(file);
+    line[length > 0 ? length : 0] = 0;
+    const char *end = strrchr(line, ')'); /* of the program's name, which may hold anything */
+    return end && end[1] == ' ' ? end[2] : '?';
+}
+
+static const char *state_words(char state)
+{
+    switch (state) {
+    case 'T':
+    case 't':
+        return "is stopped (SIGSTOP or a debugger)";
+    case 'X':
+    case 'Z':
+        return "has ended";
+    case 'D':
+        return "waits for a disk or a device";
+    case '?':
+        return "cannot be seen from here";
+    default:
+        return "is running";
+    }
+}
+
+/* What the others are doing, taken twice: whose beat stands still is not waiting. */
+struct sample {
+    uint64_t entered, beat;
+};
+
+static bool is_still(const struct mlc_rank_page *page, const struct sample *before)
+{
+    return atomic_load(&page->beat) == before->beat && !atomic_load(&page->giving_up);
+}
+
+static void describe(struct text *text, const struct mlc_watch *watch, int rank)
+{
+    const struct mlc_rank_page *mine = &watch->pages[watch->rank], *page = &watch->pages[rank];
+    uint64_t entered = atomic_load(&page->entered), ours = atomic_load(&mine->entered);
+    const char *label = page->label[0] ? page->label : "nothing";
+    char state = process_state(mine, page);
+
+    if (!has_joined(page)) {
+        add(text, "\n  rank %d has not joined", rank);
+        return;
+    }
+    add(text, "\n  rank %d (pid %lld on %.63s) %s", rank, (long long)page->pid, page->host, state_words(state));
+    if (entered < ours && atomic_load(&page->finished) == entered)
+        add(text, ": it has not entered collective %llu; its last, done, was %llu, %.380s", (unsigned long long)ours,
+            (unsigned long long)entered, label);
+    else if (entered < ours)
+        add(text, ": it has not entered collective %llu; it is in %llu, %.380s", (unsigned long long)ours,
+            (unsigned long long)entered, label);
+    else if (strncmp(label, mine->label, sizeof page->label))
+        add(text, ": its collective %llu is another, %.380s", (unsigned long long)entered, label);
+    else
+        add(text, ": it has entered collective %llu and does nothing for it", (unsigned long long)entered);
+}
+
+/* How much rank is to blame: 0 not at all; the rank that is furthest behind most. */
+static int blame(const struct mlc_watch *watch, int rank, const struct sample *before, uint64_t lowest)
+{
+    const struct mlc_rank_page *mine = &watch->pages[watch->rank], *page = &watch->pages[rank];
+    char state;
+
+    if (rank == watch->rank)
+        return 0;
+    if (!has_joined(page))
+        return 5;
+    state = process_state(mine, page);
+    if (state == 'X' || state == 'Z')
+        return 4;
+    if (state == 'T' || state == 't')
+        return 3;
+    if (atomic_load(&page->entered) == lowest && lowest < atomic_load(&mine->entered))
+        return 2;
+    if (lowest == atomic_load(&mine->entered) && (is_still(page, before) || strncmp(page->label, mine->label, sizeof page->label)))
+        return 1;
+    return 0;
+}
+
+static uint64_t lowest_entered(const struct mlc_watch *watch)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (int r = 0; r < watch->size; r++)
+        if (has_joined(&watch->pages[r]) && atomic_load(&watch->pages[r].entered) < lowest)
+            lowest = atomic_load(&watch->pages[r].entered);
+    return lowest;
+}
+
+void mlc_watch_culprit(struct mlc_watch *watch, char *out, size_t size)
+{
+    struct text text = {out, 0, size};
+    struct mlc_rank_page *mine = &watch->pages[watch->rank];
+    struct sample before[watch->size];
+    int most = 0, named = 0;
+
+    out[0] = 0;
+    if (!watch->mapped) {
+        add(&text, "\n  of the other ranks nothing is known: they do not share a file system with this one");
+        return;
+    }
+    atomic_store(&mine->giving_up, 1);
+    msync(watch->pages, (size_t)watch->size * MLC_RANK_PAGE, MS_SYNC); /* for ranks on other hosts */
+    for (int r = 0; r < watch->size; r++)
+        before[r] = (struct sample){atomic_load(&watch->pages[r].entered), atomic_load(&watch->pages[r].beat)};
+    sleep_milliseconds(500);
+    uint64_t lowest = lowest_entered(watch);
+    for (int r = 0; r < watch->size; r++) {
+        int b = blame(watch, r, &before[r], lowest);
+        most = b > most ? b : most;
+    }
+    for (int r = 0; r < watch->size && most; r++)
+        if (blame(watch, r, &before[r], lowest) == most && named++ < MOST_NAMED)
+            describe(&text, watch, r);
+    if (named > MOST_NAMED)
+        add(&text, "\n  and %d more", named - MOST_NAMED);
+    if (!most)
+        add(&text, "\n  all ranks are in it and wait: the connection between them is slow or broken");
+}
+
+/* Whether this rank is the first of the run to report; its message stays in the launcher's folder. */
+static bool report_first(const struct mlc_watch *watch, const char *message)
+{
+    char path[sizeof watch->folder + 16];
+    ssize_t written;
+
+    if (!watch->folder[0])
+        return true;
+    snprintf(path, sizeof path, "%s/failure", watch->folder);
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0)
+        return errno != EEXIST;
+    written = write(file, message, strlen(message));
+    (void)written;
+    close(file);
+    return true;
+}
+
+void mlc_watch_give_up(struct mlc_watch *watch, const char *label)
+{
+    char culprit[4096], message[8192];
+    unsigned long long entered = atomic_load(&watch->pages[watch->rank].entered);
+    ssize_t written;
+
+    mlc_watch_culprit(watch, culprit, sizeof culprit);
+    snprintf(message, sizeof message, "mlc: rank %d of %d: collective %llu was not done within %g s: %.600s%s\n",
+             watch->rank, watch->size, entered, (double)watch->timeout / 1e9, label, culprit);
+    if (report_first(watch, message)) {
+        written = write(STDERR_FILENO, message, strlen(message));
+        (void)written;
+    }
+    _exit(MLC_EXIT_TIMEOUT);
+}
