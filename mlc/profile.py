@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .ir.plan import Branch, Launch, Loop, Plan, Step, walk_steps
+from .ir.plan import Branch, CollectiveDone, CollectiveStart, Launch, Loop, Plan, Progress, Step, walk_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,10 @@ class Profile:
     def _kernel(self, step: Step) -> str:
         if isinstance(step, Launch):
             return self.plan.kernels[step.kernel]
+        if isinstance(step, CollectiveStart | CollectiveDone):
+            return "start" if isinstance(step, CollectiveStart) else "wait"
+        if isinstance(step, Progress):
+            return "progress"
         return "loop" if isinstance(step, Loop) else "branch" if isinstance(step, Branch) else "copy"
 
     @property

@@ -10,9 +10,14 @@ Example:
 from __future__ import annotations
 
 from .data import (
+    COLLECTIVE_SLOTS,
+    COLLECTIVES,
+    REDUCTIONS,
     SPACES,
     Branch,
     BufferRef,
+    CollectiveDone,
+    CollectiveStart,
     Copy,
     Launch,
     Loop,
@@ -21,6 +26,7 @@ from .data import (
     PlanDevice,
     PlanInput,
     PlanOutput,
+    Progress,
     Step,
     byte_size,
     device_of,
@@ -33,7 +39,8 @@ from .printer import print_plan
 from .verify import verify_plan
 
 __all__ = [
-    "SPACES", "Branch", "BufferRef", "Copy", "Launch", "Loop", "Plan", "PlanConstant", "PlanDevice", "PlanInput",
-    "PlanOutput", "Step", "byte_size", "decode", "device_of", "encode", "parts_of", "print_plan", "verify_plan",
+    "COLLECTIVES", "COLLECTIVE_SLOTS", "REDUCTIONS", "SPACES", "Branch", "BufferRef", "CollectiveDone",
+    "CollectiveStart", "Copy", "Launch", "Loop", "Plan", "PlanConstant", "PlanDevice", "PlanInput", "PlanOutput",
+    "Progress", "Step", "byte_size", "decode", "device_of", "encode", "parts_of", "print_plan", "verify_plan",
     "walk_steps",
 ]  # fmt: skip

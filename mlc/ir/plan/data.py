@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlc.ir.dims import Size, Symbol
-from mlc.ir.types import TensorType
+from mlc.ir.types import DType, TensorType
 
 SPACES = ("input", "output", "constant", "arena")  # in the order of the binary form
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "collective_broadcast")  # so are these
+REDUCTIONS = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
+COLLECTIVE_SLOTS = 64  # collectives that may be in flight at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,46 @@ class Branch:
     label: str = ""
 
 
-Step = Launch | Copy | Loop | Branch
+@dataclass(frozen=True, slots=True)
+class CollectiveStart:
+    """Start collective ``kind`` among the ranks of each of ``groups``, in ``slot``, which is free.
+
+    ``count`` is in elements of ``dtype``: of all of it for all_reduce and collective_broadcast, of one rank's block for
+    all_gather (source) and reduce_scatter (destination). ``source`` and ``destination`` are the same place or do not
+    overlap, and nobody writes the one or touches the other until the slot is done. Worker 0 does this step alone.
+    ``groups`` hold each rank of the world once and are of one size; ``root`` is a position in a group.
+    """
+
+    kind: str
+    slot: int
+    source: BufferRef
+    destination: BufferRef
+    count: Size
+    dtype: DType
+    groups: tuple[tuple[int, ...], ...]
+    reduction: str = "add"
+    root: int = 0
+    barrier: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveDone:
+    """Wait until the collective in ``slot`` is done; the slot is free then. Worker 0 does this step alone."""
+
+    slot: int
+    barrier: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Give the collectives in flight the chance to move on. Worker 0 does this step, and waits for nothing."""
+
+    label: str = ""
+
+
+Step = Launch | Copy | Loop | Branch | CollectiveStart | CollectiveDone | Progress
 
 
 def parts_of(step: Step) -> tuple[tuple[Step, ...], ...]:

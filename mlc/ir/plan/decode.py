@@ -12,9 +12,13 @@ from mlc.ir.dims import Dim, Size, Symbol
 from mlc.ir.types import DTYPES, TensorType
 
 from .data import (
+    COLLECTIVES,
+    REDUCTIONS,
     SPACES,
     Branch,
     BufferRef,
+    CollectiveDone,
+    CollectiveStart,
     Copy,
     Launch,
     Loop,
@@ -23,9 +27,23 @@ from .data import (
     PlanDevice,
     PlanInput,
     PlanOutput,
+    Progress,
     Step,
-)
-from .encode import BARRIER, BRANCH, COPY, HEADER, LAUNCH, LOOP, MAGIC, SERIAL, VERSION
+)  # fmt: skip
+from .encode import (
+    BARRIER,
+    BRANCH,
+    COLLECTIVE_DONE,
+    COLLECTIVE_START,
+    COPY,
+    HEADER,
+    LAUNCH,
+    LOOP,
+    MAGIC,
+    PROGRESS,
+    SERIAL,
+    VERSION,
+)  # fmt: skip
 from .verify import MAX_NESTING, verify_plan
 
 T = TypeVar("T")
@@ -183,6 +201,12 @@ class _Decoder:
             if kind == BRANCH or len(lengths) != 1:
                 raise self.damaged("a loop has one body and a branch at least one")
             return Loop(place, (), label), lengths
+        if kind == COLLECTIVE_START and flags <= BARRIER:
+            return self.collective(barrier, label), ()
+        if kind == COLLECTIVE_DONE and flags <= BARRIER:
+            return CollectiveDone(self.u32(), barrier, label), ()
+        if kind == PROGRESS and not flags:
+            return Progress(label), ()
         if kind != LAUNCH or flags > BARRIER | SERIAL:
             raise self.damaged(f"unknown step {kind} with flags {flags}")
         kernel = self.u32()
@@ -191,6 +215,18 @@ class _Decoder:
         tasks = tuple(self.items(lambda: (self.size(), self.i64())))
         device, threads, shared = self.u32(), self.u32(), self.u32()
         return Launch(kernel, operands, sizes, tasks, barrier, serial, label, device, threads, shared), ()
+
+    def collective(self, barrier: bool, label: str) -> CollectiveStart:
+        kind, slot = self.pick(COLLECTIVES, "collective"), self.u32()
+        dtype, reduction, root = self.pick(_DTYPES, "element type"), self.pick(REDUCTIONS, "reduction"), self.u32()
+        source, destination, count = self.operand(), self.operand(), self.size()
+        members, ranks = self.u32(), self.items(self.u32)
+        if not members or not ranks or len(ranks) % members:
+            raise self.damaged("the ranks of a collective are no groups of one size")
+        groups = tuple(tuple(ranks[i : i + members]) for i in range(0, len(ranks), members))
+        return CollectiveStart(
+            kind, slot, source, destination, count, dtype, groups, reduction, root, barrier, label
+        )
 
     def operand(self) -> BufferRef:
         return BufferRef(self.pick(SPACES, "space"), self.u32(), self.i64())

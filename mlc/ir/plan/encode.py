@@ -9,12 +9,29 @@ from collections.abc import Iterable
 from mlc.ir.dims import Dim, Size
 from mlc.ir.types import DTYPES
 
-from .data import SPACES, Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, parts_of, walk_steps
+from .data import (
+    COLLECTIVES,
+    REDUCTIONS,
+    SPACES,
+    Branch,
+    BufferRef,
+    CollectiveDone,
+    CollectiveStart,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    Progress,
+    Step,
+    Value,
+    parts_of,
+    walk_steps,
+)  # fmt: skip
 
 MAGIC = b"MLCP"
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<4sIQII")  # magic, version, total bytes, CRC-32 of the body, zero
-LAUNCH, COPY, LOOP, BRANCH = 0, 1, 2, 3
+LAUNCH, COPY, LOOP, BRANCH, COLLECTIVE_START, COLLECTIVE_DONE, PROGRESS = range(7)
 BARRIER, SERIAL = 1, 2
 DTYPE_CODES = {name: code for code, name in enumerate(DTYPES)}
 
@@ -115,8 +132,27 @@ class _Encoder:
             self.size(step.nbytes)
         elif isinstance(step, Launch):
             self.launch(step)
+        elif isinstance(step, CollectiveStart):
+            self.collective(step)
+        elif isinstance(step, CollectiveDone):
+            self.u32(COLLECTIVE_DONE, BARRIER * step.barrier)
+            self.string(step.label)
+            self.u32(step.slot)
+        elif isinstance(step, Progress):
+            self.u32(PROGRESS, 0)
+            self.string(step.label)
         else:
             self.nest(step)
+
+    def collective(self, step: CollectiveStart) -> None:
+        self.u32(COLLECTIVE_START, BARRIER * step.barrier)
+        self.string(step.label)
+        self.u32(COLLECTIVES.index(step.kind), step.slot, DTYPE_CODES[step.dtype.name])
+        self.u32(REDUCTIONS.index(step.reduction), step.root)
+        self.operands((step.source, step.destination))
+        self.size(step.count)
+        ranks = [rank for group in step.groups for rank in group]
+        self.u32(len(step.groups[0]), len(ranks), *ranks)
 
     def nest(self, step: Loop | Branch) -> None:
         """The steps inside follow it in the list; the counts say how many, those inside of these included."""

@@ -8,7 +8,20 @@ from dataclasses import dataclass, replace
 from mlc.ir.dims import bounds, evaluate_size
 from mlc.ir.kernel import IndexVariable, Kernel
 
-from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte_size, walk_steps
+from .collective import block_counts
+from .data import (
+    Branch,
+    BufferRef,
+    CollectiveStart,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    Step,
+    Value,
+    byte_size,
+    walk_steps,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,11 @@ def _touched(step: Step, kernels: Sequence[Kernel], upper: Mapping[str, int]) ->
         return [(step.predicate, 1, False)]
     if isinstance(step, Branch):
         return [(step.index, 4, False)]
-    assert isinstance(step, Launch)
+    if isinstance(step, CollectiveStart):
+        reads, writes = (evaluate_size(n, upper) * step.dtype.itemsize for n in block_counts(step))
+        return [(step.source, reads, False), (step.destination, writes, step.source != step.destination)]
+    if not isinstance(step, Launch):
+        return []
     kernel = kernels[step.kernel]
     sizes = {IndexVariable("n", k): evaluate_size(n, upper) for k, n in enumerate(step.sizes)}
     read = {ref for ref, b in zip(step.operands, kernel.buffers, strict=True) if b.access != "write"}

@@ -11,9 +11,26 @@ from mlc.errors import MlcError, ParseError, VerifyError
 from mlc.ir.dims import Dim, Size, Symbol, dim
 from mlc.ir.graph.lexer import Tokens
 from mlc.ir.graph.type_reader import TypeReader
-from mlc.ir.types import TensorType
+from mlc.ir.types import DTYPES, TensorType
 
-from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanDevice, PlanInput, PlanOutput, Step
+from .data import (
+    COLLECTIVES,
+    REDUCTIONS,
+    Branch,
+    BufferRef,
+    CollectiveDone,
+    CollectiveStart,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    PlanConstant,
+    PlanDevice,
+    PlanInput,
+    PlanOutput,
+    Progress,
+    Step,
+)  # fmt: skip
 from .verify import MAX_NESTING, verify_plan
 
 T = TypeVar("T")
@@ -28,6 +45,11 @@ BRANCH = re.compile(r"( +)branch (\d{1,9}):")
 ON_DEVICE = r"(?: on device(\d{1,9}) threads (\d{1,9}) shared (\d{1,9}))?"
 LAUNCH = re.compile(rf"(serial )?(\S+?)\(([^()]*)\)(?: sizes \[(.*?)\])?(?: tasks (.*?))?{ON_DEVICE}")
 COPY = re.compile(r"(serial )?copy (\S+) <- (\S+), (.*) bytes")
+START = re.compile(
+    rf"start (\d{{1,9}}) ({'|'.join(COLLECTIVES)})(?: ({'|'.join(REDUCTIONS)})| from (\d{{1,9}}))?"
+    rf" (\S+) <- (\S+), (.*) ({'|'.join(DTYPES)}) in ((?:\[[\d,]+\] ?)+)"
+)
+DONE = re.compile(r"done (\d{1,9})")
 PLACE = re.compile(r"(?:(input|output|constant)(\d{1,9})|(arena)(\d{1,9})?)(?:\+(\d{1,18}))?")
 
 
@@ -198,9 +220,15 @@ class _Parser:
         if match := COPY.fullmatch(text):
             size = self.read(match[4], TypeReader.size)
             return Copy(self.place(match[2]), self.place(match[3]), size, barrier, label, match[1] is not None)
+        if match := START.fullmatch(text):
+            return self.collective(match, barrier, label)
+        if match := DONE.fullmatch(text):
+            return CollectiveDone(int(match[1]), barrier, label)
+        if text == "progress" and not barrier:
+            return Progress(label)
         match = LAUNCH.fullmatch(text)
         if match is None:
-            raise self.error("expected a launch, a copy, a loop or a branch")
+            raise self.error("expected a launch, a copy, a loop, a branch, a collective, done or progress")
         serial, kernel, operands, sizes, tasks, *device = match.groups()
         return Launch(
             self.kernels.setdefault(kernel, len(self.kernels)),
@@ -208,6 +236,17 @@ class _Parser:
             self.read(sizes, _sizes) if sizes else (),
             tuple(self.task(w) for w in tasks.split(" x ")) if tasks else (),
             barrier, serial is not None, label, *(int(word or 0) for word in device),
+        )  # fmt: skip
+
+    def collective(self, match: re.Match[str], barrier: bool, label: str) -> CollectiveStart:
+        slot, kind, reduction, root, destination, source, count, dtype, groups = match.groups()
+        words = [g[1:-1].split(",") for g in groups.split()]
+        if not all(w.isdecimal() and len(w) < 10 for group in words for w in group):
+            raise self.error("expected groups of ranks as [0,1] [2,3]")
+        return CollectiveStart(
+            kind, int(slot), self.place(source), self.place(destination), self.read(count, TypeReader.size),
+            DTYPES[dtype], tuple(tuple(map(int, group)) for group in words), reduction or "add", int(root or 0),
+            barrier, label,
         )  # fmt: skip
 
     def task(self, text: str) -> tuple[Size, int]:

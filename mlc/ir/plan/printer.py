@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from .data import Branch, Copy, Launch, Loop, Plan, Step, Value
+from .data import Branch, CollectiveDone, CollectiveStart, Copy, Launch, Loop, Plan, Progress, Step, Value
 
 
 def print_plan(plan: Plan) -> str:
@@ -61,13 +61,31 @@ def _print_step(plan: Plan, step: Step) -> str:
     if isinstance(step, Loop | Branch):
         text = f"loop while {step.predicate}:" if isinstance(step, Loop) else f"branch by {step.index}:"
         return text + (f"  # {quoted(step.label)}" if step.label else "")
-    text = _print_copy(step) if isinstance(step, Copy) else _print_launch(plan, step)
-    barrier = "barrier; " if step.barrier else ""
+    if isinstance(step, Progress):
+        text, barrier = "progress", ""
+    else:
+        text, barrier = _print_plain(plan, step), "barrier; " if step.barrier else ""
     return f"{barrier}{text}" + (f"  # {quoted(step.label)}" if step.label else "")
+
+
+def _print_plain(plan: Plan, step: Launch | Copy | CollectiveStart | CollectiveDone) -> str:
+    if isinstance(step, Copy):
+        return _print_copy(step)
+    if isinstance(step, Launch):
+        return _print_launch(plan, step)
+    return f"done {step.slot}" if isinstance(step, CollectiveDone) else _print_start(step)
 
 
 def _print_copy(step: Copy) -> str:
     return f"{'serial ' if step.serial else ''}copy {step.destination} <- {step.source}, {step.nbytes} bytes"
+
+
+def _print_start(step: CollectiveStart) -> str:
+    """``start 0 all_reduce add arena+0 <- arena+0, 1024 f32 in [0,1] [2,3]``; a broadcast says its root."""
+    how = {"all_reduce": step.reduction, "reduce_scatter": step.reduction, "collective_broadcast": f"from {step.root}"}
+    words = ["start", str(step.slot), step.kind, *([how[step.kind]] if step.kind in how else [])]
+    groups = " ".join(f"[{','.join(map(str, group))}]" for group in step.groups)
+    return f"{' '.join(words)} {step.destination} <- {step.source}, {step.count} {step.dtype} in {groups}"
 
 
 def _print_launch(plan: Plan, step: Launch) -> str:

@@ -7,7 +7,26 @@ from collections.abc import Sequence
 from mlc.errors import VerifyError
 from mlc.ir.dims import Dim, Size, bounds
 
-from .data import Branch, BufferRef, Copy, Launch, Loop, Plan, Step, Value, byte_size, device_of, parts_of
+from .collective import block_counts
+from .data import (
+    COLLECTIVE_SLOTS,
+    COLLECTIVES,
+    REDUCTIONS,
+    Branch,
+    BufferRef,
+    CollectiveDone,
+    CollectiveStart,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    Progress,
+    Step,
+    Value,
+    byte_size,
+    device_of,
+    parts_of,
+)  # fmt: skip
 
 MAX_RANK = 32
 MAX_BYTES = 1 << 56  # of the arena, of scratch, of an offset
@@ -39,7 +58,11 @@ def verify_plan(plan: Plan) -> None:
             _check_copy(plan, step, where)
         elif isinstance(step, Launch):
             _check_launch(plan, step, where)
-        else:
+        elif isinstance(step, CollectiveStart):
+            _check_collective(plan, step, where)
+        elif isinstance(step, CollectiveDone):
+            _require(0 <= step.slot < COLLECTIVE_SLOTS, f"{where}: unknown slot {step.slot}")
+        elif not isinstance(step, Progress):
             _check_nest(plan, step, where)
         for part in reversed(parts_of(step)):
             work.extend((inner, depth + 1) for inner in reversed(part))
@@ -174,6 +197,26 @@ def _check_copy(plan: Plan, step: Copy, where: str) -> None:
     _require(bounds(step.nbytes)[1] >= 0, f"{where}: a negative number of bytes")
     on_host = not any(device_of(plan, p) for p in (step.destination, step.source))
     _require(on_host or step.serial, f"{where}: a copy from or to a device is not serial")
+    _require(_is_writable(plan, step.destination), f"{where}: {step.destination} is read-only")
+
+
+def _check_collective(plan: Plan, step: CollectiveStart, where: str) -> None:
+    _require(step.kind in COLLECTIVES, f"{where}: unknown collective {step.kind}")
+    _require(step.reduction in REDUCTIONS, f"{where}: unknown reduction {step.reduction}")
+    _require(0 <= step.slot < COLLECTIVE_SLOTS, f"{where}: unknown slot {step.slot}")
+    _require(bool(step.groups) and bool(step.groups[0]), f"{where}: no ranks")
+    ranks = [rank for group in step.groups for rank in group]
+    _require(sorted(ranks) == list(range(len(ranks))), f"{where}: the groups do not hold each rank once")
+    members = len(step.groups[0])
+    _require(all(len(group) == members for group in step.groups), f"{where}: the groups differ in size")
+    _require(0 <= step.root < members, f"{where}: root {step.root} is no member of a group")
+    _check_size(plan, step.count, where)
+    _require(bounds(step.count)[1] >= 0, f"{where}: a negative number of elements")
+    for operand, elements in zip((step.source, step.destination), block_counts(step), strict=True):
+        _check_operand(plan, operand, where)
+        nbytes = elements * step.dtype.itemsize
+        room = _buffer_bytes(plan, operand) - nbytes - operand.offset
+        _require(bounds(room)[0] >= 0, f"{where}: {nbytes} bytes at {operand} lie outside its buffer")
     _require(_is_writable(plan, step.destination), f"{where}: {step.destination} is read-only")
 
 
