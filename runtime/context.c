@@ -61,6 +61,11 @@ void mlc_context_set_poll(struct mlc_context *context, int (*poll)(void *data), 
     context->poll_data = data;
 }
 
+void mlc_context_set_world(struct mlc_context *context, struct mlc_world *world)
+{
+    context->world = world;
+}
+
 void *mlc_context_reserve(struct mlc_context *context, size_t bytes)
 {
     if (bytes <= context->memory_bytes)

@@ -17,6 +17,7 @@ struct mlc_context {
     int (*poll)(void *data); /* asked in long loops whether to stop, or NULL */
     void *poll_data;
     int64_t next_poll; /* milliseconds of the coarse clock; of worker 0 */
+    struct mlc_world *world; /* what collectives of running programs are among, or NULL; the owner's */
 };
 
 /* At least `bytes` bytes of the context's memory, contents undefined; NULL where memory is out. */

@@ -55,6 +55,16 @@ int mlc_context_threads(const struct mlc_context *context);
  */
 void mlc_context_set_poll(struct mlc_context *context, int (*poll)(void *data), void *data);
 
+/* The ranks of a distributed run, of which this process is one: see collective.h. */
+struct mlc_world;
+
+/*
+ * From now on the collectives of programs that run in `context` are among the ranks of `world`, which stays the
+ * caller's and must outlive them. One context at a time runs programs with collectives in a world. NULL, as at first:
+ * programs with collectives are refused.
+ */
+void mlc_context_set_world(struct mlc_context *context, struct mlc_world *world);
+
 /* A decoded Plan with its kernels and constants: immutable, may run in several contexts at once. */
 struct mlc_program;
 
@@ -77,7 +87,8 @@ void mlc_program_destroy(struct mlc_program *program);
  * same pointer for both, or the runtime copies it over first. Outputs overlap nothing else. Returns when all
  * threads have finished. -EINVAL for a symbol out of bounds or a missing or misaligned pointer, -EOVERFLOW for sizes
  * that do not fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started,
- * -EINTR where a poll stopped a loop; the text is mlc_context_error's. After an error outputs hold anything.
+ * -EINTR where a poll stopped a loop or a wait, -ENOTCONN for collectives without a world or of another size, and what
+ * the world's functions return; the text is mlc_context_error's. After an error outputs hold anything.
  */
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
                     const int64_t *symbols, void *const *outputs);

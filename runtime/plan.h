@@ -9,13 +9,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "collective.h"
 #include "error.h"
 #include "memory.h"
 
-enum { MLC_PLAN_VERSION = 3, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
+enum { MLC_PLAN_VERSION = 4, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
 enum { MLC_MAX_DEVICES = 64, MLC_MAX_BLOCK = 1024, MLC_MAX_SHARED = 1 << 20 };
 enum mlc_space { MLC_INPUT, MLC_OUTPUT, MLC_CONSTANT, MLC_ARENA, MLC_N_SPACES };
-enum mlc_step_kind { MLC_LAUNCH, MLC_COPY, MLC_LOOP, MLC_BRANCH, MLC_N_STEP_KINDS };
+enum mlc_step_kind {
+    MLC_LAUNCH,
+    MLC_COPY,
+    MLC_LOOP,
+    MLC_BRANCH,
+    MLC_COLLECTIVE_START,
+    MLC_COLLECTIVE_DONE,
+    MLC_PROGRESS,
+    MLC_N_STEP_KINDS
+};
 enum mlc_step_flags { MLC_BARRIER = 1, MLC_SERIAL = 2, MLC_STEP_FLAGS = 3 };
 
 struct mlc_symbol {
@@ -77,14 +87,18 @@ struct mlc_step {
     const char *label;
     uint32_t kernel; /* launches */
     uint32_t n_operands;
-    struct mlc_operand *operands; /* copies: destination, source; loops: a bool; branches: an i32 */
+    struct mlc_operand *operands; /* copies: destination, source; collectives too; loops: a bool; branches: an i32 */
     uint32_t n_sizes;
-    uint32_t *sizes; /* indices of sizes; copies: the one size is the number of bytes */
+    uint32_t *sizes; /* indices of sizes; copies: the one size is the number of bytes; collectives: their count */
     uint32_t n_tasks;
     struct mlc_tasks *tasks;
     uint32_t device, threads, shared_bytes; /* launches: where, and of a block there */
     uint32_t n_parts;
     uint32_t *parts;
+    uint32_t slot;                               /* collectives that start, and waits */
+    uint32_t collective, dtype, reduction, root; /* collectives: as in collective.h */
+    uint32_t group_size, n_ranks;
+    uint32_t *ranks;
 };
 
 struct mlc_plan {
@@ -98,6 +112,7 @@ struct mlc_plan {
     struct mlc_step *steps;
     int64_t arena_bytes, scratch_bytes;
     uint32_t max_operands, max_sizes; /* of any step */
+    uint32_t n_ranks;                 /* of the world that its collectives are for; 0 where it has none */
     struct mlc_region region;
 };
 

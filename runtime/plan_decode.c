@@ -10,7 +10,8 @@
  *
  * A step is u32 kind, u32 flags and its label, then: a launch u32 kernel, lists of operands, sizes and tasks, and u32
  * device, threads and shared bytes; a copy two operands and a size; a loop and a branch an operand, which they decide by, and the list of how many of the
- * following steps are the loop's body or each of the branches.
+ * following steps are the loop's body or each of the branches; a collective u32 kind, slot, dtype, reduction and root,
+ * destination and source, a size, u32 group size and the list of ranks; a wait u32 slot; progress nothing.
  */
 #include <errno.h>
 #include <string.h>
@@ -308,6 +309,58 @@ static void read_nest(struct reader *r, struct mlc_step *step)
         expect(r, step->n_parts >= 1, "a branch to nowhere");
 }
 
+/* The ranks of a collective hold each of 0 .. n - 1 once, in groups of one size; those of a Plan are of one world. */
+static void check_ranks(struct reader *r, const struct mlc_step *step)
+{
+    struct mlc_plan *plan = r->plan;
+    bool *seen = allocate(r, step->n_ranks, sizeof *seen);
+
+    expect(r, step->group_size && step->n_ranks && step->n_ranks % step->group_size == 0, "groups of ranks");
+    expect(r, step->root < step->group_size, "a root outside of its group");
+    expect(r, !plan->n_ranks || plan->n_ranks == step->n_ranks, "collectives of worlds that differ in size");
+    for (uint32_t i = 0; i < step->n_ranks && !r->status; i++) {
+        expect(r, step->ranks[i] < step->n_ranks && !seen[step->ranks[i]], "a collective that does not hold each rank once");
+        if (!r->status)
+            seen[step->ranks[i]] = true;
+    }
+    plan->n_ranks = step->n_ranks;
+}
+
+static void read_collective(struct reader *r, struct mlc_step *step)
+{
+    step->n_operands = 2;
+    step->operands = allocate(r, 2, sizeof *step->operands);
+    step->n_sizes = 1;
+    step->sizes = allocate(r, 1, sizeof *step->sizes);
+    if (r->status)
+        return;
+    step->collective = read_index(r, MLC_N_COLLECTIVES, "an unknown collective");
+    step->slot = read_index(r, MLC_COLLECTIVE_SLOTS, "an unknown slot");
+    step->dtype = read_index(r, MLC_N_DTYPES, "an unknown element type");
+    step->reduction = read_index(r, MLC_N_REDUCTIONS, "an unknown reduction");
+    step->root = read_u32(r);
+    read_operand(r, &step->operands[0]);
+    read_operand(r, &step->operands[1]);
+    step->sizes[0] = read_size_index(r);
+    step->group_size = read_u32(r);
+    READ_LIST(r, step->ranks, step->n_ranks, 4)
+        step->ranks[i] = read_u32(r);
+    expect(r, !(step->flags & MLC_SERIAL), "unknown flags of a collective");
+    if (r->status)
+        return;
+    const struct mlc_plan *plan = r->plan;
+    expect(r, is_writable(plan, step->operands[0].slot), "a collective writes what is read-only");
+    expect(r, mlc_slot_device(plan, step->operands[0].slot) == mlc_slot_device(plan, step->operands[1].slot),
+           "a collective over the memory of two devices");
+    check_ranks(r, step);
+}
+
+static void read_wait(struct reader *r, struct mlc_step *step)
+{
+    step->slot = read_index(r, MLC_COLLECTIVE_SLOTS, "an unknown slot");
+    expect(r, !(step->flags & MLC_SERIAL), "unknown flags of a wait");
+}
+
 /* Steps [begin, end) are whole: what a loop or branch holds ends with it, and is nested at most so deep. */
 static void check_nesting(struct reader *r, uint32_t begin, uint32_t end, uint32_t depth)
 {
@@ -329,7 +382,7 @@ static void check_nesting(struct reader *r, uint32_t begin, uint32_t end, uint32
 static void read_steps(struct reader *r)
 {
     struct mlc_plan *plan = r->plan;
-    READ_LIST(r, plan->steps, plan->n_steps, 28)
+    READ_LIST(r, plan->steps, plan->n_steps, 12)
     {
         struct mlc_step *step = &plan->steps[i];
         step->kind = read_index(r, MLC_N_STEP_KINDS, "an unknown kind of step");
@@ -339,6 +392,12 @@ static void read_steps(struct reader *r)
             read_launch(r, step);
         else if (step->kind == MLC_COPY)
             read_copy(r, step);
+        else if (step->kind == MLC_COLLECTIVE_START)
+            read_collective(r, step);
+        else if (step->kind == MLC_COLLECTIVE_DONE)
+            read_wait(r, step);
+        else if (step->kind == MLC_PROGRESS)
+            expect(r, !step->flags, "progress with flags");
         else
             read_nest(r, step);
         plan->max_operands = step->n_operands > plan->max_operands ? step->n_operands : plan->max_operands;

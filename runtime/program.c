@@ -76,7 +76,8 @@ static int bind(struct mlc_program *program, const mlc_kernel *kernels, const vo
 
     fixed->sizes = mlc_region_allocate(&plan->region, plan->n_sizes, sizeof *fixed->sizes);
     fixed->tasks = mlc_region_allocate(&plan->region, plan->n_steps, sizeof *fixed->tasks);
-    if (!own_kernels || !own_constants || !fixed->sizes || !fixed->tasks)
+    program->agreement = mlc_region_allocate(&plan->region, 1, sizeof *program->agreement);
+    if (!own_kernels || !own_constants || !fixed->sizes || !fixed->tasks || !program->agreement)
         return mlc_fail(error, -ENOMEM, "%s: out of memory", plan->name);
     if (plan->n_kernels)
         memcpy(own_kernels, kernels, plan->n_kernels * sizeof *own_kernels);

@@ -19,6 +19,12 @@ struct mlc_layout {
     size_t worker;                   /* their sum */
 };
 
+/* The world whose ranks have last agreed on a program's collectives, and on which ones. */
+struct mlc_agreement {
+    const struct mlc_world *world;
+    uint64_t schedule;
+};
+
 struct mlc_program {
     struct mlc_plan plan;
     const mlc_kernel *kernels;
@@ -26,6 +32,7 @@ struct mlc_program {
     uint32_t n_slots;
     struct mlc_layout layout;
     struct mlc_values fixed; /* the values of a Plan without symbols, computed once */
+    struct mlc_agreement *agreement; /* changed by the runs of one world, which follow one another */
 };
 
 /*

@@ -4,12 +4,15 @@
  * The tasks of a launch are cut into as many ranges as there are workers, by their number alone; kernels give the same
  * bits however the range is cut. Steps without the barrier flag may overlap in time; a serial step runs on worker 0.
  * Before each trip of a loop and at each branch all workers meet, and the last to arrive reads for all where to go on.
+ * Worker 0 alone speaks to the world of a program with collectives: it starts them, waits for them, and while some are
+ * in flight cuts its share of a launch into pieces, between which it lets them progress.
  */
 #define _GNU_SOURCE /* clock_gettime */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 
+#include "collective_steps.h"
 #include "context.h"
 #include "program.h"
 
@@ -18,6 +21,8 @@
 #else
 #define POLL_CLOCK CLOCK_MONOTONIC
 #endif
+
+enum { PIECES = 16 }; /* of a launch while collectives are in flight: progress comes several times in a long one */
 
 /* One run: what all workers read. */
 struct run {
@@ -29,6 +34,8 @@ struct run {
     int n_workers;
     int64_t *nanoseconds; /* per step, or NULL; written by worker 0 alone */
     int64_t lap;          /* when worker 0 last looked at the clock */
+    uint32_t in_flight;   /* collectives; of worker 0 */
+    int world_status;     /* what the world failed with, whose text is the context's; of worker 0 */
 };
 
 /* This worker's own memory. */
@@ -51,7 +58,28 @@ static int64_t first_task(int64_t n, int64_t worker, int64_t workers)
     return worker * (n / workers) + (worker < extra ? worker : extra);
 }
 
-static void launch(const struct run *run, const struct mlc_step *step, int64_t tasks, const struct lane *lane)
+/* Let what is in flight move on. A failure is kept for the end of the run; for worker 0. */
+static int progress(struct run *run)
+{
+    struct mlc_world *world = run->context->world;
+
+    if (run->in_flight && !run->world_status)
+        run->world_status = world->progress(world, &run->context->error);
+    return run->world_status;
+}
+
+/* Worker 0's share of a launch, with progress after each piece of it. */
+static void launch_in_pieces(struct run *run, mlc_kernel kernel, int64_t begin, int64_t end, const struct lane *lane)
+{
+    int64_t piece = (end - begin + PIECES - 1) / PIECES;
+
+    for (; begin < end; begin += piece) {
+        kernel(lane->pointers, lane->sizes, begin, end - begin < piece ? end : begin + piece, lane->scratch);
+        progress(run);
+    }
+}
+
+static void launch(struct run *run, const struct mlc_step *step, int64_t tasks, const struct lane *lane)
 {
     int64_t begin = 0, end = tasks;
 
@@ -65,7 +93,11 @@ static void launch(const struct run *run, const struct mlc_step *step, int64_t t
         lane->pointers[i] = address(run, &step->operands[i]);
     for (uint32_t i = 0; i < step->n_sizes; i++)
         lane->sizes[i] = run->values.sizes[step->sizes[i]];
-    run->program->kernels[step->kernel](lane->pointers, lane->sizes, begin, end, lane->scratch);
+    mlc_kernel kernel = run->program->kernels[step->kernel];
+    if (!run->in_flight || lane->worker != 0)
+        kernel(lane->pointers, lane->sizes, begin, end, lane->scratch);
+    else
+        launch_in_pieces(run, kernel, begin, end, lane);
 }
 
 /* Bytes of the memory behind `slot` in this run; false where a type's size is negative or overflows. */
@@ -229,7 +261,35 @@ static bool walk_branch(struct walker *w, uint32_t i)
     return walk_steps(w, begin, begin + step->parts[taken]);
 }
 
-/* A launch or copy. */
+static int interrupted(void *context)
+{
+    return is_stopped(context);
+}
+
+/* A step that speaks to the world. For worker 0. */
+static int communicate(struct run *run, const struct mlc_step *step)
+{
+    struct mlc_context *context = run->context;
+    struct mlc_world *world = context->world;
+
+    if (step->kind == MLC_PROGRESS || run->world_status)
+        return progress(run);
+    if (step->kind == MLC_COLLECTIVE_DONE) {
+        run->world_status = world->wait(world, step->slot, interrupted, context, &context->error);
+        run->in_flight -= run->in_flight > 0;
+        return run->world_status;
+    }
+    const struct mlc_operand *destination = &step->operands[0], *source = &step->operands[1];
+    int64_t count = run->values.sizes[step->sizes[0]], reads, writes;
+    if (!mlc_collective_bytes(step, count, &reads, &writes) || !fits(run, source, reads) || !fits(run, destination, writes))
+        return -ERANGE;
+    run->world_status = mlc_collective_start(&run->program->plan, step, address(run, source), address(run, destination),
+                                             count, world, &context->error);
+    run->in_flight += !run->world_status;
+    return run->world_status;
+}
+
+/* A launch, a copy, or a step that speaks to the world. */
 static bool walk_plain(struct walker *w, uint32_t i)
 {
     struct run *run = w->run;
@@ -240,13 +300,16 @@ static bool walk_plain(struct walker *w, uint32_t i)
             return false;
         charge(run, i ? i - 1 : 0, &w->lane); /* the wait is for those who are still at the step before */
     }
-    if ((step->flags & MLC_SERIAL) && w->lane.worker != 0)
+    bool alone = (step->flags & MLC_SERIAL) || step->kind >= MLC_COLLECTIVE_START;
+    if (alone && w->lane.worker != 0)
         return true;
     int status = 0;
     if (step->kind == MLC_LAUNCH)
         launch(run, step, run->values.tasks[i], &w->lane);
-    else
+    else if (step->kind == MLC_COPY)
         status = copy(run, step, &w->lane);
+    else
+        status = communicate(run, step);
     if (status)
         mlc_pool_post(w->pool, status);
     charge(run, i, &w->lane);
@@ -371,6 +434,8 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
 
     if (!status)
         status = bind_pointers(&run, inputs, outputs);
+    if (!status)
+        status = mlc_collectives_agree(program, &run.values, context->world, &context->error);
     if (status)
         return status;
     run.n_workers = run.values.parallel ? context->pool.threads : 1;
@@ -379,6 +444,8 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
         run.lap = clock_now();
     }
     status = run.n_workers > 1 ? mlc_pool_run(&context->pool, walk, &run) : mlc_pool_run_alone(&context->pool, walk, &run);
+    if (run.world_status)
+        return run.world_status; /* with the world's text */
     if (status == -EAGAIN)
         return mlc_fail(&context->error, status, "%s: cannot start %d threads", program->plan.name, run.n_workers - 1);
     if (status == -EINTR)

@@ -14,7 +14,11 @@ import pytest
 from mlc.errors import ParseError, VerifyError
 from mlc.ir.dims import dim
 from mlc.ir.plan import (
+    COLLECTIVES,
+    REDUCTIONS,
     BufferRef,
+    CollectiveDone,
+    CollectiveStart,
     Copy,
     Launch,
     Plan,
@@ -22,17 +26,19 @@ from mlc.ir.plan import (
     PlanDevice,
     PlanInput,
     PlanOutput,
+    Progress,
     decode,
     encode,
     verify_plan,
     walk_steps,
 )
+from mlc.ir.plan.data import Step
 from mlc.ir.plan.encode import HEADER, VERSION
 from mlc.ir.plan.parse import parse_plan
 from mlc.ir.types import DTYPES, F32, TensorType
 from mlc.runtime._rt import ffi, lib
 
-from .plans import counter, looped, place, stress, vector
+from .plans import N, counter, looped, place, stress, vector
 
 EMPTY = Plan("nothing", (), (), (), (), 0, 0, (), ())
 
@@ -88,8 +94,22 @@ def random_plan(rng: random.Random) -> Plan:
     copy = Copy(place("arena", 0, 64), place("arena", 0, 512), rng.randrange(400), rng.random() < 0.5, "copy")
     if home:
         copy = replace(copy, destination=place("arena", home), nbytes=0, serial=True)
+    steps += random_collective(rng)
     all_symbols = tuple(s for d in symbols for s in d.symbols)
     return Plan("p", all_symbols, tuple(inputs), outputs, constants, 1024, 640, ("k0", "k1"), (*steps, copy), devices)
+
+
+def random_collective(rng: random.Random) -> list[Step]:
+    """A collective among four ranks over a few bytes of the arena, with progress and its end."""
+    groups = rng.choice([((0, 1, 2, 3),), ((2, 0), (1, 3)), ((0,), (1,), (2,), (3,))])
+    kind, dtype = rng.choice(COLLECTIVES), rng.choice(list(DTYPES.values()))
+    reduction = rng.choice(REDUCTIONS) if kind in ("all_reduce", "reduce_scatter") else "add"
+    root = rng.randrange(len(groups[0])) if kind == "collective_broadcast" else 0
+    ends = place("arena", 0, 64), place("arena", 0, 512)
+    start = CollectiveStart(
+        kind, rng.randrange(64), *ends, rng.randrange(8), dtype, groups, reduction, root, rng.random() < 0.5, "all"
+    )
+    return [start, Progress(), CollectiveDone(start.slot, rng.random() < 0.5, "done with it")]
 
 
 def test_round_trip() -> None:
@@ -151,7 +171,7 @@ def test_other_text_is_refused_by_its_line() -> None:
             parse_plan(text.replace(before, after))
 
 
-def with_step(step: Launch | Copy) -> Plan:
+def with_step(step: Step) -> Plan:
     return replace(stress(), steps=(step,))
 
 
@@ -168,6 +188,24 @@ def test_a_launch_on_a_device_prints() -> None:
     text = str(on_device(shared_bytes=512, operands=(place("arena", 1, 4),)))
     assert "  device1 gpu:0: sm_80, arena 64 bytes" in text
     assert "    0 serial scale(arena1+4) tasks 4/1 on device1 threads 32 shared 512" in text
+
+
+START = CollectiveStart("all_reduce", 0, place("arena"), place("arena"), 1024, F32, ((0, 1),))
+
+
+def on_device_steps(step: Step) -> Plan:
+    return replace(on_device(), steps=(step,))
+
+
+def test_collectives_print() -> None:
+    scatter = replace(START, kind="reduce_scatter", slot=3, reduction="maximum", count=N, groups=((0, 2), (1, 3)))
+    steps = (replace(START, barrier=True, label="all"), Progress(), CollectiveDone(0, True), scatter)
+    assert str(replace(stress(), steps=steps)).splitlines()[-4:] == [
+        "    0 barrier; start 0 all_reduce add arena+0 <- arena+0, 1024 f32 in [0,1]  # all",
+        "    1 progress",
+        "    2 barrier; done 0",
+        "    3 start 3 reduce_scatter maximum arena+0 <- arena+0, n f32 in [0,2] [1,3]",
+    ]
 
 
 BROKEN = {
@@ -203,6 +241,17 @@ BROKEN = {
     "which is on another device": replace(
         counter(), devices=DEVICES, inputs=(replace(counter().inputs[0], device=1), *counter().inputs[1:])
     ),
+    "unknown slot 64": with_step(CollectiveDone(64)),
+    "unknown collective gossip": with_step(replace(START, kind="gossip")),
+    "unknown reduction mean": with_step(replace(START, reduction="mean")),
+    "the groups do not hold each rank once": with_step(replace(START, groups=((0, 0),))),
+    "the groups differ in size": with_step(replace(START, groups=((0,), (1, 2)))),
+    "root 2 is no member": with_step(replace(START, root=2)),
+    "4104 bytes at arena+0 lie outside": with_step(replace(START, count=1026)),
+    "8192 bytes at arena+0 lie outside": with_step(replace(START, kind="all_gather", count=1024)),
+    "constant0 is read-only ": replace(stress(), steps=(replace(START, count=1, destination=place("constant")),)),
+    "worlds of 2 and 3 ranks": replace(stress(), steps=(START, replace(START, slot=1, groups=((0, 1, 2),)))),
+    "are in the memory of two devices": on_device_steps(replace(START, count=1, destination=place("arena", 1))),
     "two devices have the same name": replace(stress(), devices=DEVICES * 2),
 }
 
@@ -211,7 +260,7 @@ BROKEN = {
 def test_verifier(message: str) -> None:
     with pytest.raises(VerifyError) as caught:
         verify_plan(BROKEN[message])
-    assert message in str(caught.value)
+    assert message.strip() in str(caught.value)
 
 
 def test_every_flipped_byte_is_found() -> None:
@@ -280,7 +329,9 @@ def test_bufferref_prints() -> None:
 @pytest.mark.parametrize(
     "said",
     ["unknown device 2", "arena+0 is not in the memory of device 1", "arena1+65 lies outside", "is not serial",
-     "0 threads", "threads and shared memory on the host", "which is on another device"],
+     "unknown slot 64", "the groups do not hold each rank once", "root 2 is no member", "constant0 is read-only ",
+     "worlds of 2 and 3 ranks", "are in the memory of two devices", "0 threads",
+     "threads and shared memory on the host", "which is on another device"],
 )  # fmt: skip
 def test_c_refuses_it_too(said: str) -> None:
     plan = BROKEN[said]

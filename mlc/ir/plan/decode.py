@@ -219,14 +219,12 @@ class _Decoder:
     def collective(self, barrier: bool, label: str) -> CollectiveStart:
         kind, slot = self.pick(COLLECTIVES, "collective"), self.u32()
         dtype, reduction, root = self.pick(_DTYPES, "element type"), self.pick(REDUCTIONS, "reduction"), self.u32()
-        source, destination, count = self.operand(), self.operand(), self.size()
+        destination, source, count = self.operand(), self.operand(), self.size()
         members, ranks = self.u32(), self.items(self.u32)
         if not members or not ranks or len(ranks) % members:
             raise self.damaged("the ranks of a collective are no groups of one size")
         groups = tuple(tuple(ranks[i : i + members]) for i in range(0, len(ranks), members))
-        return CollectiveStart(
-            kind, slot, source, destination, count, dtype, groups, reduction, root, barrier, label
-        )
+        return CollectiveStart(kind, slot, source, destination, count, dtype, groups, reduction, root, barrier, label)
 
     def operand(self) -> BufferRef:
         return BufferRef(self.pick(SPACES, "space"), self.u32(), self.i64())

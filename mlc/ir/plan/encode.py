@@ -149,7 +149,7 @@ class _Encoder:
         self.string(step.label)
         self.u32(COLLECTIVES.index(step.kind), step.slot, DTYPE_CODES[step.dtype.name])
         self.u32(REDUCTIONS.index(step.reduction), step.root)
-        self.operands((step.source, step.destination))
+        self.operands((step.destination, step.source))
         self.size(step.count)
         ranks = [rank for group in step.groups for rank in group]
         self.u32(len(step.groups[0]), len(ranks), *ranks)

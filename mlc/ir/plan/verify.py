@@ -26,6 +26,7 @@ from .data import (
     byte_size,
     device_of,
     parts_of,
+    walk_steps,
 )  # fmt: skip
 
 MAX_RANK = 32
@@ -46,6 +47,8 @@ def verify_plan(plan: Plan) -> None:
     _check_devices(plan)
     _check_values(plan)
     _check_donations(plan)
+    worlds = {sum(map(len, s.groups)) for s in walk_steps(plan.steps) if isinstance(s, CollectiveStart)}
+    _require(len(worlds) <= 1, f"collectives are of worlds of {' and '.join(map(str, sorted(worlds)))} ranks")
     work: list[tuple[Step, int]] = [(step, 0) for step in reversed(plan.steps)]
     number = 0
     while work:
@@ -212,6 +215,8 @@ def _check_collective(plan: Plan, step: CollectiveStart, where: str) -> None:
     _require(0 <= step.root < members, f"{where}: root {step.root} is no member of a group")
     _check_size(plan, step.count, where)
     _require(bounds(step.count)[1] >= 0, f"{where}: a negative number of elements")
+    one = device_of(plan, step.source) == device_of(plan, step.destination)
+    _require(one, f"{where}: {step.source} and {step.destination} are in the memory of two devices")
     for operand, elements in zip((step.source, step.destination), block_counts(step), strict=True):
         _check_operand(plan, operand, where)
         nbytes = elements * step.dtype.itemsize
