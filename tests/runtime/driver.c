@@ -151,7 +151,7 @@ static void test_donation(struct plan_bytes plan)
     struct mlc_program *program = make(plan, 0);
     struct mlc_context *context;
     int64_t n = 100;
-    float *state = calloc(100, sizeof *state), *next = floats(n), *other = calloc(100, sizeof *other);
+    float *state = memset(floats(n), 0, 100 * sizeof *state), *next = floats(n), *other = calloc(100, sizeof *other);
 
     require(mlc_context_create(3, &context) == 0, "a context", 0);
     for (int i = 0; i < 50; i++)
