@@ -72,8 +72,9 @@ struct mlc_world {
     int (*progress)(struct mlc_world *world, const struct mlc_error *error);
 
     /*
-     * Return when the collective in `slot` is done; the slot is free then. Polls everything in flight, to the world's
-     * deadline. -EINTR where `poll` says so. -ETIMEDOUT, unless the implementation ends the process with 75 instead.
+     * Return when the collective in `slot` is done, at once where nothing is in it; the slot is free then. Polls
+     * everything in flight, to the world's deadline. -EINTR where `poll` says so. -ETIMEDOUT, unless the implementation
+     * ends the process with 75 instead.
      */
     int (*wait)(struct mlc_world *world, uint32_t slot, mlc_poll poll, void *data, const struct mlc_error *error);
 
