@@ -84,13 +84,14 @@ class DeviceAccesses(Accesses):
     # Lane after lane
 
     def read_lanes(self, m: Memory, places: list[str], t: VectorType, mask: str | None) -> str:
-        one, total = VectorType(t.dtype), "poison"
+        one, parts, total = VectorType(t.dtype), [], "poison"
         for lane, place in enumerate(places):
             if mask is None:
-                part = self.load(m, place, one, m.dtype.itemsize)
+                parts.append(self.load(m, place, one, m.dtype.itemsize))
             else:
                 on = values.extract(self.out, mask, VectorType(BOOL, t.lanes), lane)
-                part = self.load_if(on, m, place, one)
+                parts.append(self.load_if(on, m, place, one))
+        for lane, part in enumerate(parts):  # together: half a vector in a register is a read of what is not written
             total = values.insert(self.out, total, t, part, lane)
         return total
 
