@@ -16,8 +16,9 @@ from .tasks import counted
 class Frame(SumsFrame):
     """``temporaries`` are the nodes that earlier kernels of the region have computed, and the number of each."""
 
-    def __init__(self, c: Contraction, temporaries: Mapping[Node, int]) -> None:
-        super().__init__(c.body, c.dot, (c.rows.node, c.columns.node), c.accumulator, temporaries)
+    def __init__(self, c: Contraction, temporaries: Mapping[Node, int], *, in_tables: bool = False) -> None:
+        read = (c.rows.node, c.columns.node)
+        super().__init__(c.body, c.dot, read, c.accumulator, temporaries, in_tables=in_tables)
         self.c = c
         self.m, self.n, self.k, self.batch = (self.sizes.index(s) for s in (c.m, c.n, c.k, c.batch))
 
@@ -25,26 +26,27 @@ class Frame(SumsFrame):
 
     def row_element(self, batch: Batch, row: IndexLike, k: IndexLike) -> Value:
         """One element of the rows, as a scalar."""
-        return self._read(self.c.rows, self.c.rows.coordinates(batch, Index.of(row), Index.of(k)), 1, None, None)
+        return self.read(self.c.rows, self.c.rows.coordinates(batch, Index.of(row), Index.of(k)), 1, None, None)
 
     def row_vector(self, batch: Batch, row: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbours along K of one row; 0 where ``mask`` is off."""
         side = self.c.rows
         at = side.coordinates(batch, Index.of(row), Index.of(k))
-        return self._zeroed(side, self._read(side, at, lanes, mask, side.contracted), mask)
+        return self._zeroed(side, self.read(side, at, lanes, mask, side.contracted), mask)
 
     def column_vector(self, batch: Batch, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbouring columns at one k; anything where ``mask`` is off."""
         side = self.c.columns
-        return self._read(side, side.coordinates(batch, Index.of(column), Index.of(k)), lanes, mask, side.free)
+        return self.read(side, side.coordinates(batch, Index.of(column), Index.of(k)), lanes, mask, side.free)
 
     def column_run(self, batch: Batch, column: IndexLike, k: IndexLike, lanes: int, mask: Value | None) -> Value:
         """Neighbours along K of one column; 0 where ``mask`` is off."""
         side = self.c.columns
         at = side.coordinates(batch, Index.of(column), Index.of(k))
-        return self._zeroed(side, self._read(side, at, lanes, mask, side.contracted), mask)
+        return self._zeroed(side, self.read(side, at, lanes, mask, side.contracted), mask)
 
-    def _read(self, side: Side, at: tuple[Index, ...], lanes: int, mask: Value | None, lane_axis: int | None) -> Value:
+    def read(self, side: Side, at: tuple[Index, ...], lanes: int, mask: Value | None, lane_axis: int | None) -> Value:
+        """Neighbours along ``lane_axis`` of an operand; anything where ``mask`` is off."""
         axis = -1 if lane_axis is None else lane_axis
         point = self.elements.point(side.node.shape, at, lanes, mask, axis)
         value = point.natural(side.node) if lanes == 1 else point.value(side.node)
@@ -91,9 +93,9 @@ class Frame(SumsFrame):
         if grain < bounds(self.c.batch)[1]:
             lower = group * grain
             upper = lower + 1 if grain == 1 else self.builder.min(lower + grain, self.batch)
-        counted(self.builder, lower, upper, lambda number: body(self._split(number)))
+        counted(self.builder, lower, upper, lambda number: body(self.batch_at(number)))
 
-    def _split(self, number: Index) -> Batch:
+    def batch_at(self, number: Index) -> Batch:
         """The position along each batch axis of a number that counts all batches, the last axis fastest."""
         found: list[Index] = []
         for size in reversed(self.c.batches[1:]):

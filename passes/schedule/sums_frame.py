@@ -29,7 +29,7 @@ class SumsFrame:
 
     ``read`` are its operands as this kernel reads them; ``temporaries`` the nodes that earlier kernels of the region
     have computed, and the number of each. A kernel that is given a ``number`` writes there, not to the results; with
-    ``copies`` it computes so many of each side by side.
+    ``copies`` it computes so many of each side by side. Array constants are ``in_tables`` on a GPU.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class SumsFrame:
         temporaries: Mapping[Node, int],
         copies: int = 1,
         number: int | None = None,
+        *,
+        in_tables: bool = False,
     ) -> None:
         self.body, self.heart, self.accumulator = body, heart, accumulator
         self.sizes = Sizes(body)
@@ -58,7 +60,7 @@ class SumsFrame:
         for k, r in enumerate(body.results):
             place = Operand("result", k) if number is None else Operand("temporary", number)
             self.results.append(self._buffer(f"r{k}", r, "write", place, copies))
-        self.elements = Elements(b, self.sizes, self.memories)
+        self.elements = Elements(b, self.sizes, self.memories, in_tables=in_tables)
 
     def _buffer(self, name: str, node: Node, access: str, operand: Operand, copies: int = 1) -> Memory:
         self.operands.append(operand)

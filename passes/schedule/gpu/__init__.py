@@ -26,4 +26,8 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .row import schedule_row
 
         return schedule_row
+    if kind == "contraction":
+        from .contraction import schedule_contraction
+
+        return schedule_contraction
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")

@@ -68,7 +68,7 @@ def vector_lanes(
     moving = [(place, itemsize) for place, itemsize in places if inner.variable in domain.dependencies(place)]
     lanes = min([16 // itemsize for _, itemsize in moving], default=1)
     lanes = min(lanes, power_below(max(bounds(inner.extent)[1], 1)))
-    while lanes > 1 and not all(_is_vector(domain, place, inner.variable, lanes) for place, _ in moving):
+    while lanes > 1 and not all(is_vector(domain, place, inner.variable, lanes) for place, _ in moving):
         lanes //= 2
     if len(groups) > 1:
         while lanes > 1 and not (isinstance(inner.extent, int) and inner.extent % lanes == 0):
@@ -76,7 +76,7 @@ def vector_lanes(
     return lanes
 
 
-def _is_vector(domain: Domain, place: Index, variable: IndexVariable, lanes: int) -> bool:
+def is_vector(domain: Domain, place: Index, variable: IndexVariable, lanes: int) -> bool:
     """Whether the elements from ``place`` on lie side by side along the variable, at a multiple of ``lanes``."""
     for monomial, coefficient in place.terms:
         if monomial == (variable,):

@@ -1,0 +1,110 @@
+"""Sums of products as the kernels of GPUs see them: rows by columns by depth, whatever these are made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.graph import CONSTANT, PARAMETER, Node
+from mlc.ir.kernel import Index, KernelBuilder, Value
+from mlc.ir.target import GpuTarget
+from mlc.passes.schedule.access import Access, walk_accesses
+from mlc.passes.schedule.domain import Domain
+from mlc.passes.schedule.region import KernelCall
+from mlc.passes.schedule.sizes import Sizes
+from mlc.passes.schedule.sums_frame import SumsFrame
+
+from .threads import is_vector
+
+Batch = tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How threads read an operand: ``lanes`` neighbours at once, ``along_depth`` or along its rows (or columns)."""
+
+    lanes: int
+    along_depth: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One operand of a product: its number of rows (or columns), and how it is read."""
+
+    name: str
+    extent: Size
+    walk: Walk
+
+
+class Product(ABC):
+    """sum[batch, row, column] = sum over k < depth of left[batch, row, k] * right[batch, column, k], then an epilogue.
+
+    Operands are read inside of their bounds only, in the accumulator's type, and need not be masked.
+    """
+
+    frame: SumsFrame
+    batch: Size
+    depth: Size
+    left: Reader
+    right: Reader
+
+    @property
+    def builder(self) -> KernelBuilder:
+        return self.frame.builder
+
+    @abstractmethod
+    def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
+        """``lanes`` elements of an operand from (free, k) on, along its walk."""
+
+    @abstractmethod
+    def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
+        """The epilogue where neighbouring columns have the sums ``total``, and the stores of the results."""
+
+    @abstractmethod
+    def batch_at(self, number: Index) -> Batch:
+        """The batch of this number."""
+
+    def contracted(self, batch: Batch) -> tuple[Index, Index]:
+        """Where the products of a batch begin and end along K."""
+        return Index.of(0), self.index(self.depth)
+
+    @property
+    def longest(self) -> int:
+        """The most products of a sum."""
+        return bounds(self.depth)[1]
+
+    def is_whole(self, depth: int) -> bool:
+        """Whether all sums are of a multiple of ``depth`` products."""
+        return isinstance(self.depth, int) and self.depth % depth == 0
+
+    def index(self, size: Size) -> Index:
+        return self.frame.sizes.index(size)
+
+    def call(self, tasks: tuple[tuple[Size, int], ...]) -> KernelCall:
+        return self.frame.call(tasks)
+
+
+def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget) -> int:
+    """Elements of ``node`` along ``axis`` that are read at once: all lie side by side, at multiples of 16 bytes.
+
+    1 where they do not, or where the axis is no multiple of them.
+    """
+    if axis is None or not isinstance(node.shape[axis], int):
+        return 1
+    domain = Domain.of(node.shape, sizes)
+    variable = next((v for v, a in zip(domain.variables, domain.axis_of, strict=True) if a == axis), None)
+    lanes = min(target.lanes(node.dtype), 4)
+    if variable is None:
+        return 1
+    for access in walk_accesses([Access(node, domain.coordinates)], domain):
+        if any(variable in domain.dependencies(g.index) for g in access.guards):
+            return 1
+        if access.node.op is PARAMETER or access.node.op is CONSTANT:
+            place = domain.linear(access.node.shape, access.coordinates)
+            moves = variable in domain.dependencies(place)
+            while lanes > 1 and moves and not is_vector(domain, place, variable, lanes):
+                lanes //= 2
+    while bounds(node.shape[axis])[1] % lanes:
+        lanes //= 2
+    return lanes

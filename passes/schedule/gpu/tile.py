@@ -1,0 +1,57 @@
+"""How sums of products are cut for a GPU: the tile of a block, what each thread has of it, parts of deep sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlc.ir.dims import Size, bounds
+from mlc.ir.target import GpuTarget
+from mlc.ir.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A block of ``by_rows`` x ``by_columns`` threads computes ``rows`` x ``columns`` sums, ``depth`` products at once.
+
+    A thread has vectors of ``lanes`` neighbours of both, evenly spread over the tile, so that a warp reads shared
+    memory without conflicts.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    by_rows: int
+    by_columns: int
+    lanes: int
+
+    @property
+    def threads(self) -> int:
+        return self.by_rows * self.by_columns
+
+    @property
+    def row_vectors(self) -> int:
+        """Vectors of rows that a thread has."""
+        return self.rows // (self.by_rows * self.lanes)
+
+    @property
+    def column_vectors(self) -> int:
+        return self.columns // (self.by_columns * self.lanes)
+
+    def blocks(self, batch: Size, m: Size, n: Size) -> int:
+        """The most blocks that compute ``batch`` products of m x n."""
+        return bounds(batch)[1] * -(-bounds(m)[1] // self.rows) * -(-bounds(n)[1] // self.columns)
+
+
+def choose_tile(batch: Size, m: Size, n: Size, accumulator: DType, target: GpuTarget) -> Tile:
+    """The tile that takes least time: large ones move less, small ones keep more multiprocessors busy."""
+    lanes = min(target.lanes(accumulator), 4)
+    tiles = [(Tile(64, 64, 16, 8, 16, lanes), 1.25), (Tile(32, 32, 16, 8, 8, lanes), 1.7)]
+    if accumulator.itemsize <= 4:
+        tiles.insert(0, (Tile(128, 128, 8, 16, 16, lanes), 1.0))
+
+    def cost(tile: Tile, slowness: float) -> float:
+        """Of the multiprocessor that has most to do."""
+        turns = max(-(-tile.blocks(batch, m, n) // target.multiprocessors), 1)
+        return turns * tile.rows * tile.columns * slowness
+
+    return min(tiles, key=lambda t: cost(*t))[0]
