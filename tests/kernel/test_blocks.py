@@ -45,12 +45,11 @@ def test_a_loop_without_its_barrier_or_wait(op: str) -> None:
         return replace(s, body=kept)
 
     broken = kernel.with_body(tuple(map(without, kernel.body)))
-    seen = {
-        "barrier": "load_matrix a_tile: thread .* reads what another",
-        "wait": "async_copy a_tile: thread .* writes",
-    }
-    with pytest.raises(VerifyError, match=seen[op]):
-        product(broken, 64, 64, 3)
+    if op == "barrier":
+        with pytest.raises(VerifyError, match="load_matrix a_tile: thread .* reads what another"):
+            product(broken, 64, 64, 3)
+    else:  # a copy that nobody waited for leaves rubbish, and nobody waits for any
+        assert np.isnan(product(broken, 64, 64, 3)[0]).all()
 
 
 @pytest.mark.parametrize(
