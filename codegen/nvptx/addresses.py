@@ -33,18 +33,20 @@ class DeviceAddresses(Addresses):
         offset = Index.of(0)
         for index, stride in zip(indices, memory.strides, strict=True):
             offset = offset + index * stride
-        pattern = 8 * memory.swizzle
-        whole = Index(t for t in offset.terms if t[1] * memory.dtype.itemsize % pattern == 0)
+        pattern = 8 * memory.swizzle // memory.dtype.itemsize
+        whole = Index((m, c - c % pattern if not m else c) for m, c in offset.terms if not m or c % pattern == 0)
         return whole, offset - whole
 
     def swizzled(self, memory: Memory, whole: Index, part: str, depth: int) -> str:
         """A pointer by the operand of an offset in elements, computed at ``depth``, to which ``whole`` is added."""
-        size, chunks = memory.dtype.itemsize, memory.swizzle // 16
+        size, chunks, kind = memory.dtype.itemsize, memory.swizzle // 16, self.pointer_type(memory)
         place = self.once(depth, ("bytes", part, size), f"mul i64 {part}, {size}")
         line = self.once(depth, ("line", place), f"lshr i64 {place}, 3")  # bits 7.. to bits 4..
         moved = self.once(depth, ("moved", line, chunks), f"and i64 {line}, {(chunks - 1) << 4}")
         final = self.once(depth, ("swizzled", place, chunks), f"xor i64 {place}, {moved}")
-        kind, base = self.pointer_type(memory), self.bases[memory.id]
-        if whole.terms:
-            base = self.out.let(f"getelementptr {memory_element(memory.dtype)}, {kind} {base}, i64 {self.index(whole)}")
-        return self.out.let(f"getelementptr i8, {kind} {base}, i64 {final}")
+        element, pointer = memory_element(memory.dtype), self.bases[memory.id]
+        steps = [(depth, "i8", final), *((d, element, self.sum(t, d)) for d, t in self.by_depth(whole))]
+        for d, unit, by in sorted(steps):
+            pointer = self.once(d, ("step", pointer, unit, by), f"getelementptr {unit}, {kind} {pointer}, i64 {by}")
+        constant = whole.terms[-1][1] if whole.terms and not whole.terms[-1][0] else 0
+        return self.out.let(f"getelementptr {element}, {kind} {pointer}, i64 {constant}") if constant else pointer

@@ -24,6 +24,7 @@ from mlc.codegen.nvptx import machine
 from mlc.codegen.nvptx.addresses import DeviceAddresses
 from mlc.codegen.nvptx.facts import Divisors
 from mlc.codegen.nvptx.intrinsics import check_intrinsics
+from mlc.codegen.nvptx.matrix import Matrices
 from mlc.codegen.nvptx.memory import DeviceAccesses
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Memory, Role, VectorType
@@ -101,6 +102,7 @@ class _Function(Body):
         self.accesses: DeviceAccesses = accesses
         self.target = target
         self.globals: list[str] = []
+        self.matrices = Matrices(kernel, accesses)
 
     def text(self, number: int) -> str:
         self.memories()
@@ -200,6 +202,23 @@ class _Function(Body):
                 by = self.out.let(f"trunc i64 {self.addresses.index(n.indices[0])} to i32")
                 moved = machine.warp_shuffle(self.out, kind, by, operands[0], n.value.type, self.members())
                 self.operands[n.value.id] = moved
+            case "load_matrix", _:
+                self.matrices.load(n)
+            case "mma", _:
+                self.matrices.multiply(n)
+            case "store_matrix", _:
+                self.matrices.store(n)
+            case "async_copy", int() as nbytes:
+                assert n.memory is not None and n.source is not None
+                target = self.addresses.element(n.memory, n.indices)
+                source = self.addresses.element(n.source, n.source_indices)
+                machine.async_copy(self.out, nbytes, target, source, operands[0] if operands else None)
+                self.operands[n.value.id] = ""
+            case "commit", _:
+                machine.commit(self.out)
+                self.operands[n.value.id] = ""
+            case "wait", int() as left:
+                machine.wait(self.out, left)
             case _:
                 raise UnsupportedError(f"{self.kernel.name}: {n.op} is not generated for {self.target.name}")
 

@@ -19,6 +19,10 @@ _EVERYWHERE = (
     r"llvm\.nvvm\.read\.ptx\.sreg\.(tid|ctaid)\.x",
     r"llvm\.nvvm\.(bar\.warp\.sync|barrier\.cta\.sync\.aligned\.(all|count))",
     r"llvm\.nvvm\.shfl\.sync\.(down|up|bfly|idx)\.i32",
+    r"llvm\.nvvm\.cp\.async\.(ca\.shared\.global\.(4|8|16)|cg\.shared\.global\.16)(\.s)?",
+    r"llvm\.nvvm\.cp\.async\.(commit|wait)\.group",
+    r"llvm\.nvvm\.ldmatrix\.sync\.aligned\.m8n8\.x[124](\.trans)?\.b16\.p3",
+    r"llvm\.nvvm\.mma\.(m16n8k16\.row\.col\.(f32\.f32|bf16)|m16n8k8\.row\.col\.tf32|m16n8k32\.row\.col\.s8)",
 )
 _ARCHITECTURE_ONLY: dict[str, tuple[str, ...]] = {}  # name of a target: patterns
 

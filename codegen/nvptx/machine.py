@@ -1,4 +1,4 @@
-"""Operations of blocks of threads as LLVM IR: barriers and shuffles."""
+"""Operations of blocks of threads as LLVM IR: barriers, shuffles and asynchronous copies."""
 
 from __future__ import annotations
 
@@ -50,6 +50,25 @@ def _shuffled(out: Lines, kind: str, by: str, value: str, t: VectorType, members
     if t.dtype == F32:
         return out.let(f"bitcast i32 {moved} to float")
     return moved if t.dtype.bits == 32 else out.let(f"trunc i32 {moved} to {element(t.dtype)}")
+
+
+def async_copy(out: Lines, nbytes: int, target: str, source: str, mask: str | None) -> None:
+    """Zeros where ``mask`` is off, when nothing is read."""
+    name = f"llvm.nvvm.cp.async.{'cg' if nbytes == 16 else 'ca'}.shared.global.{nbytes}"
+    operands = [("ptr addrspace(3)", target), ("ptr addrspace(1)", source)]
+    if mask is not None:
+        name += ".s"
+        operands.append(("i32", out.let(f"select i1 {mask}, i32 {nbytes}, i32 0")))
+    _effect(out, name, operands)
+
+
+def commit(out: Lines) -> None:
+    _effect(out, "llvm.nvvm.cp.async.commit.group", [])
+
+
+def wait(out: Lines, left: int) -> None:
+    """Until at most ``left`` groups of this thread's copies are under way."""
+    _effect(out, "llvm.nvvm.cp.async.wait.group", [("i32", str(left))])
 
 
 def _effect(out: Lines, name: str, operands: list[tuple[str, str]]) -> None:
