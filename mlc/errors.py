@@ -80,6 +80,10 @@ class TargetError(MlcError, RuntimeError):
     exit_code = 5
 
 
+class DeviceError(MlcError, RuntimeError):
+    """A device that failed while it ran: a kernel, a copy, or code that it does not take. The CPU goes on."""
+
+
 class ArtifactError(MlcError, RuntimeError):
     """A missing, damaged, foreign or future artifact."""
 

@@ -5,8 +5,7 @@
 
 enum { SMALLEST_LOG2 = 6 };
 
-/* The class of `bytes`, and in *rounded the bytes of its blocks; -1 for sizes that no machine has. */
-static int size_class(size_t bytes, size_t *rounded)
+int mlc_size_class(size_t bytes, size_t *rounded)
 {
     if (bytes <= (size_t)1 << SMALLEST_LOG2) {
         *rounded = (size_t)1 << SMALLEST_LOG2;
@@ -25,7 +24,7 @@ static int size_class(size_t bytes, size_t *rounded)
 void *mlc_allocator_take(struct mlc_allocator *allocator, size_t bytes)
 {
     size_t rounded;
-    int class = size_class(bytes, &rounded);
+    int class = mlc_size_class(bytes, &rounded);
 
     if (class < 0)
         return NULL;
@@ -46,7 +45,7 @@ void *mlc_allocator_take(struct mlc_allocator *allocator, size_t bytes)
 void mlc_allocator_give(struct mlc_allocator *allocator, void *block, size_t bytes)
 {
     size_t rounded;
-    int class = size_class(bytes, &rounded);
+    int class = mlc_size_class(bytes, &rounded);
 
     if (allocator->cached + rounded > allocator->limit) {
         mlc_memory_free(block);

@@ -6,6 +6,9 @@
 
 enum { MLC_SIZE_CLASSES = 256 };
 
+/* The class of `bytes`, and in *rounded the bytes of its blocks; -1 (and 0) for sizes that no machine has. */
+int mlc_size_class(size_t bytes, size_t *rounded);
+
 /* One thread at a time. Zero-initialised with a `limit` is ready for use. */
 struct mlc_allocator {
     size_t limit;  /* most bytes to keep in free lists */

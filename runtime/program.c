@@ -57,6 +57,8 @@ static void lay_out(struct mlc_program *program)
     struct mlc_layout *layout = &program->layout;
     size_t entries = (size_t)program->n_slots + plan->n_sizes + plan->n_steps;
 
+    if (plan->n_devices) /* as walk.c's lend_to_devices has it */
+        entries += 2 * ((size_t)plan->max_operands + plan->max_sizes) + program->n_slots + plan->n_sizes;
     layout->tables = mlc_memory_round(entries * sizeof(int64_t));
     layout->arena = mlc_memory_round((size_t)plan->arena_bytes);
     layout->pointers = mlc_memory_round(plan->max_operands * sizeof(void *));
@@ -77,7 +79,8 @@ static int bind(struct mlc_program *program, const mlc_kernel *kernels, const vo
     fixed->sizes = mlc_region_allocate(&plan->region, plan->n_sizes, sizeof *fixed->sizes);
     fixed->tasks = mlc_region_allocate(&plan->region, plan->n_steps, sizeof *fixed->tasks);
     program->agreement = mlc_region_allocate(&plan->region, 1, sizeof *program->agreement);
-    if (!own_kernels || !own_constants || !fixed->sizes || !fixed->tasks || !program->agreement)
+    program->attached = mlc_region_allocate(&plan->region, plan->n_devices, sizeof *program->attached);
+    if (!own_kernels || !own_constants || !fixed->sizes || !fixed->tasks || !program->agreement || !program->attached)
         return mlc_fail(error, -ENOMEM, "%s: out of memory", plan->name);
     if (plan->n_kernels)
         memcpy(own_kernels, kernels, plan->n_kernels * sizeof *own_kernels);
@@ -90,15 +93,26 @@ static int bind(struct mlc_program *program, const mlc_kernel *kernels, const vo
     return plan->n_symbols ? 0 : mlc_program_evaluate(program, NULL, fixed, error);
 }
 
+/* Whether a kernel runs on devices alone. */
+static bool is_elsewhere(const struct mlc_plan *plan, uint32_t kernel)
+{
+    bool there = false, here = false;
+
+    for (uint32_t i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].kind == MLC_LAUNCH && plan->steps[i].kernel == kernel)
+            *(plan->steps[i].device ? &there : &here) = true;
+    return there && !here;
+}
+
 static int check_bindings(const struct mlc_plan *plan, const mlc_kernel *kernels, size_t n_kernels,
                           const void *const *constants, size_t n_constants, const struct mlc_error *error)
 {
     if (n_kernels != plan->n_kernels || n_constants != plan->n_constants)
         return mlc_fail(error, -EINVAL, "%s: the plan has %u kernels and %u constants, %zu and %zu were given",
                         plan->name, (unsigned)plan->n_kernels, (unsigned)plan->n_constants, n_kernels, n_constants);
-    for (size_t i = 0; i < n_kernels; i++)
-        if (!kernels[i])
-            return mlc_fail(error, -EINVAL, "%s: kernel %s has no address", plan->name, plan->kernels[i]);
+    for (uint32_t k = 0; k < plan->n_kernels; k++)
+        if (!kernels[k] && !is_elsewhere(plan, k))
+            return mlc_fail(error, -EINVAL, "%s: kernel %s has no address", plan->name, plan->kernels[k]);
     for (size_t i = 0; i < n_constants; i++)
         if (!constants[i])
             return mlc_fail(error, -EINVAL, "%s: constant %s has no data", plan->name, plan->constants[i].name);
@@ -129,9 +143,22 @@ int mlc_program_create(const void *plan, size_t plan_bytes, const mlc_kernel *ke
 
 void mlc_program_destroy(struct mlc_program *program)
 {
-    if (program)
+    if (program) {
+        for (uint32_t d = 0; program->attached && d < program->plan.n_devices; d++)
+            mlc_detach(&program->plan, program->attached[d]);
         mlc_plan_free(&program->plan);
+    }
     free(program);
+}
+
+int mlc_program_attach(struct mlc_program *program, uint32_t number, struct mlc_device *device,
+                       const struct mlc_image *images, size_t n_images, const struct mlc_error *error)
+{
+    const struct mlc_plan *plan = &program->plan;
+
+    if (number < 1 || number > plan->n_devices || program->attached[number - 1])
+        return mlc_fail(error, -EINVAL, "%s: the plan has no device %u to attach", plan->name, (unsigned)number);
+    return mlc_attach(plan, number, device, images, n_images, program->constants, &program->attached[number - 1], error);
 }
 
 size_t mlc_program_steps(const struct mlc_program *program)

@@ -2,6 +2,7 @@
 #ifndef MLC_PROGRAM_H
 #define MLC_PROGRAM_H
 
+#include "device_program.h"
 #include "mlc.h"
 #include "plan.h"
 
@@ -14,7 +15,7 @@ struct mlc_values {
 
 /* Where things lie in the context's memory; bytes, multiples of MLC_ALIGNMENT. */
 struct mlc_layout {
-    size_t tables, arena;            /* shared: slots and values; arena */
+    size_t tables, arena;            /* shared: slots, values and what worker 0 hands to devices; arena */
     size_t pointers, sizes, scratch; /* of one worker, in this order */
     size_t worker;                   /* their sum */
 };
@@ -33,7 +34,15 @@ struct mlc_program {
     struct mlc_layout layout;
     struct mlc_values fixed; /* the values of a Plan without symbols, computed once */
     struct mlc_agreement *agreement; /* changed by the runs of one world, which follow one another */
+    struct mlc_attached **attached; /* one per device of the Plan, NULL before mlc_program_attach */
 };
+
+/*
+ * Give `program`, which nobody runs yet, device `number` (from 1) of its Plan, held by the caller, who keeps it open as
+ * long as the program lives; images as for mlc_attach. Errors as there, -EINVAL where the Plan has no such device.
+ */
+int mlc_program_attach(struct mlc_program *program, uint32_t number, struct mlc_device *device,
+                       const struct mlc_image *images, size_t n_images, const struct mlc_error *error);
 
 /*
  * Evaluate all sizes and task counts of `program` for `symbols` into `values`, whose tables the caller provides.

@@ -6,6 +6,7 @@
  * Before each trip of a loop and at each branch all workers meet, and the last to arrive reads for all where to go on.
  * Worker 0 alone speaks to the world of a program with collectives: it starts them, waits for them, and while some are
  * in flight cuts its share of a launch into pieces, between which it lets them progress.
+ * Steps of devices are serial: worker 0 puts them on their streams (walk_device.c), and waits where the host reads.
  */
 #define _GNU_SOURCE /* clock_gettime */
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "collective_steps.h"
 #include "context.h"
 #include "program.h"
+#include "walk_device.h"
 
 #ifdef CLOCK_MONOTONIC_COARSE
 #define POLL_CLOCK CLOCK_MONOTONIC_COARSE
@@ -36,6 +38,9 @@ struct run {
     int64_t lap;          /* when worker 0 last looked at the clock */
     uint32_t in_flight;   /* collectives; of worker 0 */
     int world_status;     /* what the world failed with, whose text is the context's; of worker 0 */
+    struct mlc_device_walk devices;
+    unsigned char decision[4]; /* what a loop or branch goes by, where a device has it; written by worker 0 */
+    bool told;                 /* worker 0 has said in the context what went wrong */
 };
 
 /* This worker's own memory. */
@@ -204,6 +209,30 @@ struct walker {
     struct lane lane;
 };
 
+/* Note that a device step failed, whose text is there. */
+static void tell(struct walker *w, int status)
+{
+    w->run->told = true;
+    mlc_pool_post(w->pool, status);
+}
+
+/* Where the value that a loop or branch goes by can be read; NULL after an error. */
+static const void *decision_of(struct walker *w, const struct mlc_operand *operand, size_t bytes)
+{
+    struct run *run = w->run;
+
+    if (!mlc_slot_device(&run->program->plan, operand->slot))
+        return address(run, operand);
+    if (w->lane.worker == 0) {
+        int status = mlc_device_walk_read(&run->devices, operand, run->decision, bytes);
+        if (status)
+            tell(w, status);
+        if (status && run->n_workers == 1)
+            return NULL;
+    }
+    return run->decision;
+}
+
 /* The value that a loop or branch goes by, the same for all workers; false where the walk ends with an error. */
 static bool decide(struct walker *w, uint32_t i, int64_t *value)
 {
@@ -215,7 +244,9 @@ static bool decide(struct walker *w, uint32_t i, int64_t *value)
         mlc_pool_post(w->pool, -ERANGE);
         return false;
     }
-    const void *at = address(w->run, &step->operands[0]);
+    const void *at = decision_of(w, &step->operands[0], loop ? 1 : 4);
+    if (!at)
+        return false;
     if (w->run->n_workers > 1) {
         bool fine = mlc_pool_decide(w->pool, read, at, value) == 0;
         charge(w->run, i, &w->lane);
@@ -289,6 +320,23 @@ static int communicate(struct run *run, const struct mlc_step *step)
     return run->world_status;
 }
 
+/* A launch or copy of a device, by worker 0. */
+static int step_on_device(struct run *run, uint32_t i)
+{
+    return run->nanoseconds ? mlc_device_walk_timed(&run->devices, i, &run->nanoseconds[i])
+                            : mlc_device_walk_step(&run->devices, i);
+}
+
+/* The steps from `i` on that a device runs at once; false where the walk ends. */
+static bool walk_segment(struct walker *w, uint32_t i)
+{
+    int status = w->lane.worker == 0 ? mlc_device_walk_run_segment(&w->run->devices, i) : 0;
+
+    if (status)
+        tell(w, status);
+    return !status || w->run->n_workers > 1;
+}
+
 /* A launch, a copy, or a step that speaks to the world. */
 static bool walk_plain(struct walker *w, uint32_t i)
 {
@@ -304,7 +352,11 @@ static bool walk_plain(struct walker *w, uint32_t i)
     if (alone && w->lane.worker != 0)
         return true;
     int status = 0;
-    if (step->kind == MLC_LAUNCH)
+    if (run->program->plan.n_devices && mlc_is_device_step(&run->program->plan, step)) {
+        status = step_on_device(run, i);
+        run->told |= status != 0;
+        run->lap = run->nanoseconds ? clock_now() : 0;
+    } else if (step->kind == MLC_LAUNCH)
         launch(run, step, run->values.tasks[i], &w->lane);
     else if (step->kind == MLC_COPY)
         status = copy(run, step, &w->lane);
@@ -322,6 +374,13 @@ static bool walk_steps(struct walker *w, uint32_t begin, uint32_t end)
     const struct mlc_step *steps = w->run->program->plan.steps;
 
     for (uint32_t i = begin; i < end; i++) {
+        uint32_t segment = w->run->nanoseconds ? i : mlc_device_walk_segment(w->run->program, i);
+        if (segment > i) {
+            if (!walk_segment(w, i))
+                return false;
+            i = segment - 1;
+            continue;
+        }
         bool nest = steps[i].kind == MLC_LOOP || steps[i].kind == MLC_BRANCH;
         bool fine = !nest ? walk_plain(w, i) : steps[i].kind == MLC_LOOP ? walk_loop(w, i) : walk_branch(w, i);
         if (!fine)
@@ -339,6 +398,21 @@ static void walk(struct mlc_pool *pool, void *data, int worker)
     struct walker walker = {pool, run, lane_of(run, worker)};
 
     walk_steps(&walker, 0, run->program->plan.n_steps);
+}
+
+/* The tables' end is what worker 0 hands to devices. */
+static void lend_to_devices(struct run *run)
+{
+    const struct mlc_program *program = run->program;
+    const struct mlc_plan *plan = &program->plan;
+    void **pointers = run->slots + program->n_slots + plan->n_sizes + plan->n_steps;
+    void **arguments = pointers + plan->max_operands + plan->max_sizes;
+
+    run->devices = (struct mlc_device_walk){
+        .program = program, .slots = run->slots, .values = &run->values, .error = &run->context->error,
+        .pointers = pointers, .sizes = (int64_t *)(pointers + plan->max_operands), .arguments = arguments,
+        .words = (int64_t *)(arguments + plan->max_operands + plan->max_sizes),
+    };
 }
 
 /* Provide memory for the tables, the arena and the workers, and evaluate the sizes. */
@@ -361,6 +435,7 @@ static int prepare(struct run *run, const int64_t *symbols)
     run->slots[program->n_slots - 1 - program->plan.n_devices] = memory + layout->tables;
     run->workers = memory + shared;
     run->values = program->fixed;
+    lend_to_devices(run);
     if (program->plan.n_symbols) {
         run->values.sizes = (int64_t *)memory + program->n_slots;
         run->values.tasks = run->values.sizes + program->plan.n_sizes;
@@ -397,16 +472,21 @@ static int take_over(struct run *run, uint32_t input, int64_t bytes)
     if (!mlc_type_bytes(&plan->outputs[output].type, run->values.sizes, &room) || room != bytes)
         return mlc_fail(&run->context->error, -EINVAL, "%s: donated input %s and output %s differ in size", plan->name,
                         plan->inputs[input].name, plan->outputs[output].name);
-    if (run->slots[input] != target && bytes)
+    uint32_t device = plan->inputs[input].device;
+    if (run->slots[input] != target && bytes && device) {
+        int status = mlc_device_walk_take_over(&run->devices, device, target, run->slots[input], (size_t)bytes);
+        if (status)
+            return status;
+    } else if (run->slots[input] != target && bytes) {
         memcpy(target, run->slots[input], (size_t)bytes);
+    }
     run->slots[input] = target;
     return 0;
 }
 
 static int bind_pointers(struct run *run, void *const *inputs, void *const *outputs)
 {
-    const struct mlc_program *program = run->program;
-    const struct mlc_plan *plan = &program->plan;
+    const struct mlc_plan *plan = &run->program->plan;
     int64_t bytes;
     int status = 0;
 
@@ -417,42 +497,78 @@ static int bind_pointers(struct run *run, void *const *inputs, void *const *outp
         if (!status && plan->inputs[i].donated_to >= 0)
             status = take_over(run, i, bytes);
     }
-    if (plan->n_constants)
-        memcpy(run->slots + plan->n_inputs + plan->n_outputs, program->constants, plan->n_constants * sizeof(void *));
     return status;
+}
+
+static void bind_constants(struct run *run)
+{
+    const struct mlc_plan *plan = &run->program->plan;
+
+    if (plan->n_constants)
+        memcpy(run->slots + plan->n_inputs + plan->n_outputs, run->program->constants, plan->n_constants * sizeof(void *));
+}
+
+/* Copies of devices stay inside of their buffers, for all of the run. */
+static int check_device_copies(const struct run *run)
+{
+    const struct mlc_plan *plan = &run->program->plan;
+
+    for (uint32_t i = 0; plan->n_devices && i < plan->n_steps; i++) {
+        const struct mlc_step *step = &plan->steps[i];
+        if (step->kind != MLC_COPY || !mlc_is_device_step(plan, step))
+            continue;
+        int64_t bytes = run->values.sizes[step->sizes[0]];
+        if (!fits(run, &step->operands[0], bytes) || !fits(run, &step->operands[1], bytes))
+            return mlc_fail(&run->context->error, -ERANGE, "%s: a step lies outside its buffer", plan->name);
+    }
+    return 0;
+}
+
+/* Walk, when all pointers are known. */
+static int run_steps(struct run *run)
+{
+    struct mlc_context *context = run->context;
+    const struct mlc_plan *plan = &run->program->plan;
+
+    run->n_workers = run->values.parallel ? context->pool.threads : 1;
+    if (run->nanoseconds) {
+        memset(run->nanoseconds, 0, plan->n_steps * sizeof *run->nanoseconds);
+        run->lap = clock_now();
+    }
+    int status = run->n_workers > 1 ? mlc_pool_run(&context->pool, walk, run)
+                                    : mlc_pool_run_alone(&context->pool, walk, run);
+    if (run->world_status)
+        return run->world_status; /* with the world's text */
+    if (!status || run->told)
+        return status;
+    if (status == -EAGAIN)
+        return mlc_fail(&context->error, status, "%s: cannot start %d threads", plan->name, run->n_workers - 1);
+    if (status == -EINTR)
+        return mlc_fail(&context->error, status, "%s: stopped in a loop", plan->name);
+    return mlc_fail(&context->error, status, "%s: a step lies outside its buffer", plan->name);
 }
 
 int mlc_program_profile(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
                         const int64_t *symbols, void *const *outputs, int64_t *nanoseconds)
 {
     struct run run = {.program = program, .context = context, .nanoseconds = nanoseconds};
-
-    if (program->plan.n_devices)
-        return mlc_fail(&context->error, -ENODEV, "%s: device %s is not attached", program->plan.name,
-                        program->plan.devices[0].name);
     int status = prepare(&run, symbols);
 
-    if (!status)
-        status = bind_pointers(&run, inputs, outputs);
-    if (!status)
-        status = mlc_collectives_agree(program, &run.values, context->world, &context->error);
     if (status)
         return status;
-    run.n_workers = run.values.parallel ? context->pool.threads : 1;
-    if (nanoseconds) {
-        memset(nanoseconds, 0, program->plan.n_steps * sizeof *nanoseconds);
-        run.lap = clock_now();
-    }
-    status = run.n_workers > 1 ? mlc_pool_run(&context->pool, walk, &run) : mlc_pool_run_alone(&context->pool, walk, &run);
-    if (run.world_status)
-        return run.world_status; /* with the world's text */
-    if (status == -EAGAIN)
-        return mlc_fail(&context->error, status, "%s: cannot start %d threads", program->plan.name, run.n_workers - 1);
-    if (status == -EINTR)
-        return mlc_fail(&context->error, status, "%s: stopped in a loop", program->plan.name);
+    bind_constants(&run);
+    status = check_device_copies(&run);
+    if (!status)
+        status = mlc_device_walk_begin(&run.devices);
     if (status)
-        return mlc_fail(&context->error, status, "%s: a step lies outside its buffer", program->plan.name);
-    return 0;
+        return status;
+    status = bind_pointers(&run, inputs, outputs);
+    if (!status)
+        status = mlc_collectives_agree(program, &run.values, context->world, &context->error);
+    if (!status)
+        status = run_steps(&run);
+    mlc_device_walk_end(&run.devices);
+    return status;
 }
 
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,

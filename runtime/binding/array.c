@@ -48,11 +48,14 @@ static void array_dealloc(PyObject *self)
     if (array->lender) {
         PyBuffer_Release(array->lender);
         PyMem_Free(array->lender);
+    } else if (array->data && array->device) {
+        mlc_device_give(array->device->device, array->data, (size_t)array->nbytes);
     } else if (array->data) {
         mlc_allocator_give(&process.memory, array->data, (size_t)array->nbytes);
     }
     if (array->shape != array->dimensions)
         PyMem_Free(array->shape);
+    Py_XDECREF((PyObject *)array->device);
     release(self);
     Py_DECREF(type);
 }
@@ -68,6 +71,18 @@ int check_alive(const Array *array)
 /* struct module's format letters, in the order of the dtypes. bf16 has none; its bits are 'H'. */
 static const char *const FORMATS[MLC_N_DTYPES] = {"e", "H", "f", "d", "b", "h", "i", "q", "B", "H", "I", "Q", "?"};
 
+/* Export a copy of a device's memory: the view holds it. */
+static int get_buffer_of_copy(Array *array, Py_buffer *view, int flags)
+{
+    Array *copy = device_download(array);
+
+    if (!copy)
+        return -1;
+    int status = PyObject_GetBuffer((PyObject *)copy, view, flags);
+    Py_DECREF((PyObject *)copy);
+    return status;
+}
+
 /* Export the memory, read-only, and pin it. */
 static int array_get_buffer(PyObject *self, Py_buffer *view, int flags)
 {
@@ -76,6 +91,8 @@ static int array_get_buffer(PyObject *self, Py_buffer *view, int flags)
     view->obj = NULL;
     if (check_alive(array))
         return -1;
+    if (array->device)
+        return get_buffer_of_copy(array, view, flags);
     if (flags & PyBUF_WRITABLE) {
         PyErr_SetString(PyExc_BufferError, "mlc arrays are read-only");
         return -1;
@@ -137,6 +154,13 @@ static PyObject *array_nbytes(PyObject *self, void *unused)
     return PyLong_FromSsize_t(((Array *)self)->nbytes);
 }
 
+static PyObject *array_on(PyObject *self, void *unused)
+{
+    Array *array = (Array *)self;
+    (void)unused;
+    return Py_NewRef(array->device ? (PyObject *)array->device : Py_None);
+}
+
 static PyObject *array_ndim(PyObject *self, void *unused)
 {
     (void)unused;
@@ -183,6 +207,7 @@ static PyGetSetDef array_properties[] = {
     {"dtype_name", array_dtype_name, NULL, "The name of the element type, as mlc prints it.", NULL},
     {"nbytes", array_nbytes, NULL, "Bytes of all elements.", NULL},
     {"ndim", array_ndim, NULL, "The number of axes.", NULL},
+    {"on", array_on, NULL, "The Device whose memory it is, None for the host's.", NULL},
     {"pinned", array_pinned, NULL, "Whether the memory is exported, borrowed or in use, so that donation copies.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

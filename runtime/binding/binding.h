@@ -30,10 +30,12 @@ struct process {
     struct mlc_context *single; /* a free context without threads, for calls that find the pool busy */
     struct mlc_context *other;  /* a free context with as many threads as some limit asked for */
     PyTypeObject *array_base;
-    PyTypeObject *executable, *tensor;
+    PyTypeObject *executable, *tensor, *device;
     bool bits_wanted;           /* export bf16 as u16: set only inside array_bits */
 };
 extern struct process process;
+
+typedef struct array Array;
 
 /* ---- text.c: errors ---- */
 
@@ -50,15 +52,42 @@ int fail(const char *class_name, const char *format, ...) __attribute__((format(
 struct text expected_type(const struct mlc_plan *plan, const struct mlc_type *type);
 struct text actual_type(uint32_t dtype, int rank, const Py_ssize_t *shape);
 
+/* ---- device.c ---- */
+
+/* A device beside the host that this process has opened. `number` tells it from others in signatures, from 1. */
+typedef struct {
+    PyObject_HEAD
+    struct mlc_device *device;
+    int number;
+} Device;
+
+extern PyType_Spec device_spec;
+
+/* Raise for a negative result of the runtime: MemoryError, TargetError without the device, else DeviceError. -1. */
+int device_fail(int status, const char *text);
+
+/*
+ * Of the arrays of `device` among arrays[0..n) (some may be NULL): give each without memory a block, and upload from[i]
+ * where that is not NULL. Lets go of the GIL.
+ */
+int device_fill(Device *device, Array *const *arrays, void *const *from, uint32_t n);
+
+/* A new array of the same type in the host's memory. Lets go of the GIL. NULL with an exception set. */
+Array *device_download(Array *array);
+
+/* to_device(array, device or None): the array there: itself where it is. */
+PyObject *to_device(PyObject *module, PyObject *arguments);
+
 /* ---- array.c ---- */
 
 /*
  * An array owns its block, or borrows the memory of `lender`. `pins` counts what must not see the memory change or go:
  * exports through the buffer protocol, running calls, compiled functions that hold it as a constant.
  */
-typedef struct {
+struct array {
     PyObject_HEAD
-    void *data; /* NULL once it was donated */
+    void *data; /* NULL once it was donated; an address of `device` where that is not NULL */
+    Device *device; /* whose memory it is, held; NULL for the host's */
     Py_ssize_t nbytes;
     PyObject *weak_references;
     Py_buffer *lender; /* NULL for an owned block */
@@ -66,7 +95,7 @@ typedef struct {
     uint8_t dtype, rank;
     Py_ssize_t *shape; /* `dimensions` where they fit */
     Py_ssize_t dimensions[SHORT_RANK];
-} Array;
+};
 
 extern PyType_Spec array_spec;
 
@@ -78,7 +107,7 @@ static inline bool is_array(PyObject *object)
 /* A new array of `type` without memory; its bytes are `nbytes`. NULL with an exception set. */
 Array *array_shell(PyTypeObject *type, uint32_t dtype, int rank, const Py_ssize_t *shape, Py_ssize_t nbytes);
 
-/* Give `array` its own uninitialised block. */
+/* Give `array`, of the host, its own uninitialised block. */
 int array_allocate(Array *array);
 
 /* DeletedError where `array` was donated. */
@@ -150,6 +179,12 @@ int input_take(struct input *input, PyObject *leaf);
 void input_release(struct input *input);
 void input_move(struct input *to, const struct input *from);
 
+/* The device that an input's memory is on; NULL for the host. */
+static inline Device *input_device(const struct input *input)
+{
+    return input->kind == INPUT_ARRAY ? ((const Array *)input->leaf)->device : NULL;
+}
+
 static inline const Py_ssize_t *input_shape(const struct input *input)
 {
     return input->kind == INPUT_ARRAY ? ((const Array *)input->leaf)->shape : input->loan.view.shape;
@@ -164,6 +199,7 @@ typedef struct {
     PyObject *constants; /* tuple of pinned arrays */
     PyObject *keep_alive;
     PyTypeObject *array_type;
+    PyObject *devices; /* tuple: the Devices of the Plan, in its order */
     int64_t *times;   /* per step the nanoseconds of all profiled calls, then the least of one; NULL: not profiled */
     int64_t profiled; /* calls in `times` */
 } Executable;

@@ -16,6 +16,7 @@ struct call {
     int64_t *symbols;
     void **from, **to; /* memory of inputs and outputs */
     Array **taken;     /* per input: the new owner of the block, where the call takes it over */
+    Array **moved;     /* per input: a copy on the device where the Plan has it, or NULL where it is there */
 };
 
 /* ---- checks ---- */
@@ -207,6 +208,78 @@ static int check_inputs(struct call *call)
     return 0;
 }
 
+/* ---- devices ---- */
+
+/* The Device with this number in the Plan; NULL for the host. */
+static Device *plan_device(const struct call *call, uint32_t number)
+{
+    return number ? (Device *)PyTuple_GetItem(call->self->devices, number - 1) : NULL;
+}
+
+/* A copy of input i on `device`, as yet without its elements. */
+static Array *moved_shell(const struct call *call, uint32_t i, Device *device)
+{
+    const struct input *input = &call->inputs[i];
+    Py_ssize_t bytes = mlc_dtype_bytes(input->dtype);
+
+    for (int axis = 0; axis < input->rank; axis++)
+        bytes *= input_shape(input)[axis];
+    Array *shell = array_shell(call->self->array_type, input->dtype, input->rank,
+                               input->rank ? input_shape(input) : NULL, bytes);
+    if (shell)
+        shell->device = (Device *)Py_NewRef((PyObject *)device);
+    return shell;
+}
+
+/* Copies of the inputs that are elsewhere than the Plan has them: to the host at once, to devices when all are known. */
+static int move_inputs(struct call *call)
+{
+    for (uint32_t i = 0; i < call->plan->n_inputs; i++) {
+        Device *here = input_device(&call->inputs[i]), *wanted = plan_device(call, call->plan->inputs[i].device);
+        if (here == wanted)
+            continue;
+        Array *host = here ? device_download((Array *)call->inputs[i].leaf) : NULL;
+        if (here && !host)
+            return -1;
+        call->moved[i] = host;
+        if (!wanted) {
+            call->from[i] = host->data;
+            continue;
+        }
+        Array *there = moved_shell(call, i, wanted);
+        void *from = host ? host->data : call->from[i];
+        int status = !there || (host && device_fill(wanted, &there, &from, 1)) ? -1 : 0;
+        Py_XDECREF((PyObject *)host);
+        call->moved[i] = there;
+        if (status)
+            return -1;
+        if (host)
+            call->from[i] = NULL; /* it is there */
+    }
+    return 0;
+}
+
+/* The blocks of devices: of inputs on their way there, with their elements, and of outputs. */
+static int fill_devices(struct call *call)
+{
+    for (Py_ssize_t d = 0; d < PyTuple_Size(call->self->devices); d++) {
+        Device *device = (Device *)PyTuple_GetItem(call->self->devices, d);
+        if (device_fill(device, call->moved, call->from, call->plan->n_inputs) ||
+            device_fill(device, call->outputs, NULL, call->plan->n_outputs))
+            return -1;
+    }
+    for (uint32_t i = 0; i < call->plan->n_inputs; i++)
+        if (call->moved[i])
+            call->from[i] = call->moved[i]->data;
+    return 0;
+}
+
+static void drop_moved(struct call *call)
+{
+    for (uint32_t i = 0; i < call->plan->n_inputs; i++)
+        Py_XDECREF((PyObject *)call->moved[i]);
+}
+
 /* ---- outputs ---- */
 
 /* A new array of the type of output j, without memory. */
@@ -224,7 +297,10 @@ static Array *output_shell(struct call *call, uint32_t j)
         }
         shape[axis] = extent;
     }
-    return array_shell(call->self->array_type, output->type.dtype, (int)output->type.rank, shape, total);
+    Array *shell = array_shell(call->self->array_type, output->type.dtype, (int)output->type.rank, shape, total);
+    if (shell && output->device)
+        shell->device = (Device *)Py_NewRef((PyObject *)plan_device(call, output->device));
+    return shell;
 }
 
 static void drop_outputs(struct call *call, uint32_t n)
@@ -252,6 +328,8 @@ static const char *why_kept(const struct call *call, uint32_t i, const Array *ou
     const struct input *input = &call->inputs[i];
     const Array *array = (const Array *)input->leaf;
 
+    if (call->moved[i])
+        return NULL; /* the copy on the Plan's device is the call's own */
     if (input->kind != INPUT_ARRAY)
         return "its memory is lent (pass an mlc array)";
     if (array->lender)
@@ -293,7 +371,7 @@ static void take_blocks(struct call *call)
 {
     for (uint32_t i = 0; i < call->plan->n_inputs; i++) {
         Array *output = donation_target(call, i);
-        if (!output || why_kept(call, i, output))
+        if (!output || call->moved[i] || why_kept(call, i, output))
             continue;
         call->taken[i] = output;
         output->data = call->from[i];
@@ -316,7 +394,7 @@ static int allocate_outputs(struct call *call)
 {
     for (uint32_t j = 0; j < call->plan->n_outputs; j++) {
         Array *output = call->outputs[j];
-        if (!output->data && array_allocate(output))
+        if (!output->data && !output->device && array_allocate(output))
             return -1;
         call->to[j] = output->data;
     }
@@ -354,8 +432,8 @@ static int run_program(struct call *call)
     if (nanoseconds && !status)
         add_times(self, nanoseconds);
     PyMem_Free(nanoseconds);
-    if (status == -ENOMEM)
-        PyErr_SetString(PyExc_MemoryError, mlc_context_error(context));
+    if (status == -ENOMEM || status == -ENODEV || status == -EIO || status == -ENOEXEC)
+        device_fail(status, mlc_context_error(context));
     else if (status && !PyErr_Occurred()) /* -EINTR: a signal handler's exception is there */
         fail("MlcError", "%s", mlc_context_error(context));
     release_context(context);
@@ -366,15 +444,17 @@ static int perform_in(struct call *call, bool known)
 {
     if (see_inputs(call) || (known && !call->plan->n_symbols ? 0 : check_inputs(call)) || make_outputs(call))
         return -1;
-    if (warn_of_copies(call))
+    if (move_inputs(call) || warn_of_copies(call))
         goto failed;
     take_blocks(call);
-    if (allocate_outputs(call) || run_program(call)) {
+    if ((call->plan->n_devices && fill_devices(call)) || allocate_outputs(call) || run_program(call)) {
         give_back_blocks(call);
         goto failed;
     }
+    drop_moved(call);
     return 0;
 failed:
+    drop_moved(call);
     drop_outputs(call, call->plan->n_outputs);
     return -1;
 }
@@ -384,7 +464,7 @@ int perform(Executable *self, struct input *inputs, uint32_t n, bool known, Arra
     const struct mlc_plan *plan = &self->program->plan;
     struct call call = {.self = self, .plan = plan, .inputs = inputs, .outputs = outputs};
     void *stack[FRAME_WORDS], **frame = stack;
-    size_t words = 2 * (size_t)plan->n_inputs + plan->n_outputs + plan->n_symbols;
+    size_t words = 3 * (size_t)plan->n_inputs + plan->n_outputs + plan->n_symbols;
 
     if (n != plan->n_inputs)
         return fail("ArgumentError", "%s: it takes %u inputs, %u were given", plan->name, plan->n_inputs, n);
@@ -398,7 +478,10 @@ int perform(Executable *self, struct input *inputs, uint32_t n, bool known, Arra
     call.from = frame;
     call.to = call.from + plan->n_inputs;
     call.taken = (Array **)(call.to + plan->n_outputs);
-    call.symbols = (int64_t *)(call.taken + plan->n_inputs);
+    call.moved = call.taken + plan->n_inputs;
+    call.symbols = (int64_t *)(call.moved + plan->n_inputs);
+    if (plan->n_inputs)
+        memset(call.moved, 0, plan->n_inputs * sizeof *call.moved);
     int status = perform_in(&call, known);
     if (frame != stack)
         PyMem_Free(frame);

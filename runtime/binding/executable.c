@@ -86,8 +86,11 @@ static void executable_dealloc(PyObject *object)
     Executable *self = (Executable *)object;
     PyTypeObject *type = Py_TYPE(object);
 
+    Py_BEGIN_ALLOW_THREADS /* waits for devices, on which a call may wait for the GIL */
     mlc_program_destroy(self->program);
+    Py_END_ALLOW_THREADS
     PyMem_Free(self->times);
+    Py_XDECREF(self->devices);
     for (Py_ssize_t i = 0; self->constants && i < PyTuple_Size(self->constants); i++) {
         Array *constant = (Array *)PyTuple_GetItem(self->constants, i);
         if (constant)
@@ -121,6 +124,8 @@ static Array *constant_array(PyTypeObject *type, PyObject *object)
 {
     struct loan loan;
 
+    if (is_array(object) && ((Array *)object)->device)
+        return check_alive((Array *)object) ? NULL : device_download((Array *)object);
     if (is_array(object))
         return aligned(type, (Array *)object);
     if (loan_take(&loan, object)) {
@@ -198,15 +203,74 @@ static int make_program(Executable *self, const char *plan, Py_ssize_t plan_byte
     return status ? -1 : check_constants(self);
 }
 
+/* Images: bytes objects. PTX ends in the NUL that Python puts behind every one. */
+static int read_images(PyObject *list, struct mlc_image *images)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_Size(list); i++) {
+        char *data;
+        Py_ssize_t bytes;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(list, i), &data, &bytes) < 0)
+            return -1;
+        images[i] = (struct mlc_image){data, (size_t)bytes};
+    }
+    return 0;
+}
+
+/* Load the code for device `number` of the Plan from a tuple of images, and upload its constants. Lets go of the GIL. */
+static int attach_device(Executable *self, uint32_t number, PyObject *list)
+{
+    Device *device = (Device *)PyTuple_GetItem(self->devices, number - 1);
+    struct mlc_image *images = PyMem_Malloc(((size_t)PyTuple_Size(list) + 1) * sizeof *images);
+    char text[512] = "";
+    struct mlc_error error = {text, sizeof text};
+
+    if (!images || read_images(list, images)) {
+        PyMem_Free(images);
+        return images ? -1 : (PyErr_NoMemory(), -1);
+    }
+    Py_ssize_t n = PyTuple_Size(list);
+    PyThreadState *state = PyEval_SaveThread();
+    int status = mlc_device_hold(device->device, &error);
+    if (!status) {
+        status = mlc_program_attach(self->program, number, device->device, images, (size_t)n, &error);
+        mlc_device_release(device->device);
+    }
+    PyEval_RestoreThread(state);
+    PyMem_Free(images);
+    return status ? device_fail(status, text) : 0;
+}
+
+/* One Device and one tuple of images for each device of the Plan. */
+static int attach_devices(Executable *self, PyObject *images)
+{
+    const struct mlc_plan *plan = &self->program->plan;
+    Py_ssize_t n = plan->n_devices;
+
+    if (PyTuple_Size(self->devices) != n || (images ? PyTuple_Size(images) : 0) != n)
+        return fail("ArgumentError", "%s: the plan has %zd devices, %zd devices and images for %zd were given", plan->name,
+                     n, PyTuple_Size(self->devices), images ? PyTuple_Size(images) : (Py_ssize_t)0);
+    for (Py_ssize_t d = 0; d < n; d++) {
+        PyObject *list = PyTuple_GetItem(images, d);
+        if (Py_TYPE(PyTuple_GetItem(self->devices, d)) != process.device || !PyTuple_Check(list)) {
+            PyErr_SetString(PyExc_TypeError, "Executable: devices are Devices, images a tuple of bytes for each");
+            return -1;
+        }
+        if (attach_device(self, (uint32_t)d + 1, list))
+            return -1;
+    }
+    return 0;
+}
+
 static PyObject *executable_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"plan_bytes", "kernel_addresses", "constants", "keep_alive", "array_type", NULL};
+    static char *names[] = {"plan_bytes", "kernel_addresses", "constants", "keep_alive", "array_type", "devices", "images",
+                            NULL};
     const char *plan;
     Py_ssize_t plan_bytes;
-    PyObject *kernels, *constants, *keep_alive, *array_type;
+    PyObject *kernels, *constants, *keep_alive, *array_type, *devices = NULL, *images = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y#OOOO", names, &plan, &plan_bytes, &kernels, &constants,
-                                     &keep_alive, &array_type))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y#OOOO|O!O!", names, &plan, &plan_bytes, &kernels, &constants,
+                                     &keep_alive, &array_type, &PyTuple_Type, &devices, &PyTuple_Type, &images))
         return NULL;
     if (!PyType_Check(array_type) || !PyType_IsSubtype((PyTypeObject *)array_type, process.array_base)) {
         PyErr_SetString(PyExc_TypeError, "Executable: array_type is no subclass of ArrayBase");
@@ -219,7 +283,10 @@ static PyObject *executable_new(PyTypeObject *type, PyObject *arguments, PyObjec
     if (self && constants) {
         self->array_type = (PyTypeObject *)Py_NewRef(array_type);
         self->keep_alive = Py_NewRef(keep_alive);
+        self->devices = devices ? Py_NewRef(devices) : PyTuple_New(0);
         status = make_program(self, plan, plan_bytes, kernels, constants);
+        if (!status)
+            status = attach_devices(self, images);
     }
     if (status)
         Py_CLEAR(self);

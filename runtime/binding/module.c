@@ -20,6 +20,7 @@ static PyMethodDef functions[] = {
     {"from_buffer", from_buffer, METH_VARARGS, "from_buffer(array_type, buffer, copy): an array of a buffer's elements."},
     {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(array, versioned): a DLPack capsule of the array's memory."},
     {"tensor_of", tensor_of, METH_O, "tensor_of(capsule): the memory of a DLPack capsule as an object with a buffer."},
+    {"to_device", to_device, METH_VARARGS, "to_device(array, device): the array in a Device's memory, in the host's for None."},
     {"set_num_threads", set_num_threads, METH_O, "Run later calls on that many threads; 0 for the default."},
     {"limit_threads", limit_threads, METH_O, "Run later calls of this thread on that many threads, 0 for the default."},
     {"num_threads", num_threads, METH_NOARGS, "The number of threads that calls run on."},
@@ -54,10 +55,12 @@ PyMODINIT_FUNC PyInit__array(void)
     process.array_base = add_type(module, &array_spec, "ArrayBase");
     process.executable = process.array_base ? add_type(module, &executable_spec, "Executable") : NULL;
     process.tensor = process.executable ? add_type(module, &tensor_spec, "Tensor") : NULL;
-    if (!process.tensor || !add_type(module, &function_spec, "Function") || !add_type(module, &code_spec, "Code"))
+    process.device = process.tensor ? add_type(module, &device_spec, "Device") : NULL;
+    if (!process.device || !add_type(module, &function_spec, "Function") || !add_type(module, &code_spec, "Code"))
         Py_CLEAR(module);
     Py_XINCREF((PyObject *)process.array_base); /* live as long as the process */
     Py_XINCREF((PyObject *)process.executable);
     Py_XINCREF((PyObject *)process.tensor);
+    Py_XINCREF((PyObject *)process.device);
     return module;
 }

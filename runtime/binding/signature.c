@@ -185,7 +185,8 @@ static int add_leaf(struct signature *s, PyObject *leaf)
         return status;
     s->n_inputs++;
     uintptr_t what = input->kind == INPUT_NUMBER ? WORD_NUMBER : WORD_ARRAY;
-    if (signature_add_word(s, what | (uintptr_t)input->dtype << WORD_BITS | (uintptr_t)input->rank << 16))
+    uintptr_t device = input_device(input) ? (uintptr_t)input_device(input)->number << 24 : 0;
+    if (signature_add_word(s, what | (uintptr_t)input->dtype << WORD_BITS | (uintptr_t)input->rank << 16 | device))
         return -1;
     for (int axis = 0; axis < input->rank; axis++)
         if (signature_add_word(s, (uintptr_t)input_shape(input)[axis]))
