@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlc.runtime._array import ArrayBase, Code, Executable, Function, _after_fork, num_threads, set_num_threads
+from mlc.runtime._array import ArrayBase, Code, Device, Executable, Function, _after_fork, num_threads, set_num_threads
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,6 +28,6 @@ def sources() -> list[Path]:
 
 
 __all__ = [
-    "ArrayBase", "Code", "Executable", "Function", "header", "num_threads", "runtime_object", "set_num_threads",
-    "sources",
+    "ArrayBase", "Code", "Device", "Executable", "Function", "header", "num_threads", "runtime_object",
+    "set_num_threads", "sources",
 ]  # fmt: skip
