@@ -26,8 +26,10 @@ class Frame(SumsFrame):
         rhs: Node,
         parts: int = 1,
         number: int | None = None,
+        *,
+        in_tables: bool = False,
     ) -> None:
-        super().__init__(c.body, c.node, (lhs, rhs), c.accumulator, temporaries, parts, number)
+        super().__init__(c.body, c.node, (lhs, rhs), c.accumulator, temporaries, parts, number, in_tables=in_tables)
         self.c, self.lhs, self.rhs = c, lhs, rhs
         self.batch = self.sizes.index(c.batch)
 

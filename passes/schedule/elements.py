@@ -119,6 +119,13 @@ class Point:
         """As ``value``, but a scalar where all lanes are equal."""
         return self.element(Access(node, self.domain.coordinates if node.shape else ()))
 
+    def padded(self, access: Access) -> Value:
+        """As ``element``, but zeros where a guard of the access does not hold."""
+        value = self.element(access)
+        if access.node in self.elements.memories:  # what is not read is zero
+            return value
+        return self._choose(self._holds(access.guards), value, self.builder.constant(0, value.dtype))
+
     def assume(self, access: Access, value: Value) -> None:
         """The elements of ``access`` have this value here."""
         self._values[access] = value

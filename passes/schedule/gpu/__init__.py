@@ -30,4 +30,8 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .contraction import schedule_contraction
 
         return schedule_contraction
+    if kind == "convolution":
+        from .convolution import schedule_convolution
+
+        return schedule_convolution
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")

@@ -1,0 +1,23 @@
+"""Convolution fusions on a GPU: implicit products of windows by kernels, with what is computed after them."""
+
+from __future__ import annotations
+
+from mlc.ir.graph import Graph
+from mlc.ir.target import GpuTarget
+from mlc.passes.schedule.axes import in_place_pairs
+from mlc.passes.schedule.convolution_form import convolution_form
+from mlc.passes.schedule.region import ScheduledRegion
+
+from .convolution_product import ConvolutionProduct
+from .tile import choose_tile
+from .tiled_product import tiled_product
+
+
+def schedule_convolution(body: Graph, target: GpuTarget) -> ScheduledRegion:
+    """One kernel computes the convolution and its epilogue; none where the result has no elements."""
+    c = convolution_form(body)
+    if c.node.tensor.size == 0:
+        return ScheduledRegion(())
+    product = ConvolutionProduct(c, target)
+    tile = choose_tile(product.batch, product.left.extent, product.right.extent, c.accumulator, target)
+    return ScheduledRegion((tiled_product(product, tile),), (), in_place_pairs(body, opaque=(c.node,)))

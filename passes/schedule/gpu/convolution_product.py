@@ -1,0 +1,127 @@
+"""A convolution as a product that is never written down: pixels by output features by taps and input features.
+
+Rows are the pixels of the result, all images together; a sum runs over taps and features of a group. Both are counted
+in the order in which lhs lies in memory, so that neighbours are neighbours there: features last for an image that has
+them so, images last for the gradient of a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlc.ir.dims import Size, size_product
+from mlc.ir.kernel import Index, Value
+from mlc.ir.target import GpuTarget
+from mlc.passes.schedule.access import Access, Guard
+from mlc.passes.schedule.convolution_form import Convolution, Window
+from mlc.passes.schedule.convolution_frame import Frame
+from mlc.passes.schedule.domain import Domain
+
+from .product import Batch, Product, Reader, Walk, even_lanes
+
+
+class ConvolutionProduct(Product):
+    """The product that a convolution is; batches are its groups."""
+
+    frame: Frame
+
+    def __init__(self, c: Convolution, target: GpuTarget) -> None:
+        self.c = c
+        self.frame = Frame(c, {}, c.lhs, c.rhs, in_tables=True)
+        lhs, rhs = c.axes.lhs, c.axes.rhs
+        y, x = (None, *lhs.spatial)[-2:]
+        self.row_order = _by_memory({lhs.outer: 0, y: 1, x: 2})  # of batch, y, x
+        self.depth_order = _by_memory({y: 0, x: 1, lhs.feature: 2})  # of the taps of y and x, feature
+        self.pixels = c.batch, c.y.count, c.x.count
+        self.products = c.y.taps, c.x.taps, c.inputs
+        self.outputs = c.outputs // c.groups
+        self.batch, self.depth = c.groups, size_product(self.products)
+        last = len(c.lhs.shape) - 1
+        along = lhs.outer != last
+        lanes = even_lanes(c.lhs, last, self.frame.sizes, target) if last in (lhs.outer, lhs.feature) else 1
+        self.left = Reader("rows", size_product(self.pixels), Walk(_dividing(lanes, c.inputs if along else 0), along))
+        along = rhs.outer != last
+        lanes = even_lanes(c.rhs, last, self.frame.sizes, target) if last in (rhs.outer, rhs.feature) else 1
+        beside = c.inputs if along else self.outputs
+        if along and self.depth_order[-1] != 2:  # neighbours along K are taps
+            lanes = 1
+        self.right = Reader("columns", self.outputs, Walk(_dividing(lanes, beside), along))
+
+    def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
+        found = self._read_lhs(batch, free, k, lanes) if operand is self.left else self._read_rhs(batch, free, k, lanes)
+        return self.builder.convert(found, self.frame.accumulator)
+
+    def _read_lhs(self, batch: Batch, row: Index, k: Index, lanes: int) -> Value:
+        c = self.c
+        pixel = self._split(row, self.pixels, self.row_order)
+        product = self._split(k, self.products, self.depth_order)
+        shape: tuple[Size, ...] = (*self.pixels, *self.products, c.groups)
+        lane_axis = 5 if self.left.walk.along_depth else 0
+        point = self.frame.elements.point(shape, (*pixel, *product, batch[0]), lanes, None, lane_axis)
+        image, py, px, ty, tx, feature, group = point.domain.coordinates
+        guards: list[Guard] = []
+        y = _place(c.y, py, ty, point.domain, guards)
+        x = _place(c.x, px, tx, point.domain, guards)
+        inputs = self.frame.sizes.index(c.inputs)
+        at = c.lhs_coordinates(image, y, x, group * inputs + feature)
+        value = point.padded(Access(c.lhs, at, tuple(guards)))
+        return point.widen(value) if lanes > 1 else value
+
+    def _read_rhs(self, batch: Batch, column: Index, k: Index, lanes: int) -> Value:
+        c, axes = self.c, self.c.axes.rhs
+        ty, tx, feature = self._split(k, self.products, self.depth_order)
+        taps = [w.taps - 1 - t if w.turned else t for w, t in ((c.y, ty), (c.x, tx))]
+        places = {axes.outer: batch[0] * self.outputs + column, axes.feature: feature}
+        places |= dict(zip(axes.spatial, taps[-len(axes.spatial) :], strict=True))
+        turned = len(c.rhs.shape) - 1
+        point = self.frame.elements.point(c.rhs.shape, [places[a] for a in range(turned + 1)], lanes, None, turned)
+        return point.value(c.rhs) if lanes > 1 else point.natural(c.rhs)
+
+    def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
+        image, y, x = self._split(row, self.pixels, self.row_order)
+        at = self.c.result_coordinates(image, y, x, batch[0] * self.outputs + column)
+        self.frame.store(at, total, mask)
+
+    def batch_at(self, number: Index) -> Batch:
+        return (number,)
+
+    def _split(self, index: Index, sizes: Sequence[Size], order: Sequence[int]) -> list[Index]:
+        """The position along each axis of a number that counts them all in this order, the last one fastest."""
+        b, found = self.builder, [Index.of(0)] * len(sizes)
+        counted = [axis for axis in order if sizes[axis] != 1]
+        for axis in reversed(counted[1:]):
+            size = self.index(sizes[axis])
+            found[axis], index = b.mod(index, size), b.floordiv(index, size)
+        if counted:
+            found[counted[0]] = index
+        return found
+
+
+def _by_memory(axes: dict[int | None, int]) -> tuple[int, ...]:
+    """What the axes of an array stand for, in their order; first what has none."""
+    return tuple(axes[a] for a in sorted(axes, key=lambda a: -1 if a is None else a))
+
+
+def _place(w: Window, position: Index, tap: Index, domain: Domain, guards: list[Guard]) -> Index:
+    """The element along an axis of lhs that a result meets at a tap, and what must hold for there to be one."""
+    at = position * w.stride + tap * w.dilation - w.low
+    if w.spread > 1:
+        before = max(-(-w.low // w.spread), 0)  # so that what is divided is not negative
+        most = (w.count - 1) * w.stride + (w.taps - 1) * w.dilation - w.low
+        whole, rest = domain.divide(at + before * w.spread, w.spread, most // w.spread + before + 1)
+        if not domain.is_within(rest, Index.of(1)):
+            guards.append(Guard(rest, Index.of(1)))
+        at = whole - before
+    size = Index.of(w.size)
+    if not domain.is_within(at, size):
+        guards.append(Guard(at, size))
+    return at
+
+
+def _dividing(lanes: int, extent: Size) -> int:
+    """Fewer lanes, if need be, that divide ``extent``."""
+    if not isinstance(extent, int):
+        return 1
+    while extent % lanes:
+        lanes //= 2
+    return lanes
