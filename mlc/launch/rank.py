@@ -1,8 +1,8 @@
 """Runs one rank's program as its child: prefixes what it prints with frames, and writes down how it fares.
 
 Usage: ``python rank.py FOLDER VARIABLE command...``. A launcher starts this on every host; it needs the standard
-library alone, so that it costs little beside the program. VARIABLE is the name of the launcher's own variable for the
-rank. ``FOLDER/rank-R.json`` always holds the last `Report` of rank R.
+library alone, so that it costs little beside the program. VARIABLE is the launcher's own variable for the rank, which
+the program finds in MLC_RANK. ``FOLDER/rank-R.json`` always holds the last `Report` of rank R.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     out, out_end = os.pipe()
     err, err_end = os.pipe()
-    child = _start(command, out_end, err_end)
+    child = _start(command, rank, out_end, err_end)
     os.close(out_end)
     os.close(err_end)
     for number in PASSED_ON:
@@ -77,7 +77,7 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     return _watch(report, folder, waking, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
 
 
-def _start(command: list[str], out: int, err: int) -> int:
+def _start(command: list[str], rank: int, out: int, err: int) -> int:
     """The child that runs ``command``. It inherits what the launcher opened for the program (PMI_FD)."""
     child = os.fork()
     if child:
@@ -86,6 +86,7 @@ def _start(command: list[str], out: int, err: int) -> int:
         die_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.environ["MLC_RANK"] = str(rank)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.execvp(command[0], command)

@@ -13,7 +13,7 @@ import pytest
 from mlc.cli import main
 from tests.launch.launching import MPIS, needs, processes_with, start, wait_for
 
-RANK = "rank = int(os.environ.get('PMI_RANK') or os.environ.get('OMPI_COMM_WORLD_RANK') or os.environ['SLURM_PROCID'])"
+RANK = "rank = int(os.environ['MLC_RANK'])"
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 
 
@@ -28,6 +28,7 @@ def test_lines_come_whole_behind_their_rank(mpi: str, tmp_path: Path) -> None:
     path = program(
         tmp_path,
         """
+        assert os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == os.environ["MLC_RANK"]
         print(rank, sys.argv[1:], os.environ["MLC_WORLD_SIZE"], os.environ["MLC_NUM_THREADS"])
         print(str(rank) * 100_000, "end")
         sys.stdout.write("no newline")
