@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import numpy as numpy
     from . import optim as optim
     from . import random as random
+    from . import train as train
     from . import tree as tree
     from .array import Array as Array
     from .artifact import export as export
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
+_MODULES = ("data", "nn", "numpy", "optim", "random", "train", "tree")
 _NAMES = {
     "Array": "array",
     "MlcError": "errors",

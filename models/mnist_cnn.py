@@ -6,15 +6,23 @@ Commands:
     mlc compile models/mnist_cnn.py -o mnist_cnn.mlc
 """
 
-import sys
+import argparse
 
 import mlc
 import mlc.numpy as mnp
 
-WIDTHS, HIDDEN, BATCH = (32, 64), 1024, 50
+WIDTHS, HIDDEN = (32, 64), 1024
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("steps", type=int, nargs="?", help="how many (default: 6000 of MNIST, 500 of the digits)")
+parser.add_argument("--batch", type=int, default=50, help="images in a step")
+parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+parser.add_argument("--checkpoint", metavar="FOLDER", help="keep checkpoints there, and go on from the last one")
+parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next (default: 100)")
+options = parser.parse_args()
 
 data = mlc.data.mnist_or_digits()
-steps = int(sys.argv[1]) if len(sys.argv) > 1 else 6000 if data.name == "mnist" else 500
+steps = options.steps or (6000 if data.name == "mnist" else 500)
 optimizer = mlc.optim.adam(lambda step: 1e-3 * (1 - step / steps))  # falls along a line to nothing
 side = round(data.features**0.5)
 
@@ -29,11 +37,14 @@ def init(key):
     ]
     keys = mlc.random.split(key, len(shapes))
     he = mlc.nn.init.he_normal()
-    return [{"weight": he(k, s), "bias": mnp.zeros(s[-1])} for k, s in zip(keys, shapes, strict=True)]
+    dtype = options.dtype
+    return [
+        {"weight": he(k, s, dtype), "bias": mnp.zeros(s[-1], dtype=dtype)} for k, s in zip(keys, shapes, strict=True)
+    ]
 
 
 def forward(params, images, drop=lambda x: x):
-    """The logits of images: f32[n, classes] of f32[n, features]; ``drop`` is applied to the hidden layer."""
+    """The logits of images: [n, classes] of [n, features]; ``drop`` is applied to the hidden layer."""
     x = mnp.reshape(images, (images.shape[0], side, side, 1))
     for layer in params[:2]:
         x = mlc.nn.max_pool(mlc.nn.relu(mlc.nn.conv(x, layer["weight"]) + layer["bias"]), 2)
@@ -62,21 +73,28 @@ def hits(params, images, labels):
 
 params = init(mlc.random.key(0))
 state = optimizer.init(params)
-training = mlc.data.batches((data.train_images, data.train_labels), BATCH, seed=0, epochs=None)
+checkpoints = mlc.train.Checkpoints(options.checkpoint)
+done, (params, state) = checkpoints.restore((params, state))
+training = mlc.data.batches(
+    (data.train_images.astype(options.dtype), data.train_labels), options.batch, seed=0, epochs=None, start=done
+)
 
-for count, (images, labels) in zip(range(1, steps + 1), training, strict=False):
+for count in mlc.train.progress(range(done + 1, steps + 1), steps, done=done):
+    images, labels = next(training)
     params, state, value = step(params, state, images, labels, mlc.random.fold_in(mlc.random.key(1), count))
+    if count % options.every == 0 or count == steps:
+        checkpoints.save(count, (params, state))
     if count % 100 == 0:
         print(f"step {count:4} loss {float(value):.4f}", flush=True)
 
 found, total = 0, len(data.test_labels)
 for begin in range(0, total, 500):
     part = slice(begin, begin + 500)
-    found += int(hits(params, data.test_images[part], data.test_labels[part]))
+    found += int(hits(params, data.test_images[part].astype(options.dtype), data.test_labels[part]))
 print(f"test accuracy {found / total:.4f}")
 
 mlc.export(
     "predict",
     lambda x: {"probs": mlc.nn.softmax(forward(params, x))},
-    x=mlc.ShapeDtype((mlc.dim("batch", 1, 64), data.features), "f32"),
+    x=mlc.ShapeDtype((mlc.dim("batch", 1, 64), data.features), options.dtype),
 )

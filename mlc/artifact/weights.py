@@ -68,7 +68,7 @@ def write_block(weights: Sequence[Weight], path: Path) -> list[int]:
     return offsets
 
 
-def write_safetensors(weights: Sequence[Weight], file: BinaryIO) -> None:
+def write_safetensors(weights: Sequence[Weight], file: BinaryIO, metadata: Mapping[str, str] | None = None) -> None:
     """Write the weights as safetensors. Its tensors leave no gaps: those that keep the next one aligned come first."""
     ordered = sorted(weights, key=lambda w: w.array.nbytes % ALIGNMENT != 0)
     entries, offset = {}, 0
@@ -77,7 +77,9 @@ def write_safetensors(weights: Sequence[Weight], file: BinaryIO) -> None:
         dtype = _safetensors_name(weight.type.dtype)
         entries[weight.name] = {"dtype": dtype, "shape": list(weight.array.shape), "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps({"__metadata__": {"format": "mlc"}, **entries}, separators=(",", ":")).encode()
+    text = json.dumps(
+        {"__metadata__": {"format": "mlc", **(metadata or {})}, **entries}, separators=(",", ":")
+    ).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     file.write(len(text).to_bytes(8, "little") + text)
     for weight in ordered:
@@ -117,6 +119,12 @@ def read_all(data: memoryview) -> dict[str, Array]:
             raise ArtifactError(f"weights: {name!r} has no type that mlc knows")
         expected[name] = (types[dtype], tuple(shape))
     return read_safetensors(data, expected)
+
+
+def read_metadata(data: memoryview) -> dict[str, str]:
+    """What was written besides the tensors. Raises ArtifactError for damage."""
+    found = _header(data)[0].get("__metadata__")
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
 
 
 def _bytes(array: Array) -> memoryview:

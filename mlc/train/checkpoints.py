@@ -1,0 +1,164 @@
+"""Checkpoints of a training: files that hold a tree of arrays and the step at which it was taken.
+
+A file is safetensors (``step-00000100.safetensors``): one tensor for each leaf, named by its path, with the step and a
+digest of all tensors in the metadata. Files appear whole or not at all; what a crash of the machine damaged is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import tree as trees
+from ..array import Array
+from ..errors import ArgumentError, ArtifactError, DataError, notice
+from .fingerprints import digest
+from .ranks import rank
+
+FORMAT = "mlc checkpoint 1"
+_BEGUN = re.compile(r"\.step-\d+\.safetensors\.")
+_NAME = re.compile(r"step-(\d+)\.safetensors")
+
+
+class Checkpoints:
+    """The checkpoints in ``folder``, of which the last ``keep`` are kept; a folder of None keeps none at all.
+
+    A tree holds whatever the training goes on from: parameters, the optimizer's state, a key, the data's position
+    (``start`` of `mlc.data.batches`). Its leaves are arrays and Python numbers. Of the processes of a job rank 0 writes
+    and all read, from a folder that they share.
+
+    Example:
+        >>> import mlc, tempfile
+        >>> checkpoints = mlc.train.Checkpoints(tempfile.mkdtemp())
+        >>> params = {"w": mlc.numpy.zeros(3), "key": mlc.random.key(0)}
+        >>> checkpoints.restore(params)[0]
+        0
+        >>> checkpoints.save(100, params)
+        >>> step, params = checkpoints.restore(params)
+        >>> step
+        100
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, *, keep: int = 3) -> None:
+        if keep < 1:
+            raise ArgumentError(f"Checkpoints: keep is {keep}; at least one is kept")
+        self.folder = None if folder is None else Path(folder)
+        self.keep = keep
+
+    def save(self, step: int, tree: Any) -> None:
+        """Write ``tree`` as it is after ``step`` steps, and remove what is older than the last ``keep`` checkpoints.
+
+        Raises ArgumentError for a leaf that is no array and no number, OSError where the file cannot be written.
+        """
+        if step < 0:
+            raise ArgumentError(f"Checkpoints.save: step {step} is negative")
+        if self.folder is None or rank() != 0:
+            return
+        arrays = {path: _stored(path, leaf) for path, leaf in trees.flatten_with_paths(tree)[0]}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(self.folder / f"step-{step:08}.safetensors", step, arrays)
+        begun = [path for path in self.folder.iterdir() if _BEGUN.match(path.name)]  # by a process that was killed
+        for old in (*self._paths()[self.keep :], *begun):
+            old.unlink(missing_ok=True)
+
+    def restore(self, tree: Any) -> tuple[int, Any]:
+        """The step and the tree of the last checkpoint that can be read: 0 and ``tree`` itself where there is none.
+
+        ``tree`` says what is expected: the structure, shapes and element types. Files that are damaged are skipped
+        with a notice. Raises DataError for an intact one of something else.
+        """
+        step, found = 0, tree
+        for path in self._paths():
+            try:
+                step, arrays = _read(path)
+            except (ArtifactError, OSError) as error:
+                notice(f"checkpoint {path} is skipped: {error}")
+                continue
+            found = _like(tree, arrays, path)
+            break
+        return step, found
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, the last one first; whether they can be read is not looked at."""
+        return [int(_NAME.fullmatch(path.name)[1]) for path in self._paths()]  # type: ignore[index]
+
+    def _paths(self) -> list[Path]:
+        """The files, the last one first."""
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+        return [path for _, path in sorted(found, reverse=True)]
+
+
+def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """The file in one go: written beside its place, on the disk before it is named, and its name, too."""
+    from ..artifact.weights import Weight, write_safetensors
+
+    written = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with written.open("wb") as file:
+            weights = [Weight(name, array) for name, array in arrays.items()]
+            write_safetensors(weights, file, {"checkpoint": FORMAT, "step": str(step), "sha256": digest(arrays)})
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> tuple[int, dict[str, npt.NDArray[Any]]]:
+    """The step and the arrays of a file. Raises ArtifactError where it is not what was written."""
+    from ..artifact.weights import read_all, read_metadata
+
+    data = memoryview(path.read_bytes())
+    told, arrays = read_metadata(data), read_all(data)
+    if told.get("checkpoint") != FORMAT or not told.get("step", "").isdigit():
+        raise ArtifactError(f"it does not say that it is {FORMAT!r}")
+    if told.get("sha256") != digest(arrays):
+        raise ArtifactError("its tensors are not those that were written: the digest differs")
+    return int(told["step"]), arrays
+
+
+def _stored(path: str, leaf: Any) -> npt.NDArray[Any]:
+    """A leaf as the array that is written."""
+    if isinstance(leaf, (Array, np.ndarray, np.generic, bool, int, float)):
+        return np.asarray(leaf)
+    raise ArgumentError(f"Checkpoints.save: {path or 'the tree'} is a {type(leaf).__name__}, no array and no number")
+
+
+def _like(tree: Any, arrays: dict[str, npt.NDArray[Any]], path: Path) -> Any:
+    """The tree with the structure of ``tree`` and its leaves' kinds."""
+    from .. import numpy as mnp
+
+    leaves, structure = trees.flatten_with_paths(tree)
+    names = [name for name, _ in leaves]
+    for name in (*names, *arrays):
+        if (name in arrays) != (name in names):
+            who = "the checkpoint" if name in arrays else "the program"
+            raise _mismatch(path, f"only {who} has {name!r}")
+    restored: list[Any] = []
+    for name, leaf in leaves:
+        array, expected = arrays[name], _stored(name, leaf)
+        if (array.shape, array.dtype) != (expected.shape, expected.dtype):
+            theirs = f"{expected.dtype}{list(expected.shape)}"
+            raise _mismatch(path, f"{name!r} is {array.dtype}{list(array.shape)}, the program's is {theirs}")
+        if isinstance(leaf, Array):
+            restored.append(mnp.asarray(array))
+        else:
+            restored.append(array.copy() if isinstance(leaf, np.ndarray) else type(leaf)(array[()]))
+    return trees.unflatten(structure, restored)
+
+
+def _mismatch(path: Path, what: str) -> DataError:
+    return DataError(f"checkpoint {path}: {what}", hint="it is of another program: name another folder, or remove it")
