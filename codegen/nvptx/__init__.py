@@ -2,5 +2,9 @@
 
 from mlc.codegen.nvptx.compile import compile_ptx, ptx_of
 from mlc.codegen.nvptx.emit import block_threads, dynamic_shared_bytes, emit_module
+from mlc.codegen.nvptx.ptxas import Cubin, Usage, assemble_ptx, find_ptxas
 
-__all__ = ["block_threads", "compile_ptx", "dynamic_shared_bytes", "emit_module", "ptx_of"]
+__all__ = [
+    "Cubin", "Usage", "assemble_ptx", "block_threads", "compile_ptx", "dynamic_shared_bytes", "emit_module",
+    "find_ptxas", "ptx_of",
+]  # fmt: skip

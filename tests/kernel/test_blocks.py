@@ -46,7 +46,7 @@ def test_a_loop_without_its_barrier_or_wait(op: str) -> None:
 
     broken = kernel.with_body(tuple(map(without, kernel.body)))
     if op == "barrier":
-        with pytest.raises(VerifyError, match="load_matrix a_tile: thread .* reads what another"):
+        with pytest.raises(VerifyError, match=r"load_matrix a_tile: thread .* reads what another"):
             product(broken, 64, 64, 3)
     else:  # a copy that nobody waited for leaves rubbish, and nobody waits for any
         assert np.isnan(product(broken, 64, 64, 3)[0]).all()
