@@ -166,26 +166,30 @@ struct opinion {
     char program[120];
 };
 
-/* One line for each schedule that some rank is about to run: which, how many, and the first of them. */
+/* The first of the ranks with the opinion of rank r. */
+static int first_with(const struct opinion *opinions, int r)
+{
+    int first = 0;
+    while (opinions[first].schedule != opinions[r].schedule)
+        first++;
+    return first;
+}
+
+/* One line for each schedule that some rank is about to run: the first of its ranks, and how many they are. */
 static int disagree(const struct mlc_mpi_world *world, const struct opinion *opinions, const struct mlc_error *error)
 {
-    char text[2048];
+    char text[2048] = "";
     size_t used = 0;
     int size = world->base.size;
 
-    text[0] = 0;
     for (int r = 0; r < size && used < sizeof text; r++) {
-        int first = 0, count = 0;
-        while (opinions[first].schedule != opinions[r].schedule)
-            first++;
+        int count = 0;
         for (int other = r; other < size; other++)
             count += opinions[other].schedule == opinions[r].schedule;
-        if (first < r)
-            continue;
-        int length = snprintf(text + used, sizeof text - used, "\n  rank %d%s: %.*s, schedule %016llx", r,
-                              count > 1 ? " and others" : "", (int)sizeof opinions[r].program, opinions[r].program,
-                              (unsigned long long)opinions[r].schedule);
-        used += length > 0 ? (size_t)length : 0;
+        if (first_with(opinions, r) == r)
+            used += (size_t)snprintf(text + used, sizeof text - used, "\n  rank %d%s: %s, schedule %016llx (%d of %d)", r,
+                                     count > 1 ? " and others" : "", opinions[r].program,
+                                     (unsigned long long)opinions[r].schedule, count, size);
     }
     return mlc_fail(error, -EPROTO, "rank %d of %d: the ranks are about to run different programs:%s", world->base.rank,
                     size, text);
@@ -270,6 +274,7 @@ static int start_mpi(struct mlc_mpi_world *world, const struct mlc_error *error)
 
     if (mpi->initialized(&running) == 0 && running)
         return 0;
+    mlc_watch_enter(&world->watch, "the start of MPI");
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the start of MPI");
     int code = mpi->init_thread(NULL, NULL, mpi->thread_serialized, &provided);
     mlc_guard_end(guard);
@@ -327,6 +332,7 @@ static int check_size(struct mlc_mpi_world *world, int launched, const struct ml
 static int make_comms(struct mlc_mpi_world *world, const struct mlc_error *error)
 {
     struct mlc_mpi *mpi = &world->mpi;
+    mlc_watch_enter(&world->watch, "the first communicator");
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the first communicator");
     int code = mpi->comm_dup(mpi->comm_world, &world->comm);
 
@@ -362,13 +368,15 @@ static int share_watch(struct mlc_mpi_world *world, const struct mlc_error *erro
     return status;
 }
 
-/* End MPI, unless ranks may be missing there; and unless someone else in the process has started or ended it. */
+/* End MPI, unless someone else in the process has started or ended it. */
 static void end_mpi(struct mlc_mpi_world *world)
 {
     int ended = 1;
 
-    if (!world->started_mpi || world->failed || world->mpi.finalized(&ended) || ended)
+    if (!world->started_mpi || world->mpi.finalized(&ended) || ended)
         return;
+    if (world->watch.pages)
+        mlc_watch_enter(&world->watch, "the end of MPI");
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the end of MPI");
     if (world->comm) {
         mlc_mpi_free_groups(world);
@@ -383,7 +391,10 @@ static void close_world(struct mlc_world *base)
 {
     struct mlc_mpi_world *world = (struct mlc_mpi_world *)base;
 
-    end_mpi(world);
+    if (world->failed)
+        mlc_watch_remove_shared_memory();
+    else
+        end_mpi(world);
     mlc_watch_close(&world->watch);
     free(world);
 }
@@ -405,6 +416,8 @@ static int join(struct mlc_mpi_world *world, const char *folder, const struct ml
         status = make_comms(world, error);
     if (!status && !mlc_watch_is_shared(&world->watch))
         status = share_watch(world, error);
+    if (!status)
+        world->watch.joined = mlc_watch_entered(&world->watch);
     return status;
 }
 

