@@ -105,9 +105,6 @@ size_t mlc_program_steps(const struct mlc_program *program);
 
 /* ---- worlds of ranks ---- */
 
-/* The processes that run the same program together, each a rank. One call at a time per world. */
-struct mlc_world;
-
 /* How many ranks the launcher of this process says that it started: mpiexec of any MPI, or srun. 1 without one. */
 int mlc_launched_ranks(void);
 

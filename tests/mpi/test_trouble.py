@@ -27,7 +27,11 @@ def trouble(name: str, what: str, **environment: str) -> str:
     [
         ("mpich", "stopped", r"is stopped \(SIGSTOP or a debugger\) and has not entered it; " + LAST),
         ("openmpi", "stopped", r"is stopped \(SIGSTOP or a debugger\) and has not entered it; " + LAST),
-        ("mpich", "stopped within", r"is stopped \(SIGSTOP or a debugger\) and has entered it, but does nothing for it"),
+        (
+            "mpich",
+            "stopped within",
+            r"is stopped \(SIGSTOP or a debugger\) and has entered it, but does nothing for it",
+        ),
         ("mpich", "busy", "is running and has not entered it; " + LAST),
         ("mpich", "idle within", "is running and has entered it, but does nothing for it"),
     ],
