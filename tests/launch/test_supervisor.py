@@ -152,6 +152,28 @@ def test_shared_memory_of_killed_ranks_is_removed_and_no_other(tmp_path: Path) -
         foreign.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("mpi", MPIS)
+def test_what_an_mpi_leaves_behind_is_removed(mpi: str, tmp_path: Path) -> None:
+    """Its segments in shared memory and its folders, after a rank was killed in the middle of a job."""
+    body = """
+        import ctypes
+        library = ctypes.CDLL(os.environ["MLC_MPI"], mode=ctypes.RTLD_GLOBAL)
+        assert library.MPI_Init(None, None) == 0
+        for line in open("/proc/self/maps"):
+            if "/dev/shm/" in line:
+                print(line[line.index("/") :].strip())
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(300)
+        """
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    code, out, err = start(program(tmp_path, body), options=("-n", "2", "--mpi", mpi), TMPDIR=str(folder)).end()
+    segments = {line.partition(" ")[2] for line in out.splitlines()}
+    assert code == 137 and segments, err
+    assert not [path for path in segments if Path(path).exists()] and not list(folder.iterdir())
+
+
 @needs("mpich")
 def test_a_lost_rank_is_started_again_as_often_as_allowed(tmp_path: Path) -> None:
     path = program(
