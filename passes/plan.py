@@ -218,7 +218,8 @@ def _unique(kernel: Kernel, names: dict[str, int]) -> Kernel:
     """The kernel under a symbol name that no other kernel of the plan has."""
     count = names.get(kernel.name, 0)
     names[kernel.name] = count + 1
-    return replace(kernel, name=f"{kernel.name}.{count}") if count else kernel
+    mark = "$" if kernel.threads else "."  # PTX knows no dots
+    return replace(kernel, name=f"{kernel.name}{mark}{count}") if count else kernel
 
 
 def _label(graph: Graph, unit: Node) -> str:

@@ -34,4 +34,12 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .convolution import schedule_convolution
 
         return schedule_convolution
+    if kind == "update":
+        from .update import schedule_update
+
+        return schedule_update
+    if kind == "scatter":
+        from .scatter import schedule_scatter
+
+        return schedule_scatter
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")
