@@ -2,7 +2,7 @@
 
 Two accesses of a granule by different threads, one of them a write, are ordered by a barrier of their block between
 them, or by a barrier of their warp if they are in one; nothing orders blocks. Granules are 4 bytes, or fewer where
-something smaller was stored.
+something smaller was accessed.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ class Shadow:
                 self.ready = parts.all(1)
                 return
 
-    def cells(self, offsets: Array, width: int, *, writes: bool) -> tuple[Array, int]:
+    def cells(self, offsets: Array, width: int) -> tuple[Array, int]:
         """The granules of accesses of ``width`` bytes, and how many each has."""
-        if width < self.granule and writes:
+        if width < self.granule:
             self.refine(width)
         times = max(1, width // self.granule)
         first = offsets // self.granule
@@ -144,7 +144,7 @@ class Shadow:
     # ---------------------------------------------------------------- accesses
 
     def read(self, offsets: Array, width: int, who: Who, *, atomic: bool = False) -> None:
-        cells, times = self.cells(offsets, width, writes=False)
+        cells, times = self.cells(offsets, width)
         who = who.repeat(times)
         self._arrived(cells, who, "uninitialised")
         self._refuse(~self.ready[cells], who, "uninitialised", "is read and nobody wrote it")
@@ -152,7 +152,7 @@ class Shadow:
         self.reads.add(cells, who)
 
     def write(self, offsets: Array, width: int, who: Who, *, atomic: bool = False, pending: bool = False) -> None:
-        cells, times = self.cells(offsets, width, writes=True)
+        cells, times = self.cells(offsets, width)
         who = who.repeat(times)
         self._arrived(cells, who, "race")
         self._ordered(self.writes, cells, who, atomic, "is written while another thread may write it")
@@ -170,13 +170,13 @@ class Shadow:
 
     def update(self, offsets: Array, width: int, who: Who) -> None:
         """An atomic read and write."""
-        cells, times = self.cells(offsets, width, writes=True)
+        cells, times = self.cells(offsets, width)
         self._refuse(~self.ready[cells], who.repeat(times), "uninitialised", "is updated and nobody wrote it")
         self.write(offsets, width, who, atomic=True)
 
     def arrive(self, offsets: Array, width: int, who: Who) -> None:
         """Copies of these threads are done: from here on they are writes like others."""
-        cells, times = self.cells(offsets, width, writes=False)
+        cells, times = self.cells(offsets, width)
         self.pending[cells] = False
         self.writes.replace(cells, who.repeat(times))
 

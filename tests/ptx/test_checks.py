@@ -18,6 +18,7 @@ COPY = f"{MINE} cp.async.ca.shared.global [%r12], [%rd71], 4;"
 END = "st.global.b32 [%rd72], %r20;"
 NEAR, FAR = "ld.shared.b32 %r20, [%r14];", "ld.shared.b32 %r20, [%r16];"
 LESS = "setp.lt.u32 %p1, %r0, 16;"
+BYTE = f"{PUT} mov.u32 %r11, tile; add.s32 %r12, %r11, %r0; bar.sync 0;"  # each thread its own
 # name: kind of error, with the mistake, without it
 PAIRS: dict[str, tuple[str, str, str]] = {
     "outside": ("out_of_bounds", f"{HERE} ld.global.b32 %r20, [%rd71+4]; {END}",
@@ -51,6 +52,10 @@ PAIRS: dict[str, tuple[str, str, str]] = {
                         f"mov.u32 %r20, 1; {END}",
                         f"{MINE} mov.u16 %rs1, 7; add.s32 %r17, %r0, %r11; st.shared.b8 [%r17], %rs1; "
                         f"mov.u32 %r20, 1; {END}"),
+    "bytes of a word, read before": ("race", f"{BYTE} xor.b32 %r13, %r12, 1; ld.shared.b8 %rs1, [%r13]; "
+                                             f"st.shared.b8 [%r12], %rs1; mov.u32 %r20, 1; {END}",
+                                     f"{BYTE} ld.shared.b8 %rs1, [%r12]; st.shared.b8 [%r12], %rs1; "
+                                     f"mov.u32 %r20, 1; {END}"),
     "plain beside atomic": ("race", f"{HERE} atom.global.add.u32 %r20, [%rd0], 1; ld.global.b32 %r20, [%rd0]; {END}",
                             f"{HERE} atom.global.add.u32 %r20, [%rd0], 1; "
                             f"ld.relaxed.gpu.global.b32 %r20, [%rd0]; {END}"),
