@@ -42,4 +42,8 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .scatter import schedule_scatter
 
         return schedule_scatter
+    if kind == "cumulative":
+        from .cumulative import schedule_cumulative
+
+        return schedule_cumulative
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")

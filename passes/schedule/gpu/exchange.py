@@ -5,29 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
-from mlc.ir.types import BOOL, I16, I32, U32
 
 Combine = Callable[[Value, Value], Value]
 
 
-def from_thread(b: KernelBuilder, value: Value, kind: str, distance: int) -> Value:
-    """The value of the thread of the warp that is ``distance`` away: ``kind`` is xor, up or down."""
-    if value.lanes > 1:
-        found = value
-        for lane in range(value.lanes):
-            found = b.insert(found, from_thread(b, b.extract(value, lane), kind, distance), lane)
-        return found
-    dtype = value.dtype
-    if dtype == BOOL:
-        return b.compare("NE", from_thread(b, b.convert(value, I32), kind, distance), b.constant(0, I32))
-    if dtype.bits == 64:
-        return b.bitcast(from_thread(b, b.bitcast(value, U32), kind, distance), dtype)
-    if dtype.is_float and dtype.bits < 32:
-        return b.bitcast(from_thread(b, b.bitcast(value, I16), kind, distance), dtype)
-    if dtype.bits < 32:
-        wide = U32 if dtype.kind == "uint" else I32
-        return b.convert(from_thread(b, b.convert(value, wide), kind, distance), dtype)
-    moved = b.machine("warp_shuffle", value, attribute=kind, indices=(distance,), result=value.type)
+def from_thread(b: KernelBuilder, value: Value, kind: str, number: int) -> Value:
+    """The value of another thread of the warp: ``number`` up, down or (xor) across, or the one of that index."""
+    moved = b.machine("warp_shuffle", value, attribute=kind, indices=(number,), result=value.type)
     assert moved is not None
     return moved
 
