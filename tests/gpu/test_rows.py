@@ -14,7 +14,7 @@ from tests.gpu.running import OnGpu
 from tests.rows.cases import CASES, EVERY
 from tests.rows.test_rows import together
 
-ON_THE_HOST = {"dot_general", "convolution", "sort"}
+ON_THE_HOST = {"sort"}
 """Rows that have no schedule for GPUs."""
 
 
