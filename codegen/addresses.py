@@ -19,6 +19,7 @@ class Addresses:
         self.variables: dict[IndexVariable, str] = {}
         self.depths: dict[IndexVariable, int] = {}
         self.bases: dict[int, str] = {}
+        self.floor = 0  # nothing is computed before what is open at this depth
         self.spaces: dict[int, str] = {}  # pointer types of what is not in the one space of a CPU
 
     def define(self, variable: IndexVariable, operand: str) -> None:
@@ -92,6 +93,7 @@ class Addresses:
 
     def once(self, depth: int, key: object, text: str) -> str:
         """``text`` computed at ``depth``, the first time only."""
+        depth = max(depth, self.floor)
         cache = self.out.scopes[depth].cache
         if key not in cache:
             cache[key] = self.out.let(text, depth)

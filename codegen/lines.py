@@ -42,6 +42,11 @@ class Lines:
         self.declarations[name] = f"declare {result} @{name}({types})"
         return self.let(f"call {result} @{name}({', '.join(f'{t} {v}' for t, v in operands)})")
 
+    def effect(self, name: str, operands: Sequence[tuple[str, str]]) -> None:
+        """Calls an intrinsic that gives nothing."""
+        self.declarations[name] = f"declare void @{name}({', '.join(t for t, _ in operands)})"
+        self.add(f"call void @{name}({', '.join(f'{t} {v}' for t, v in operands)})")
+
     def fresh(self, prefix: str) -> str:
         self._count += 1
         return f"%{prefix}.{self._count}"

@@ -23,6 +23,7 @@ from mlc.codegen.names import constant, literal, mangled, memory_element, typed
 from mlc.codegen.nvptx import machine
 from mlc.codegen.nvptx.addresses import DeviceAddresses
 from mlc.codegen.nvptx.facts import Divisors
+from mlc.codegen.nvptx.hopper import Hopper, check_has
 from mlc.codegen.nvptx.intrinsics import check_intrinsics
 from mlc.codegen.nvptx.matrix import Matrices
 from mlc.codegen.nvptx.memory import DeviceAccesses
@@ -50,7 +51,7 @@ def emit_module(kernels: Sequence[Kernel], target: GpuTarget) -> str:
         attributes.append(f"attributes #{number} = {{ nounwind {_launch_bounds(kernel)} }}")
     head = f'target triple = "{target.triple}"'
     if any(dynamic_shared_bytes(k) for k in kernels):
-        head += "\n@shared.dynamic = external addrspace(3) global [0 x i8], align 1024"
+        head += "\n@mlc_dynamic_shared = external addrspace(3) global [0 x i8], align 1024"
     parts = [head, *functions, "\n".join(declarations.values()), "\n".join(attributes), metadata.text(), ""]
     text = "\n\n".join(parts)
     check_intrinsics(text, target)
@@ -103,6 +104,7 @@ class _Function(Body):
         self.target = target
         self.globals: list[str] = []
         self.matrices = Matrices(kernel, accesses)
+        self.hopper = Hopper(addresses, self.operands)
 
     def text(self, number: int) -> str:
         self.memories()
@@ -151,7 +153,7 @@ class _Function(Body):
 
     def shared(self, number: int, m: Memory, offset: int) -> str:
         if dynamic_shared_bytes(self.kernel):
-            return self.out.let(f"getelementptr i8, {_SHARED} @shared.dynamic, i64 {offset}")
+            return self.out.let(f"getelementptr i8, {_SHARED} @mlc_dynamic_shared, i64 {offset}")
         name, align = f"@{self.kernel.name}_shared{number}", max(128, 8 * m.swizzle)
         kind = f"[{m.static_size} x {memory_element(m.dtype)}]"
         self.globals.append(f"{name} = internal addrspace(3) global {kind} poison, align {align}")
@@ -220,7 +222,8 @@ class _Function(Body):
             case "wait", int() as left:
                 machine.wait(self.out, left)
             case _:
-                raise UnsupportedError(f"{self.kernel.name}: {n.op} is not generated for {self.target.name}")
+                check_has(n.op, self.kernel.name, self.target)
+                self.hopper.emit(n)
 
     def members(self) -> str:
         """The mask of the threads of this warp: the last one of a block may have fewer."""
@@ -235,18 +238,28 @@ class _Function(Body):
         return cache["members"]
 
     def role(self, role: Role) -> None:
-        """A branch around what only some threads do; what it computes is not known behind it."""
-        out, index = self.out, self.addresses.variables[role.index]
+        """A branch around what only some threads do: all that it computes is inside, and not known behind it."""
+        out, index, floor = self.out, self.addresses.variables[role.index], self.addresses.floor
         body, exit_ = out.fresh("role"), out.fresh("others")
         out.scopes.append(Scope(label=body))
+        self.addresses.floor = out.depth
+        if role.registers:
+            self.take_registers(role)
         self.block(role.body)
-        scope = out.scopes.pop()
+        scope, self.addresses.floor = out.scopes.pop(), floor
         first = out.let(f"icmp sge i64 {index}, {role.first}")
         last = out.let(f"icmp slt i64 {index}, {role.last}")
         out.add(f"br i1 {out.let(f'and i1 {first}, {last}')}, label {body}, label {exit_}")
         out.scopes[-1].lines += [f"{body[1:]}:", *scope.lines]
         out.add(f"br label {exit_}")
         out.label(exit_)
+
+    def take_registers(self, role: Role) -> None:
+        """More or fewer than all threads of the block are given at launch."""
+        check_has("setmaxnreg", self.kernel.name, self.target)
+        given = self.target.registers // block_threads(self.kernel)
+        kind = "inc" if role.registers > given else "dec"
+        self.out.effect(f"llvm.nvvm.setmaxnreg.{kind}.sync.aligned.u32", [("i32", str(role.registers))])
 
     def value(self, n: Instruction) -> str:
         if n.op == "tail_mask":

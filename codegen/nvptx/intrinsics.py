@@ -24,7 +24,16 @@ _EVERYWHERE = (
     r"llvm\.nvvm\.ldmatrix\.sync\.aligned\.m8n8\.x[124](\.trans)?\.b16\.p3",
     r"llvm\.nvvm\.mma\.(m16n8k16\.row\.col\.(f32\.f32|bf16)|m16n8k8\.row\.col\.tf32|m16n8k32\.row\.col\.s8)",
 )
-_ARCHITECTURE_ONLY: dict[str, tuple[str, ...]] = {}  # name of a target: patterns
+_FROM_SM_90 = (
+    r"llvm\.nvvm\.mbarrier\.init\.shared",
+    r"llvm\.nvvm\.mbarrier\.(arrive|arrive\.expect\.tx|try\.wait\.parity)\.scope\.cta\.space\.cta",
+    r"llvm\.nvvm\.cp\.async\.bulk\.tensor\.g2s\.tile\.[1-5]d",
+    r"llvm\.nvvm\.setmaxnreg\.(inc|dec)\.sync\.aligned\.u32",
+)
+_ARCHITECTURE_ONLY: dict[str, tuple[str, ...]] = {  # name of a target: patterns
+    "sm_90a": (*_FROM_SM_90, r"llvm\.nvvm\.wgmma\.(fence|commit_group|wait_group)\.sync\.aligned"),
+    "sm_100a": _FROM_SM_90,
+}
 
 
 def check_intrinsics(text: str, target: GpuTarget) -> None:

@@ -14,12 +14,12 @@ _SHUFFLES = {"down": ("down", 31), "up": ("up", 0), "xor": ("bfly", 31), "index"
 def barrier(out: Lines, attribute: object, members: str) -> None:
     """Of the block, of the warp, or of some warps at a barrier of a number."""
     if attribute == "warp":
-        _effect(out, "llvm.nvvm.bar.warp.sync", [("i32", members)])
+        out.effect("llvm.nvvm.bar.warp.sync", [("i32", members)])
     elif isinstance(attribute, tuple):
         number, threads = attribute
-        _effect(out, "llvm.nvvm.barrier.cta.sync.aligned.count", [("i32", str(number)), ("i32", str(threads))])
+        out.effect("llvm.nvvm.barrier.cta.sync.aligned.count", [("i32", str(number)), ("i32", str(threads))])
     else:
-        _effect(out, "llvm.nvvm.barrier.cta.sync.aligned.all", [("i32", "0")])
+        out.effect("llvm.nvvm.barrier.cta.sync.aligned.all", [("i32", "0")])
 
 
 def warp_shuffle(out: Lines, kind: str, by: str, value: str, t: VectorType, members: str) -> str:
@@ -59,18 +59,13 @@ def async_copy(out: Lines, nbytes: int, target: str, source: str, mask: str | No
     if mask is not None:
         name += ".s"
         operands.append(("i32", out.let(f"select i1 {mask}, i32 {nbytes}, i32 0")))
-    _effect(out, name, operands)
+    out.effect(name, operands)
 
 
 def commit(out: Lines) -> None:
-    _effect(out, "llvm.nvvm.cp.async.commit.group", [])
+    out.effect("llvm.nvvm.cp.async.commit.group", [])
 
 
 def wait(out: Lines, left: int) -> None:
     """Until at most ``left`` groups of this thread's copies are under way."""
-    _effect(out, "llvm.nvvm.cp.async.wait.group", [("i32", str(left))])
-
-
-def _effect(out: Lines, name: str, operands: list[tuple[str, str]]) -> None:
-    out.declarations[name] = f"declare void @{name}({', '.join(t for t, _ in operands)})"
-    out.add(f"call void @{name}({', '.join(f'{t} {v}' for t, v in operands)})")
+    out.effect("llvm.nvvm.cp.async.wait.group", [("i32", str(left))])

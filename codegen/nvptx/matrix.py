@@ -8,7 +8,6 @@ from __future__ import annotations
 from mlc.codegen import values
 from mlc.codegen.nvptx.addresses import DeviceAddresses
 from mlc.codegen.nvptx.memory import DeviceAccesses
-from mlc.errors import UnsupportedError
 from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Memory, VectorType, largest_id
 from mlc.ir.types import BF16, F16, F32, I8, U32
 
@@ -28,9 +27,10 @@ class Matrices:
         self.addresses: DeviceAddresses = accesses.addresses
         self.accesses = accesses
         first = largest_id(kernel) + 1
-        self.group, self.pair = (IndexVariable("q", first + k) for k in range(2))
+        self.pair = IndexVariable("q", first)  # twice the thread's number of its group of 4: a column
+        self.rows: dict[int, IndexVariable] = {}
         self.loads: dict[tuple[str, bool], tuple[IndexVariable, IndexVariable]] = {}
-        self.next = first + 2
+        self.next = first + 1
         accesses.divisors.known[self.pair] = 2
         self.registers: dict[int, list[str]] = {}  # of a fragment: its 32-bit registers
 
@@ -105,17 +105,16 @@ class Matrices:
     # Accumulators to memory
 
     def store(self, n: Instruction) -> None:
-        """Two neighbours of a row, then two of the row 8 below; elements outside of the shape are left."""
+        """Two neighbours of a row, then two of the row 8 below, then 8 columns on; what is outside is left."""
         m, value = _memory(n), n.operands[0]
         fragment = value.type.fragment
-        if fragment is None or (fragment.rows, fragment.columns, fragment.threads) != (16, 8, 32):
-            raise UnsupportedError(f"store_matrix of {value.type} is not generated for warps")
-        self.accumulator_places()
+        assert fragment is not None
+        rows = self.accumulator_rows(fragment.threads)
         operand = self.accesses.operands[value.id]
-        for half in range(2):
-            at = (*n.indices[:-2], n.indices[-2] + Index.of(self.group) + 8 * half, n.indices[-1] + Index.of(self.pair))
-            parts = [values.extract(self.out, operand, value.type, 2 * half + k) for k in range(2)]
-            self.store_pair(m, at, value.type, parts)
+        for k in range(0, value.lanes, 2):
+            below, along = k // 2 % 2 * 8, k // 4 * 8
+            at = (*n.indices[:-2], n.indices[-2] + rows + below, n.indices[-1] + Index.of(self.pair) + along)
+            self.store_pair(m, at, value.type, [values.extract(self.out, operand, value.type, k + i) for i in range(2)])
 
     def store_pair(self, m: Memory, at: tuple[Index, ...], t: VectorType, parts: list[str]) -> None:
         """Together where both are inside and their address is a multiple of their bytes."""
@@ -140,30 +139,43 @@ class Matrices:
         for index, size in zip(at, m.shape, strict=True):
             if index.constant is not None and size.constant is not None and 0 <= index.constant < size.constant:
                 continue
-            operands = self.addresses.index(index), self.addresses.index(size)
-            part = self.out.let(f"icmp ult i64 {operands[0]}, {operands[1]}")
+            text = f"icmp ult i64 {self.addresses.index(index)}, {self.addresses.index(size)}"
+            part = self.addresses.once(self.out.depth, text, text)
             total = self.out.let(f"and i1 {total}, {part}") if total else part
         return total or "true"
 
-    def accumulator_places(self) -> None:
-        if self.group not in self.addresses.variables:
+    def accumulator_rows(self, threads: int) -> Index:
+        """The row of this thread's first element: warps of a product by four have 16 rows each."""
+        if threads not in self.rows:
             lane = self.lane()
-            self.at_entry(self.group, self.first(f"lshr i32 {lane}, 2"))
-            self.at_entry(self.pair, self.first(f"shl i32 {self.first(f'and i32 {lane}, 3')}, 1"))
+            row = self.first(f"lshr i32 {lane}, 2")
+            if threads > 32:
+                warp = self.first(f"and i32 {self.first(f'lshr i32 {self.thread()}, 1')}, {(threads - 32) // 2}")
+                row = self.first(f"add i32 {row}, {warp}")
+            self.rows[threads] = self.variable(row)
+            if self.pair not in self.addresses.variables:
+                self.at_entry(self.pair, self.first(f"shl i32 {self.first(f'and i32 {lane}, 3')}, 1"))
+        return Index.of(self.rows[threads])
 
     # What each thread computes once
 
-    def lane(self) -> str:
+    def thread(self) -> str:
         name = "llvm.nvvm.read.ptx.sreg.tid.x"
         self.out.declarations[name] = f"declare i32 @{name}()"
-        return self.first(f"and i32 {self.first(f'call i32 @{name}()')}, 31")
+        return self.first(f"call i32 @{name}()")
+
+    def lane(self) -> str:
+        return self.first(f"and i32 {self.thread()}, 31")
 
     def bit(self, operand: str, k: int) -> str:
         return self.first(f"and i32 {self.first(f'lshr i32 {operand}, {k}')}, 1")
 
     def first(self, text: str) -> str:
-        """Computed at the start of the kernel."""
-        return self.addresses.once(0, text, text)
+        """Computed before all loops and roles."""
+        cache = self.out.scopes[0].cache
+        if text not in cache:
+            cache[text] = self.out.let(text, 0)
+        return cache[text]
 
     def variable(self, operand: str) -> IndexVariable:
         """An index variable that is an i32 of the start of the kernel."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlc.codegen.nvptx import assemble_ptx, compile_ptx, find_ptxas
 from mlc.errors import InternalError, UnsupportedError
-from mlc.ir.target import GPU_TARGETS, SM_80, GpuTarget
+from mlc.ir.target import GPU_TARGETS, SM_80, SM_90A, SM_100A, GpuTarget
 from mlc.ir.types import BF16, F32, F64, I8, I64
 from mlc.passes.kernels import lower_kernel
 from tests.codegen.test_operations import operations
@@ -61,3 +62,19 @@ def test_no_assembler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_ptxas() is None
     with pytest.raises(UnsupportedError, match="there is no ptxas on this machine"):
         assemble_ptx(compile_ptx([lower_kernel(one_store(), SM_80)], SM_80), SM_80)
+
+
+def test_the_product_of_sm90a() -> None:
+    """Tensor maps, barriers in shared memory, roles of warps and wgmma: its text, and that no other target has them."""
+    kernel = golden("gemm_sm90a")
+    text = compile_ptx([lower_kernel(kernel, SM_90A)], SM_90A)
+    assert text.count("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16") == 8
+    assert text.count("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier") == 2
+    assert text.count("setmaxnreg.inc.sync.aligned.u32 \t232") == 2
+    if PTXAS is not None:
+        usage = assemble_ptx(text, SM_90A).usage["gemm_sm90a"]
+        assert not usage.spills and usage.stack == 0
+    with pytest.raises(UnsupportedError, match="gemm_sm90a: barrier_init is of sm_90a and sm_100a, not of sm_80"):
+        compile_ptx([lower_kernel(kernel, SM_80)], replace(SM_80, shared_bytes=SM_90A.shared_bytes))
+    with pytest.raises(UnsupportedError, match="gemm_sm90a: mma_fence is of sm_90a, not of sm_100a"):
+        compile_ptx([lower_kernel(kernel, SM_100A)], SM_100A)
