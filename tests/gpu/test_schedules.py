@@ -10,9 +10,26 @@ import pytest
 
 from mlc.ir.graph import Graph
 from mlc.ir.target import SM_80
-from tests.schedule import running, test_cumulative, test_indexing, test_loop, test_movement, test_reduce, test_row
+from tests.schedule import (
+    running,
+    test_cumulative,
+    test_indexing,
+    test_loop,
+    test_movement,
+    test_reduce,
+    test_row,
+    test_sort,
+)
 
-MODULES: tuple[ModuleType, ...] = (test_loop, test_reduce, test_row, test_movement, test_indexing, test_cumulative)
+MODULES: tuple[ModuleType, ...] = (
+    test_loop,
+    test_reduce,
+    test_row,
+    test_movement,
+    test_indexing,
+    test_cumulative,
+    test_sort,
+)
 
 
 def on_gpu(kind: str, body: Graph, arrays: Sequence[Any], tolerance: float = 0.0, **_: object) -> None:

@@ -46,4 +46,8 @@ def schedule_of(kind: str) -> GpuSchedule:
         from .cumulative import schedule_cumulative
 
         return schedule_cumulative
+    if kind == "sort":
+        from .sort import schedule_sort
+
+        return schedule_sort
     raise UnsupportedError(f"a fusion of kind {kind} has no schedule for GPUs", hint="run it on cpu:0")
