@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 from mlc.ir.kernel import VectorType
@@ -52,6 +53,12 @@ def literal(bits: int, dtype: DType) -> str:
     if dtype == BOOL:
         return "true" if bits else "false"
     return str(bits - (1 << dtype.bits) if bits >> (dtype.bits - 1) else bits)
+
+
+def number(operand: str) -> float | None:
+    """The float that ``constant`` spelled, in all lanes; None for other operands."""
+    found = re.fullmatch(r"(?:splat \(\w+ )?0x([0-9A-F]{16})\)?", operand)
+    return struct.unpack(">d", bytes.fromhex(found[1]))[0] if found else None
 
 
 def _double_bits(bits: int) -> int:

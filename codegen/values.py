@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mlc.codegen.extremes import extreme
 from mlc.codegen.lines import Lines
 from mlc.codegen.names import constant, element, mangled, typed, vector
 from mlc.errors import InternalError
@@ -165,10 +166,8 @@ def _float(out: Lines, op: str, t: VectorType, operands: list[str]) -> str:
         return out.call(name, f"llvm.fma.{mangled(t)}", [(name, v) for v in operands])
     if op == "negate":
         return out.let(f"fneg {name} {x}")
-    if op in ("maximum", "minimum"):  # the hardware's max gives its second operand where one is NaN
-        y, direction = operands[1], "GT" if op == "maximum" else "LT"
-        best = select(out, compare(out, direction, t, x, y), t, x, y)
-        return select(out, out.let(f"fcmp uno {name} {x}, {x}"), t, x, best)
+    if op in ("maximum", "minimum"):
+        return extreme(out, op, t, x, operands[1])
     if op == "is_finite":
         size = out.call(name, f"llvm.fabs.{mangled(t)}", [(name, x)])
         infinity = 0x7FF << 52 if t.dtype == F64 else 0xFF << 23

@@ -227,7 +227,7 @@ def reciprocal(x: object, /) -> Tracer:
 
 @operation("x1", "x2")
 def maximum(x1: object, x2: object, /) -> Tracer:
-    """The larger of the two; NaN where one of them is.
+    """The larger of the two; NaN where one of them is, and 0.0 of zeros with both signs (IEEE 754-2019).
 
     Example:
         >>> import mlc.numpy as mnp
@@ -239,7 +239,7 @@ def maximum(x1: object, x2: object, /) -> Tracer:
 
 @operation("x1", "x2")
 def minimum(x1: object, x2: object, /) -> Tracer:
-    """The smaller of the two; NaN where one of them is.
+    """The smaller of the two; NaN where one of them is, and -0.0 of zeros with both signs (IEEE 754-2019).
 
     Example:
         >>> import mlc.numpy as mnp

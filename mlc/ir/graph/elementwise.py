@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DTypeError, ShapeError
+from .. import extremes
 from ..types import BOOL, DType, TensorType, ValueType
 from .node import Node
 from .op import Array, Op, TangentRule, declare, dtype_cast, no_flops, per_element, round_to
@@ -173,9 +174,9 @@ def _choose(index: int, direction: str) -> TangentRule:
     return rule
 
 
-MAXIMUM: Op = _binary("maximum", np.maximum, (_choose(0, "GT"), _choose(1, "GT")),
+MAXIMUM: Op = _binary("maximum", extremes.maximum, (_choose(0, "GT"), _choose(1, "GT")),
                   ("float", "int", "uint", "bool"), commutative=True)  # fmt: skip
-MINIMUM: Op = _binary("minimum", np.minimum, (_choose(0, "LT"), _choose(1, "LT")),
+MINIMUM: Op = _binary("minimum", extremes.minimum, (_choose(0, "LT"), _choose(1, "LT")),
                   ("float", "int", "uint", "bool"), commutative=True)  # fmt: skip
 
 
@@ -325,7 +326,7 @@ def _high_tangent(t: Node, n: Node) -> Node:
 
 
 CLAMP: Op = declare("clamp", operands=3, infer=elementwise("clamp", ARITHMETIC),
-                evaluate=_plain(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
+                evaluate=_plain(lambda low, x, high: extremes.minimum(extremes.maximum(x, low), high)),
                 jvp=(_low_tangent, _clamp_tangent, _high_tangent), flops=per_element(2), elementwise=True)  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DifferentiationError, ShapeError
+from .. import extremes
 from ..dims import Size, bounds, size_product
 from ..types import I32, I64, DType, TensorType, ValueType, scalar
 from .elementwise import ADD, CLAMP, COMPARE, CONVERT, MINIMUM, SELECT
@@ -23,8 +24,9 @@ from .shape import CONCATENATE, IOTA, PAD, broadcast_in_dim, constant, fill, res
 from .typing import require_dtype, tensor
 from .windows import FARTHEST, Windows
 
-_UFUNCS: dict[str, Any] = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum,
-                           "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}  # fmt: skip
+_UFUNCS: dict[str, Any] = {"add": np.add, "multiply": np.multiply, "maximum": extremes.maximum,
+                           "minimum": extremes.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
+                           "xor": np.bitwise_xor}  # fmt: skip
 _OVERWRITES: dict[DType, Graph] = {}
 
 # ---------------------------------------------------------------- gather

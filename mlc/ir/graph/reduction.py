@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError, UnsupportedError
+from .. import extremes
 from ..dims import Size, size_product
 from ..types import DType, TensorType, ValueType, scalar
 from .elementwise import ADD, AND, COMPARE, CONVERT, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, OR, SELECT, XOR
@@ -17,8 +18,8 @@ from .shape import CONCATENATE, CONSTANT, SLICE, TRANSPOSE, broadcast_in_dim, co
 from .typing import require_axes, require_dtype, tensor
 
 REDUCERS: tuple[Op, ...] = (ADD, MULTIPLY, MAXIMUM, MINIMUM, AND, OR, XOR)
-UFUNCS: dict[str, Any] = {"multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "and": np.bitwise_and,
-                           "or": np.bitwise_or, "xor": np.bitwise_xor}  # fmt: skip
+UFUNCS: dict[str, Any] = {"multiply": np.multiply, "maximum": extremes.maximum, "minimum": extremes.minimum,
+                           "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}  # fmt: skip
 _BODIES: dict[tuple[str, DType], Graph] = {}
 
 
@@ -72,7 +73,7 @@ def _evaluate(node: Node, shape: tuple[int, ...], x: Array, init: Array) -> Arra
             out = wide
             for axis in sorted(axes, reverse=True):
                 out = (
-                    ufunc.reduce(out, axis=axis, initial=None)
+                    ufunc.reduce(out, axis=axis)
                     if out.shape[axis]
                     else np.broadcast_to(identity_of(op, node.dtype), out.shape[:axis] + out.shape[axis + 1 :])
                 )

@@ -57,7 +57,6 @@ PLACED = {"gather": (0,), "scatter": (0, 2), "dynamic_slice": (0,), "dynamic_upd
 MOVES = {"broadcast_in_dim", "reshape", "transpose", "slice", "pad", "concatenate", "reverse", "copy",
          "optimization_barrier"}  # fmt: skip
 ROUNDED = {"add", "subtract", "multiply", "divide", "sqrt", "convert"}  # exact operands give a known result
-ZERO = 5e-324  # the bound of a zero whose sign is open (the maximum of 0.0 and -0.0)
 
 
 @dataclass(frozen=True)
@@ -297,8 +296,6 @@ def _by_hand(name: str, operands: list[Expected], want: Array, spread: Array) ->
         return np.where(inexact, np.where(same, spread, np.inf), 0.0)
     if name in ("floor", "ceil", "round_nearest_even", "round_nearest_afz", "sign"):
         return spread
-    if name in ("maximum", "minimum", "clamp"):
-        return np.where(want == 0, np.maximum(spread, ZERO), spread)
     return spread
 
 
@@ -409,7 +406,7 @@ def _discrete(node: Node, operands: list[Expected], sizes: Mapping[str, int]) ->
         open_ = (operands[0].bound > 0) | np.isnan(operands[0].want)
     elif name == "compare":
         x, y = operands
-        width = np.where((x.bound <= ZERO) & (y.bound <= ZERO), 0.0, x.bound + y.bound)
+        width = x.bound + y.bound
         open_ = ((np.abs(x.want - y.want) <= width) & (width > 0)) | np.isinf(width)
     else:  # is_finite, convert: the same at both ends
         ends = [_wide(node, [_shifted(o, s) for o in operands], sizes) for s in (-1, 1)]
@@ -437,9 +434,7 @@ def _placed(node: Node, operands: list[Expected], sizes: Mapping[str, int]) -> E
         total = _place(node, [np.abs(o.want) for o in operands], operands, ADD, sizes) + bounds
         bounds = bounds + counts * (unit * total * (1 + 2.0**-20) + tiny)
         bounds = np.where(total * (1 + unit) ** np.minimum(counts, 1000) >= top, np.inf, bounds)
-    elif op in (MAXIMUM, MINIMUM):
-        bounds = np.where(want == 0, np.maximum(bounds, ZERO), bounds)
-    else:
+    elif op not in (MAXIMUM, MINIMUM):
         bounds = np.full(want.shape, np.inf)
     certain = np.isfinite(want) | np.isinf(_place(node, [o.bound for o in operands], operands, MAXIMUM, sizes))
     return _limited(want, np.where(certain, bounds, 0.0), node.dtype)
@@ -470,8 +465,7 @@ def _reduce(node: Node, x: Expected, init: Expected, sizes: Mapping[str, int]) -
         return Expected(want, np.where(open_, np.inf, np.zeros(want.shape)), node.dtype)
     worst = np.maximum(np.max(x.bound, axis=axes, initial=0.0), init.bound)
     if name in ("maximum", "minimum"):
-        bound = np.where(want == 0, np.maximum(worst, ZERO), worst)
-        return _limited(want, np.where(np.isfinite(want) | (worst == 0), bound, np.inf), node.dtype)
+        return _limited(want, np.where(np.isfinite(want) | (worst == 0), worst, np.inf), node.dtype)
     count = int(np.prod([x.want.shape[a] for a in axes], dtype=int)) + 1
     unit, tiny, _ = FORMATS[node.dtype.name]
     growth = count * _sum_unit(node.dtype)

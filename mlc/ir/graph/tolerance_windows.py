@@ -11,7 +11,7 @@ from .node import Node
 from .op import Array, Op
 from .reduce_window import fold_windows
 from .reduction import reducer_of
-from .tolerance import FORMATS, ZERO, Expected, _folded, _limited, _sum_unit, _wide
+from .tolerance import FORMATS, Expected, _folded, _limited, _sum_unit, _wide
 
 
 def windows(node: Node, operands: list[Expected], sizes: Mapping[str, int]) -> Expected:
@@ -20,7 +20,7 @@ def windows(node: Node, operands: list[Expected], sizes: Mapping[str, int]) -> E
         return _reduce_window(node, operands[0], operands[1], sizes)
     selecting = operands[1] if node.op.name == "select_and_gather" else operands[0]
     want = _wide(node, [o.want for o in operands], sizes)
-    if np.any(selecting.bound > ZERO):  # which element is selected is open
+    if np.any(selecting.bound > 0):  # which element is selected is open
         return Expected(want, np.full(want.shape, np.inf), node.dtype)
     exact = selecting.want
     if node.op.name == "select_and_gather":
@@ -51,8 +51,7 @@ def _reduce_window(node: Node, x: Expected, init: Expected, sizes: Mapping[str, 
     if not node.dtype.is_float:
         return Expected(want, np.where(worst > 0, np.inf, 0.0), node.dtype)
     if op in (MAXIMUM, MINIMUM):
-        bound = np.where(want == 0, np.maximum(worst, ZERO), worst)
-        return _limited(want, np.where(np.isfinite(want) | (worst == 0), bound, np.inf), node.dtype)
+        return _limited(want, np.where(np.isfinite(want) | (worst == 0), worst, np.inf), node.dtype)
     count = int(np.prod(node["window_dimensions"], dtype=int)) + 1
     size_x, size_init = np.abs(x.want) + x.bound, np.abs(init.want) + init.bound
     if op is ADD:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, DType
 
+from .. import extremes
 from ..bits import integer_range
 
 Array = npt.NDArray[Any]
@@ -93,14 +94,6 @@ def _round_to_odd(x: Array) -> Array:
     return np.asarray(
         np.where(np.isnan(x), y, (bits | (back != x)).astype(np.int32).view(np.float32)), dtype=np.float32
     )
-
-
-def _maximum(x: Array, y: Array) -> Array:
-    return np.where(np.isnan(x), x, np.where(x > y, x, y))
-
-
-def _minimum(x: Array, y: Array) -> Array:
-    return np.where(np.isnan(x), x, np.where(x < y, x, y))
 
 
 def _sign(x: Array) -> Array:
@@ -187,8 +180,8 @@ _INTEGER: dict[str, Callable[..., Array]] = {
 }  # fmt: skip
 _FLOAT: dict[str, Callable[..., Array]] = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "remainder": np.fmod,
-    "maximum": _maximum, "minimum": _minimum, "negate": np.negative, "abs": np.abs, "sign": _sign, "sqrt": np.sqrt,
-    "floor": np.floor, "ceil": np.ceil, "round_nearest_even": np.rint, "is_finite": np.isfinite,
+    "maximum": extremes.maximum, "minimum": extremes.minimum, "negate": np.negative, "abs": np.abs, "sign": _sign,
+    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "round_nearest_even": np.rint, "is_finite": np.isfinite,
     "fma": fused_multiply_add,
 }  # fmt: skip
 _WIDE: dict[str, Callable[..., Array]] = {
