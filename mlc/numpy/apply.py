@@ -10,6 +10,7 @@ from mlc.ir.graph import (
     CONVERT,
     DIVIDE,
     MULTIPLY,
+    NEGATE,
     REMAINDER,
     ROUND_NEAREST_EVEN,
     SELECT,
@@ -105,25 +106,32 @@ def is_negative(node: Node) -> Node:
 
 
 def python_remainder(x: Node, y: Node) -> Node:
+    """With the sign of ``y``; that of a zero too, as NumPy and the array API have it."""
     rest = REMAINDER(x, y)
     if x.dtype.kind == "uint":
         return rest
     other_sign = COMPARE(is_negative(rest), is_negative(y), direction="NE")
     moved = AND(AND(differs(rest, 0), other_sign), differs(y, 0))
-    return SELECT(moved, ADD(rest, y), rest)
+    found = SELECT(moved, ADD(rest, y), rest)
+    if not x.dtype.is_float:
+        return found
+    zero = full_like(x, 0)  # a sum of zeros is 0.0 where one is
+    return SELECT(is_negative(y), NEGATE(ADD(NEGATE(found), zero)), ADD(found, zero))
 
 
 def floor_divide_floats(x: Node, y: Node) -> Node:
     """The quotient of ``x`` less its remainder toward zero, one lower where that has the other sign than ``y``.
 
     ``x`` less Python's remainder will not do: that is infinite for -1 // inf, which is -1. By zero it is the plain
-    quotient, as NumPy's.
+    quotient, of which a zero has the sign, as NumPy's.
     """
     rest = REMAINDER(x, y)
     quotient = ROUND_NEAREST_EVEN(DIVIDE(SUBTRACT(x, rest), y))
     down = AND(differs(rest, 0), COMPARE(is_negative(rest), is_negative(y), direction="NE"))
     quotient = SELECT(down, SUBTRACT(quotient, full_like(quotient, 1)), quotient)
-    return SELECT(differs(y, 0), quotient, DIVIDE(x, y))
+    plain = DIVIDE(x, y)
+    quotient = SELECT(differs(quotient, 0), quotient, MULTIPLY(plain, full_like(plain, 0)))
+    return SELECT(differs(y, 0), quotient, plain)
 
 
 def integer_power(x: Node, exponent: int) -> Node:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import ShapeError, UnsupportedError
-from mlc.ir.graph import ADD, AND, COMPARE, SELECT, Windows, fill, gather, sort
+from mlc.ir.graph import ADD, AND, COMPARE, OR, SELECT, Node, Windows, fill, gather, sort
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.types import BOOL, I64
 from mlc.tracing.lift import as_node, describe
@@ -96,7 +96,8 @@ def searchsorted(x1: object, x2: object, /, sorter: object = None, *, side: str 
     """Where to insert the elements of ``x2`` into the ascending vector ``x1`` to keep it ascending, as i64.
 
     ``side`` is "left" (before equal elements) or "right" (behind them). ``sorter`` are the indices that put an ``x1``
-    without an order in order. By bisection: as many look-ups an element as ``x1`` has bits of length.
+    without an order in order. NaN is last, as in ``sort``. By bisection: as many look-ups an element as ``x1`` has
+    bits of length.
 
     Example:
         >>> import mlc.numpy as mnp
@@ -121,10 +122,19 @@ def searchsorted(x1: object, x2: object, /, sorter: object = None, *, side: str 
         tried = ADD(found, fill(float(step), found.tensor))
         windows = Windows(x.tensor, tried.tensor, (1,), (), (0,), (), (), (0,), len(tried.shape))
         before = ADD(tried, fill(-1.0, found.tensor))
-        below = COMPARE(gather(x, before, windows), v, direction="LT" if side == "left" else "LE")
+        below = _is_before(gather(x, before, windows), v, side)
         inside = COMPARE(tried, fill(float(n), found.tensor), direction="LE")
         found = SELECT(AND(below, inside), tried, found)
     return wrap(found)
+
+
+def _is_before(x: Node, v: Node, side: str) -> Node:
+    """Whether ``v`` goes behind ``x`` in an order that ends with NaN, as ``sort`` has it."""
+    before = COMPARE(x, v, direction="LT" if side == "left" else "LE")
+    if not v.dtype.is_float:
+        return before
+    last = COMPARE(v, v, direction="NE")
+    return OR(before, AND(last, COMPARE(x, x, direction="EQ")) if side == "left" else last)
 
 
 @operation("x1", "x2")

@@ -174,6 +174,11 @@ def test_searchsorted(n: int) -> None:
     np.testing.assert_array_equal(np.asarray(mnp.searchsorted(line, v)), np.searchsorted(line, v))
     got = mnp.searchsorted(line, v, side="right")
     np.testing.assert_array_equal(np.asarray(got), np.searchsorted(line, v, side="right"))
+    missing = np.concatenate([line, np.full(2, np.nan, np.float32)])
+    asked = np.append(v, np.float32([np.nan, np.inf, -np.inf]))
+    for side in ("left", "right"):
+        got = mnp.searchsorted(missing, asked, side=side)
+        np.testing.assert_array_equal(np.asarray(got), np.searchsorted(missing, asked, side=side))
     turned = np.flip(line)
     order = np.argsort(turned, kind="stable")
     got = mnp.searchsorted(turned, v, order)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mlc
 import mlc.numpy as mnp
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.types import DTYPES
@@ -64,6 +65,22 @@ def test_floor_divide_of_floats() -> None:
     inf = np.array([np.inf, -np.inf], np.float32)
     for a in np.array([-1, 1, 0, -0.0], np.float32):  # -1 // inf is -1: just below zero, rounded down
         np.testing.assert_array_equal(run(mnp.floor_divide, a, inf), a // inf)
+
+
+@pytest.mark.parametrize("name", ["floor_divide", "remainder"])
+def test_division_of_special_numbers_and_the_sign_of_its_zeros(name: str) -> None:
+    special = np.array([0, -0.0, 1, -1, np.nan, np.inf, -np.inf, 1e-40, 7.5, -7.5, 2], np.float32)
+    x, y = (a.ravel() for a in np.meshgrid(special, special))
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(x, y)
+    for got in (run(getattr(mnp, name), x, y), np.asarray(getattr(mnp, name)(x, y))):
+        np.testing.assert_array_equal(got, want)
+        number = ~np.isnan(want)
+        np.testing.assert_array_equal(np.signbit(got)[number], np.signbit(want)[number])
+
+
+def test_the_derivative_of_a_remainder_that_is_zero_is_one() -> None:
+    assert [float(mlc.grad(lambda x, y: x % y)(np.float32(4), np.float32(y))) for y in (2, -2)] == [1, 1]
 
 
 @pytest.mark.parametrize(
