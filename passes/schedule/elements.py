@@ -124,7 +124,7 @@ class Point:
         value = self.element(access)
         if access.node in self.elements.memories:  # what is not read is zero
             return value
-        return self._choose(self._holds(access.guards), value, self.builder.constant(0, value.dtype))
+        return self._choose(self.holds(access.guards), value, self.builder.constant(0, value.dtype))
 
     def assume(self, access: Access, value: Value) -> None:
         """The elements of ``access`` have this value here."""
@@ -211,11 +211,11 @@ class Point:
             return b.index_value(self.elements.sizes.index(node.operands[0].shape[node["dimension"]]), I64)
         values = [self._values[o] for o in operands]
         if node.op is PAD:
-            return self._choose(self._holds(_new_guards(operands[0], access)), values[0], values[1])
+            return self._choose(self.holds(_new_guards(operands[0], access)), values[0], values[1])
         if node.op is CONCATENATE:
             value = values[-1]
             for k in range(len(values) - 2, -1, -1):
-                value = self._choose(self._holds(_new_guards(operands[k], access)), values[k], value)
+                value = self._choose(self.holds(_new_guards(operands[k], access)), values[k], value)
             return value
         if not node.op.elementwise:  # a movement: the element itself
             return values[0]
@@ -262,11 +262,11 @@ class Point:
         step = 0 if self.lanes == 1 else self._steps(memory, address)
         uniform = tuple(g for g in access.guards if self._is_uniform(g.index))
         if step == 0 and not self._decides(set(access.guards) - set(uniform), address):
-            guard = self._holds(uniform)
+            guard = self.holds(uniform)
             if self.lanes == 1 and self.mask is not None:
                 guard = self.mask if guard is None else b.op("and", guard, self.mask)
             return b.load(memory, self._resolve_all(address), 1, guard)
-        mask = self._holds(access.guards)
+        mask = self.holds(access.guards)
         if mask is not None:
             mask = self.widen(mask)
             mask = mask if self.mask is None else b.op("and", mask, self.mask)
@@ -443,7 +443,7 @@ class Point:
 
     # Guards
 
-    def _holds(self, guards: tuple[Guard, ...]) -> Value | None:
+    def holds(self, guards: tuple[Guard, ...]) -> Value | None:
         """Where all guards hold: bool lanes, or a scalar that is equal for all lanes; None for everywhere."""
         if guards not in self._masks:
             found: Value | None = None

@@ -21,7 +21,7 @@ from mlc.ir.graph import (
 from mlc.ir.target import SM_80
 from mlc.ir.types import BF16, F16, F32, F64, I8, I32, I64, U8, DType, TensorType
 from mlc.passes.schedule import schedule_region
-from mlc.passes.schedule.gpu import contraction
+from mlc.passes.schedule.gpu import product_call
 from mlc.passes.schedule.gpu.tile import Tile
 from tests.schedule.running import body_of_types, check_region, random_array
 
@@ -52,7 +52,7 @@ TILES = [Tile(128, 128, 8, 16, 16, 4), Tile(64, 64, 16, 8, 16, 4), Tile(32, 32, 
 @pytest.mark.parametrize("tile", TILES, ids=lambda t: f"{t.rows}x{t.columns}x{t.depth}")
 @pytest.mark.parametrize("m, n, k", [(131, 140, 20), (128, 132, 37)])
 def test_every_tile(tile: Tile, m: int, n: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contraction, "choose_tile", lambda *_: tile)
+    monkeypatch.setattr(product_call, "choose_tile", lambda *_: tile)
     for left, right in ((1, 0), (0, 1)):
         x, y = (m, k) if left else (k, m), (n, k) if right else (k, n)
         check(lambda a, b, i=left, j=right: dot(a, b, i, j), TensorType(x, F32), TensorType(y, F32))

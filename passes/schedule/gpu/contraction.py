@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mlc.ir.graph import Graph, Node
-from mlc.ir.kernel import Index, Value
+from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
+from mlc.ir.types import DType
 from mlc.passes.schedule.axes import in_place_pairs
 from mlc.passes.schedule.contraction_form import Contraction, Side, contraction_form
 from mlc.passes.schedule.contraction_frame import Frame
 from mlc.passes.schedule.region import ScheduledRegion
 
-from .product import Batch, Product, Reader, Walk, even_lanes
-from .tile import choose_tile
-from .tiled_product import tiled_product
+from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
+from .product_call import product_call
 
 
 def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
@@ -22,9 +23,8 @@ def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
     c = contraction_form(body)
     if c.dot.tensor.size == 0:
         return ScheduledRegion(())
-    product = ContractionProduct(c, {}, target)
-    tile = choose_tile(c.batch, c.m, c.n, c.accumulator, target)
-    return ScheduledRegion((tiled_product(product, tile),), (), in_place_pairs(body, opaque=(c.dot,)))
+    call = product_call(ContractionProduct(c, {}, target), target)
+    return ScheduledRegion((call,), (), in_place_pairs(body, opaque=(c.dot,)))
 
 
 class ContractionProduct(Product):
@@ -33,7 +33,8 @@ class ContractionProduct(Product):
     frame: Frame
 
     def __init__(self, c: Contraction, temporaries: Mapping[Node, int], target: GpuTarget) -> None:
-        self.c = c
+        self.factor = matrix_type(c.rows.node.dtype, c.columns.node.dtype, c.accumulator)
+        self.c = c = replace(c, factor=self.factor)
         self.frame = Frame(c, temporaries, in_tables=True)
         self.batch, self.depth = c.batch, c.k
         self.left = Reader("rows", c.m, self._walk(c.rows, target))
@@ -42,12 +43,28 @@ class ContractionProduct(Product):
     def _walk(self, side: Side, target: GpuTarget) -> Walk:
         along = side.walks_contracted or side.free is None
         axis = side.contracted if along else side.free
-        return Walk(even_lanes(side.node, axis, self.frame.sizes, target), along)
+        return Walk(even_lanes(side.node, axis, self.frame.sizes, target, self.most_lanes), along)
+
+    def _side(self, operand: Reader) -> Side:
+        return self.c.rows if operand is self.left else self.c.columns
 
     def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
-        side = self.c.rows if operand is self.left else self.c.columns
+        side = self._side(operand)
         axis = side.contracted if operand.walk.along_depth else side.free
         return self.frame.read(side, side.coordinates(batch, free, k), lanes, None, axis)
+
+    def is_direct(self, operand: Reader, dtype: DType) -> bool:
+        node = self._side(operand).node
+        return node in self.frame.memories and node.dtype == dtype and operand.walk.lanes * dtype.itemsize == 16
+
+    def address(
+        self, operand: Reader, batch: Batch, free: Index, k: Index
+    ) -> tuple[Memory, tuple[Index, ...], Value | None]:
+        side = self._side(operand)
+        place = Index.of(0)
+        for size, at in zip(side.node.shape, side.coordinates(batch, free, k), strict=True):
+            place = place * self.index(size) + at
+        return self.frame.memories[side.node], (place,), None
 
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
         self.frame.store(batch, row, column, total, mask)

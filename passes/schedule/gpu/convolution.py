@@ -9,8 +9,7 @@ from mlc.passes.schedule.convolution_form import convolution_form
 from mlc.passes.schedule.region import ScheduledRegion
 
 from .convolution_product import ConvolutionProduct
-from .tile import choose_tile
-from .tiled_product import tiled_product
+from .product_call import product_call
 
 
 def schedule_convolution(body: Graph, target: GpuTarget) -> ScheduledRegion:
@@ -18,6 +17,5 @@ def schedule_convolution(body: Graph, target: GpuTarget) -> ScheduledRegion:
     c = convolution_form(body)
     if c.node.tensor.size == 0:
         return ScheduledRegion(())
-    product = ConvolutionProduct(c, target)
-    tile = choose_tile(product.batch, product.left.extent, product.right.extent, c.accumulator, target)
-    return ScheduledRegion((tiled_product(product, tile),), (), in_place_pairs(body, opaque=(c.node,)))
+    call = product_call(ConvolutionProduct(c, target), target)
+    return ScheduledRegion((call,), (), in_place_pairs(body, opaque=(c.node,)))

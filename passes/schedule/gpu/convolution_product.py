@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.ir.dims import Size, size_product
-from mlc.ir.kernel import Index, Value
+from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
+from mlc.ir.types import DType
 from mlc.passes.schedule.access import Access, Guard
 from mlc.passes.schedule.convolution_form import Convolution, Window
 from mlc.passes.schedule.convolution_frame import Frame
 from mlc.passes.schedule.domain import Domain
+from mlc.passes.schedule.elements import Point
 
-from .product import Batch, Product, Reader, Walk, even_lanes
+from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
 
 
 class ConvolutionProduct(Product):
@@ -36,22 +38,49 @@ class ConvolutionProduct(Product):
         self.products = c.y.taps, c.x.taps, c.inputs
         self.outputs = c.outputs // c.groups
         self.batch, self.depth = c.groups, size_product(self.products)
-        last = len(c.lhs.shape) - 1
+        self.factor = matrix_type(c.lhs.dtype, c.rhs.dtype, c.accumulator)
+        last, most = len(c.lhs.shape) - 1, self.most_lanes
         along = lhs.outer != last
-        lanes = even_lanes(c.lhs, last, self.frame.sizes, target) if last in (lhs.outer, lhs.feature) else 1
+        lanes = even_lanes(c.lhs, last, self.frame.sizes, target, most) if last in (lhs.outer, lhs.feature) else 1
         self.left = Reader("rows", size_product(self.pixels), Walk(_dividing(lanes, c.inputs if along else 0), along))
         along = rhs.outer != last
-        lanes = even_lanes(c.rhs, last, self.frame.sizes, target) if last in (rhs.outer, rhs.feature) else 1
+        lanes = even_lanes(c.rhs, last, self.frame.sizes, target, most) if last in (rhs.outer, rhs.feature) else 1
         beside = c.inputs if along else self.outputs
         if along and self.depth_order[-1] != 2:  # neighbours along K are taps
             lanes = 1
         self.right = Reader("columns", self.outputs, Walk(_dividing(lanes, beside), along))
 
     def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
-        found = self._read_lhs(batch, free, k, lanes) if operand is self.left else self._read_rhs(batch, free, k, lanes)
-        return self.builder.convert(found, self.frame.accumulator)
+        if operand is self.left:
+            point, access = self._element(batch, free, k, lanes)
+            found = point.padded(access)
+            found = point.widen(found) if lanes > 1 else found
+        else:
+            found = self._read_rhs(batch, free, k, lanes)
+        return self.builder.convert(found, self.factor or self.frame.accumulator)
 
-    def _read_lhs(self, batch: Batch, row: Index, k: Index, lanes: int) -> Value:
+    def is_direct(self, operand: Reader, dtype: DType) -> bool:
+        node = self.c.lhs if operand is self.left else self.c.rhs
+        return node in self.frame.memories and node.dtype == dtype and operand.walk.lanes * dtype.itemsize == 16
+
+    def address(
+        self, operand: Reader, batch: Batch, free: Index, k: Index
+    ) -> tuple[Memory, tuple[Index, ...], Value | None]:
+        if operand is self.right:
+            return self.frame.memories[self.c.rhs], (self._linear(self.c.rhs.shape, self._tap(batch, free, k)),), None
+        point, access = self._element(batch, free, k, 1)
+        inside = point.holds(access.guards)
+        place = self._linear(access.node.shape, [point.place(i) for i in access.coordinates])
+        return self.frame.memories[access.node], (place,), inside
+
+    def _linear(self, shape: Sequence[Size], at: Sequence[Index]) -> Index:
+        place = Index.of(0)
+        for size, i in zip(shape, at, strict=True):
+            place = place * self.index(size) + i
+        return place
+
+    def _element(self, batch: Batch, row: Index, k: Index, lanes: int) -> tuple[Point, Access]:
+        """The element of lhs that a pixel of the result meets at a tap, and the point of its neighbours."""
         c = self.c
         pixel = self._split(row, self.pixels, self.row_order)
         product = self._split(k, self.products, self.depth_order)
@@ -62,20 +91,22 @@ class ConvolutionProduct(Product):
         guards: list[Guard] = []
         y = _place(c.y, py, ty, point.domain, guards)
         x = _place(c.x, px, tx, point.domain, guards)
-        inputs = self.frame.sizes.index(c.inputs)
-        at = c.lhs_coordinates(image, y, x, group * inputs + feature)
-        value = point.padded(Access(c.lhs, at, tuple(guards)))
-        return point.widen(value) if lanes > 1 else value
+        at = c.lhs_coordinates(image, y, x, group * self.index(c.inputs) + feature)
+        return point, Access(c.lhs, at, tuple(guards))
 
     def _read_rhs(self, batch: Batch, column: Index, k: Index, lanes: int) -> Value:
+        node = self.c.rhs
+        point = self.frame.elements.point(node.shape, self._tap(batch, column, k), lanes, None, len(node.shape) - 1)
+        return point.value(node) if lanes > 1 else point.natural(node)
+
+    def _tap(self, batch: Batch, column: Index, k: Index) -> list[Index]:
+        """The coordinates of an element of the kernel."""
         c, axes = self.c, self.c.axes.rhs
         ty, tx, feature = self._split(k, self.products, self.depth_order)
         taps = [w.taps - 1 - t if w.turned else t for w, t in ((c.y, ty), (c.x, tx))]
         places = {axes.outer: batch[0] * self.outputs + column, axes.feature: feature}
         places |= dict(zip(axes.spatial, taps[-len(axes.spatial) :], strict=True))
-        turned = len(c.rhs.shape) - 1
-        point = self.frame.elements.point(c.rhs.shape, [places[a] for a in range(turned + 1)], lanes, None, turned)
-        return point.value(c.rhs) if lanes > 1 else point.natural(c.rhs)
+        return [places[a] for a in range(len(places))]
 
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
         image, y, x = self._split(row, self.pixels, self.row_order)

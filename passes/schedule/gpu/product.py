@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds
 from mlc.ir.graph import CONSTANT, PARAMETER, Node
-from mlc.ir.kernel import Index, KernelBuilder, Value
+from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
+from mlc.ir.types import BF16, F16, F32, DType
 from mlc.passes.schedule.access import Access, walk_accesses
 from mlc.passes.schedule.domain import Domain
 from mlc.passes.schedule.region import KernelCall
@@ -40,14 +41,20 @@ class Reader:
 class Product(ABC):
     """sum[batch, row, column] = sum over k < depth of left[batch, row, k] * right[batch, column, k], then an epilogue.
 
-    Operands are read inside of their bounds only, in the accumulator's type, and need not be masked.
+    Operands are read inside of their bounds only, as ``factor`` or in the accumulator's type.
     """
 
     frame: SumsFrame
+    factor: DType | None  # the type in which a matrix unit multiplies, if one does
     batch: Size
     depth: Size
     left: Reader
     right: Reader
+
+    @property
+    def most_lanes(self) -> int:
+        """Elements that are read at once: no more than fill 16 bytes of shared memory."""
+        return 4 if self.factor is None else 16 // self.factor.itemsize
 
     @property
     def builder(self) -> KernelBuilder:
@@ -56,6 +63,16 @@ class Product(ABC):
     @abstractmethod
     def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
         """``lanes`` elements of an operand from (free, k) on, along its walk."""
+
+    @abstractmethod
+    def address(
+        self, operand: Reader, batch: Batch, free: Index, k: Index
+    ) -> tuple[Memory, tuple[Index, ...], Value | None]:
+        """Where that element lies, of an operand in memory; and the condition on which it does, else it is a zero."""
+
+    @abstractmethod
+    def is_direct(self, operand: Reader, dtype: DType) -> bool:
+        """Whether an operand lies in memory as elements of ``dtype``, 16 bytes of them side by side along its walk."""
 
     @abstractmethod
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
@@ -85,7 +102,12 @@ class Product(ABC):
         return self.frame.call(tasks)
 
 
-def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget) -> int:
+def matrix_type(left: DType, right: DType, accumulator: DType) -> DType | None:
+    """The type in which matrix units multiply operands of these types: f16 or bf16, summed in f32."""
+    return left if left == right and left in (F16, BF16) and accumulator == F32 else None
+
+
+def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget, most: int = 4) -> int:
     """Elements of ``node`` along ``axis`` that are read at once: all lie side by side, at multiples of 16 bytes.
 
     1 where they do not, or where the axis is no multiple of them.
@@ -94,7 +116,7 @@ def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget) ->
         return 1
     domain = Domain.of(node.shape, sizes)
     variable = next((v for v, a in zip(domain.variables, domain.axis_of, strict=True) if a == axis), None)
-    lanes = min(target.lanes(node.dtype), 4)
+    lanes = min(target.lanes(node.dtype), most)
     if variable is None:
         return 1
     for access in walk_accesses([Access(node, domain.coordinates)], domain):

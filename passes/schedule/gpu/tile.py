@@ -37,21 +37,53 @@ class Tile:
     def column_vectors(self) -> int:
         return self.columns // (self.by_columns * self.lanes)
 
-    def blocks(self, batch: Size, m: Size, n: Size) -> int:
-        """The most blocks that compute ``batch`` products of m x n."""
-        return bounds(batch)[1] * -(-bounds(m)[1] // self.rows) * -(-bounds(n)[1] // self.columns)
+
+@dataclass(frozen=True, slots=True)
+class MatrixTile:
+    """As a ``Tile``, of ``by_rows`` x ``by_columns`` warps, by their matrix units."""
+
+    rows: int
+    columns: int
+    depth: int
+    by_rows: int
+    by_columns: int
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.by_rows * self.by_columns
+
+    @property
+    def warp_rows(self) -> int:
+        return self.rows // self.by_rows
+
+    @property
+    def warp_columns(self) -> int:
+        return self.columns // self.by_columns
+
+
+SLOWNESS = {128: 1.0, 64: 1.25, 32: 1.7}  # of a multiply-add, by the rows of the tile that it is part of
+MATRIX_TILES = (MatrixTile(128, 128, 32, 2, 4), MatrixTile(64, 64, 32, 2, 2), MatrixTile(32, 32, 32, 2, 2))
 
 
 def choose_tile(batch: Size, m: Size, n: Size, accumulator: DType, target: GpuTarget) -> Tile:
     """The tile that takes least time: large ones move less, small ones keep more multiprocessors busy."""
     lanes = min(target.lanes(accumulator), 4)
-    tiles = [(Tile(64, 64, 16, 8, 16, lanes), 1.25), (Tile(32, 32, 16, 8, 8, lanes), 1.7)]
+    tiles = [Tile(64, 64, 16, 8, 16, lanes), Tile(32, 32, 16, 8, 8, lanes)]
     if accumulator.itemsize <= 4:
-        tiles.insert(0, (Tile(128, 128, 8, 16, 16, lanes), 1.0))
+        tiles.insert(0, Tile(128, 128, 8, 16, 16, lanes))
+    return min(tiles, key=lambda t: _cost(t, batch, m, n, target))
 
-    def cost(tile: Tile, slowness: float) -> float:
-        """Of the multiprocessor that has most to do."""
-        turns = max(-(-tile.blocks(batch, m, n) // target.multiprocessors), 1)
-        return turns * tile.rows * tile.columns * slowness
 
-    return min(tiles, key=lambda t: cost(*t))[0]
+def choose_matrix_tile(batch: Size, m: Size, n: Size, target: GpuTarget) -> MatrixTile:
+    return min(MATRIX_TILES, key=lambda t: _cost(t, batch, m, n, target))
+
+
+def count_blocks(tile: Tile | MatrixTile, batch: Size, m: Size, n: Size) -> int:
+    """The most blocks that compute ``batch`` products of m x n."""
+    return bounds(batch)[1] * -(-bounds(m)[1] // tile.rows) * -(-bounds(n)[1] // tile.columns)
+
+
+def _cost(tile: Tile | MatrixTile, batch: Size, m: Size, n: Size, target: GpuTarget) -> float:
+    """Of the multiprocessor that has most to do."""
+    turns = max(-(-count_blocks(tile, batch, m, n) // target.multiprocessors), 1)
+    return turns * tile.rows * tile.columns * SLOWNESS[tile.rows]
