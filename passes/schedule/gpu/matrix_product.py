@@ -58,9 +58,9 @@ class _Writer(TileWriter):
         self, batch: Batch, copies: tuple[TileCopy, TileCopy], thread: Index, sums: Sequence[Value]
     ) -> Sequence[Value]:
         b = self.builder
-        for stage in range(STAGES - 1):
+        for ahead in map(Index.of, range(STAGES - 1)):
             for copy in copies:
-                self.put(copy, self.start(copy, batch, Index.of(stage), Index.of(stage)), Index.of(stage))
+                self.put(copy, self.start(copy, batch, ahead, ahead), ahead)
             self.commit()
         with b.loop(0, self.count(batch), carried=sums) as loop:
             following = loop.index + (STAGES - 1)
@@ -120,7 +120,7 @@ class _Writer(TileWriter):
         b, (_, parts, _, line) = self.builder, (n.constant or 0 for n in copy.memory.shape)
         across, beside = (free, k) if copy.operand.walk.along_depth else (k, free)
         part = Index.of(0) if parts == 1 else b.floordiv(beside, line)
-        return stage, part, Index.of(across), beside - part * line
+        return stage, part, Index.of(across), Index.of(beside) - part * line
 
     # Tiles of operands
 
