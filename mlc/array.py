@@ -55,7 +55,8 @@ class Array(ArrayBase, Value):
 
     @property
     def device(self) -> str:
-        return "cpu:0"
+        """Where the elements are: cpu:0, gpu:0, ..."""
+        return self.on.name if self.on is not None else "cpu:0"
 
     @property
     def type(self) -> TensorType:

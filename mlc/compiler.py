@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .devices import attached
 from .dump import Dump
 from .failures import reported
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
 from .ir.plan import Plan, encode
-from .ir.target import Target
+from .ir.target import GPU_TARGETS, AnyTarget, GpuTarget, Target
 from .linked import LINKED, KernelCode, kernel_key
 from .options import Options, named_target, skipped
 from .passes.kernels import lower_kernel
 from .passes.plan import make_plan
+from .passes.plan_devices import RefusedError
 from .passes.runner import PIPELINES, Pass, Timing, on_machine, run_passes
+from .refused import Refused
 
 if TYPE_CHECKING:
     from .runtime import Executable
@@ -37,7 +40,7 @@ class CompiledFunction:
     """A graph compiled for one target: data that is the same for JIT and artifact.
 
     ``kernels`` are scheduled kernels in the order of ``plan.kernels``; ``lowered`` are the same, finished for code
-    generation; ``constants`` are the arrays of the plan's constants.
+    generation; ``constants`` are the arrays of the plan's constants; ``targets`` are what each kernel is made for.
     """
 
     graph: Graph
@@ -47,17 +50,31 @@ class CompiledFunction:
     constants: Arrays
     options: Options
     timings: tuple[Timing, ...]
+    targets: tuple[AnyTarget, ...]
 
     @cached_property
     def lowered(self) -> tuple[Kernel, ...]:
         with reported("lower-kernels", self.optimized):
-            return tuple(lower_kernel(k, self.options.target, self.options.skip) for k in self.kernels)
+            pairs = zip(self.kernels, self.targets, strict=True)
+            return tuple(lower_kernel(k, target, self.options.skip) for k, target in pairs)
 
     @cached_property
     def llvm(self) -> str:
-        """LLVM IR of every kernel, finished."""
+        """LLVM IR of every kernel that runs on the host, finished."""
         with reported("generate", self.optimized):
-            return llvm_of(self.lowered, self.options)
+            return llvm_of(self.lowered_for(self.options.target), self.options)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """PTX for each device of the plan, "" where no kernel runs there."""
+        with reported("generate", self.optimized):
+            targets = [GPU_TARGETS[d.target] for d in self.plan.devices]
+            made = {t: _ptx_of(self.lowered_for(t), t) for t in dict.fromkeys(targets)}
+            return tuple(made[t] for t in targets)
+
+    def lowered_for(self, target: AnyTarget) -> tuple[Kernel, ...]:
+        """The finished kernels that are made for ``target``."""
+        return tuple(k for k, t in zip(self.lowered, self.targets, strict=True) if t == target)
 
 
 def compile_function(
@@ -74,21 +91,34 @@ def compile_function(
     """
     dump = Dump(options.dump, graph.name)
     dump.graph("traced", graph)
-    passes = on_machine(PIPELINES[options.target.name] if pipeline is None else pipeline, options.machine)
-    with reported("optimize", graph, dump.folder):
-        optimized, timings = run_passes(graph, passes, verify=options.verify, skip=options.skip, observe=dump.graph)
-    begin = time.perf_counter()
-    with reported("schedule-and-plan", optimized, dump.folder):
-        planned = make_plan(optimized, options.target, result_names=result_names, donated=donated)
+    passes = PIPELINES[options.target.name] if pipeline is None else pipeline
+    refused = Refused()
+    while True:
+        placed = on_machine(passes, options.machine, options.home, refused.nodes)
+        with reported("optimize", graph, dump.folder):
+            optimized, timings = run_passes(graph, placed, verify=options.verify, skip=options.skip, observe=dump.graph)
+        begin = time.perf_counter()
+        try:
+            with reported("schedule-and-plan", optimized, dump.folder):
+                planned = make_plan(
+                    optimized, options.target, result_names=result_names, donated=donated, machine=options.machine,
+                    home=options.home,
+                )  # fmt: skip
+        except RefusedError as error:
+            refused.add(error)
+            continue
+        break
     timings.append(Timing("schedule-and-plan", time.perf_counter() - begin, len(planned.kernels)))
     compiled = CompiledFunction(
-        graph, optimized, planned.plan, planned.kernels, planned.constants, options, tuple(timings)
+        graph, optimized, planned.plan, planned.kernels, planned.constants, options, tuple(timings), planned.targets
     )
     dump.text("scheduled.kernels", lambda: kernels_text(planned.kernels))
     dump.text("lowered.kernels", lambda: kernels_text(compiled.lowered))
     dump.plan(planned.plan, planned.constants)
     dump.text("llvm.ll", lambda: compiled.llvm)
     dump.text("asm.s", lambda: assembly_of(compiled.llvm, options))
+    for device, ptx in zip(planned.plan.devices, compiled.images if dump.folder else (), strict=False):
+        dump.text(f"{device.target}.ptx", ptx.__str__)
     return compiled
 
 
@@ -107,8 +137,9 @@ def link(compiled: CompiledFunction) -> Executable:
 
     codes = kernel_codes(compiled)
     return Executable(
-        encode(compiled.plan), [c.address for c in codes], list(compiled.constants), [c.owner for c in codes], Array
-    )
+        encode(compiled.plan), [c.address if c else 0 for c in codes], list(compiled.constants),
+        [c.owner for c in codes if c], Array, *attached([d.name for d in compiled.plan.devices], compiled.images),
+    )  # fmt: skip
 
 
 def link_kernels(plan: Plan, lowered: Sequence[Kernel], constants: Sequence[Any], options: Options) -> Executable:
@@ -133,16 +164,22 @@ def compile_graph(graph: Graph, options: Options | None = None) -> Executable:
 # ---------------------------------------------------------------- machine code, once for equal kernels
 
 
-def kernel_codes(compiled: CompiledFunction) -> list[KernelCode]:
-    """The code of every kernel of the plan, generated for those that this process has not seen."""
-    keys = [kernel_key(k.canonical_text(), compiled.options) for k in compiled.kernels]
-    missing = [i for i, key in enumerate(keys) if key not in LINKED]
+def kernel_codes(compiled: CompiledFunction) -> list[KernelCode | None]:
+    """The code of every kernel of the plan that the host runs, generated for those that this process has not seen.
+
+    None for kernels of GPUs, whose code is ``compiled.images``.
+    """
+    keys = [
+        kernel_key(k.canonical_text(), compiled.options) if t == compiled.options.target else None
+        for k, t in zip(compiled.kernels, compiled.targets, strict=True)
+    ]
+    missing = [i for i, key in enumerate(keys) if key is not None and key not in LINKED]
     if missing:
         with reported("generate", compiled.optimized):
             digest = _generate([compiled.lowered[i] for i in missing], compiled.options)
         for i in missing:
-            LINKED.add_kernel(keys[i], digest, compiled.kernels[i].name)
-    return [LINKED[key] for key in keys]
+            LINKED.add_kernel(str(keys[i]), digest, compiled.kernels[i].name)
+    return [None if key is None else LINKED[key] for key in keys]
 
 
 def _generate(kernels: Sequence[Kernel], options: Options) -> str:
@@ -154,6 +191,13 @@ def object_of(llvm: str, options: Options) -> bytes:
     from .codegen import compile_object
 
     return compile_object(llvm, options.target, options.llvm_opt)
+
+
+def _ptx_of(kernels: Sequence[Kernel], target: AnyTarget) -> str:
+    from .codegen.nvptx import compile_ptx
+
+    assert isinstance(target, GpuTarget)
+    return compile_ptx(kernels, target) if kernels else ""
 
 
 def llvm_of(kernels: Sequence[Kernel], options: Options) -> str:

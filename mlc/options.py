@@ -21,7 +21,10 @@ from .ir.target import TARGETS, Target, host_target
 
 @dataclass(frozen=True)
 class Options:
-    """What a compilation may be told; ``from_environment`` reads the flags. ``cache``: its folder, None for none."""
+    """What a compilation may be told; ``from_environment`` reads the flags. ``cache``: its folder, None for none.
+
+    ``home`` is the GPU of ``machine`` where arguments are and results go, None for the host.
+    """
 
     target: Target
     verify: bool = False
@@ -30,6 +33,7 @@ class Options:
     llvm_opt: int = 0
     cache: Path | None = None
     machine: Machine = field(default_factory=Machine)
+    home: str | None = None
 
     @staticmethod
     def from_environment() -> Options:

@@ -15,6 +15,7 @@ from .array import Array
 from .cache import Entry, Folder, Parts, decode_entry, encode_entry, parts_of
 from .cache.entry import Line
 from .cache.places import named_lines, node_lines, relabelled
+from .devices import attached
 from .ir.graph import Graph
 from .ir.graph.node import Literal, graphs_in
 from .linked import LINKED, KernelCode, object_digest
@@ -75,13 +76,18 @@ class Program:
         codes = kernel_codes(self.function)
         self._plan_bytes = encode(self.function.plan)
         self._constants = self.function.constants
+        self._devices = tuple(
+            [(d.name, ptx) for d, ptx in zip(self.function.plan.devices, self.function.images, strict=True)]
+        )
         if self._folder is not None:
             self._store(self._folder, codes)
         return self._link(codes)
 
-    def _link(self, codes: Sequence[KernelCode]) -> Executable:
-        owners = list({id(c.owner): c.owner for c in codes}.values())
-        return Executable(self._plan_bytes, [c.address for c in codes], list(self._constants), owners, Array)
+    def _link(self, codes: Sequence[KernelCode | None]) -> Executable:
+        owners = list({id(c.owner): c.owner for c in codes if c}.values())
+        addresses = [c.address if c else 0 for c in codes]
+        there = attached([name for name, _ in self._devices], [ptx for _, ptx in self._devices])
+        return Executable(self._plan_bytes, addresses, list(self._constants), owners, Array, *there)
 
     # ------------------------------------------------------------ the cache
 
@@ -115,8 +121,9 @@ class Program:
             return None, self._why_missing(folder)
         try:
             entry = decode_entry(payload)
-            codes = [_kernel(folder, *kernel) for kernel in entry.kernels]
+            codes = [_kernel(folder, *kernel) if kernel[0] else None for kernel in entry.kernels]
             self._constants = self._constants_of(entry)
+            self._devices = entry.devices
         except (ValueError, KeyError, TypeError) as error:
             return None, f"its entry in the cache is incomplete ({error})"
         lines = node_lines(self.graph)
@@ -137,7 +144,7 @@ class Program:
         why = self._parts.difference(Parts(**json.loads(before)))
         return f"not in the cache: since it was compiled last, {why}" if why else "its entry is gone or damaged"
 
-    def _store(self, folder: Folder, codes: Sequence[KernelCode]) -> None:
+    def _store(self, folder: Folder, codes: Sequence[KernelCode | None]) -> None:
         known = _literals(self.graph) if self._constants else {}
         constants = []
         for array in self._constants:
@@ -145,12 +152,12 @@ class Program:
             constants.append(digest if digest in known else array)
         if sum(c.nbytes for c in constants if not isinstance(c, str)) > MOST_CONSTANT_BYTES:
             return
-        for code in {c.object: c for c in codes}.values():
+        for code in {c.object: c for c in codes if c}.values():
             if folder.get(f"object-{code.object}") is None:
                 folder.put(f"object-{code.object}", code.owner.object)
-        kernels = tuple([(c.key, c.object, c.symbol) for c in codes])
+        kernels = tuple([(c.key, c.object, c.symbol) if c else ("", "", "") for c in codes])
         lines = named_lines(self.function.plan, node_lines(self.graph))
-        entry = Entry(self._plan_bytes, kernels, tuple(constants), lines)
+        entry = Entry(self._plan_bytes, kernels, tuple(constants), lines, self._devices)
         folder.put(f"program-{self._parts.key}", encode_entry(entry))
         folder.put(self._latest, json.dumps(asdict(self._parts)).encode())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tree
+from .devices import with_devices
 from .errors import ArgumentError, MlcError
 from .ir.graph import Graph
 from .ir.graph.node import TRACES
@@ -24,16 +25,25 @@ if TYPE_CHECKING:
     from .profile import Profile
 
 RECOMPILE = "lower it again for these arguments, or call the jitted function"
-STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm")
+STAGES = ("graph", "optimized", "kernels", "plan", "llvm", "asm", "ptx")
 
 
 class Lowered:
-    """A traced function: ``f.lower(*specs)``. ``compile()`` gives the next stage, ``as_text()`` prints this one."""
+    """A traced function: ``f.lower(*specs)``. ``compile()`` gives the next stage, ``as_text()`` prints this one.
 
-    def __init__(self, traced: Traced, donated: frozenset[int] = frozenset(), options: Options | None = None) -> None:
+    ``home`` is the GPU whose memory arguments and results are in, None for the host.
+    """
+
+    def __init__(
+        self,
+        traced: Traced,
+        donated: frozenset[int] = frozenset(),
+        options: Options | None = None,
+        home: str | None = None,
+    ) -> None:
         self.traced = traced
         self.donated = donated
-        self.options = options or Options.from_environment()
+        self.options = with_devices(options or Options.from_environment(), traced.graph, home)
 
     @property
     def graph(self) -> Graph:
@@ -51,7 +61,7 @@ class Lowered:
         if stage == "optimized":
             from .passes.runner import PIPELINES, on_machine, run_passes
 
-            pipeline = on_machine(PIPELINES[self.options.target.name], self.options.machine)
+            pipeline = on_machine(PIPELINES[self.options.target.name], self.options.machine, self.options.home)
             return str(run_passes(self.graph, pipeline, verify=self.options.verify, skip=self.options.skip)[0])
         return self.compile().as_text(stage)
 
@@ -105,7 +115,7 @@ class Compiled(Function):
         return self.program.origin
 
     def as_text(self, stage: str = "plan") -> str:
-        """The text of ``stage``: graph, optimized, kernels, plan, llvm or asm. Raises ArgumentError for another."""
+        """The text of ``stage``: graph, optimized, kernels, plan, llvm, asm or ptx. ArgumentError for another."""
         from .compiler import assembly_of, kernels_text
 
         texts = {
@@ -115,6 +125,7 @@ class Compiled(Function):
             "plan": lambda: str(self.program.plan),
             "llvm": lambda: self.function.llvm,
             "asm": lambda: assembly_of(self.function.llvm, self.function.options),
+            "ptx": lambda: "\n".join(self.function.images) or "// no kernel runs on a GPU",
         }
         if stage not in texts:
             raise ArgumentError(f"as_text: stage {stage!r} is none of {', '.join(STAGES)}")

@@ -13,9 +13,9 @@ import numpy as np
 from . import tree
 from .errors import ArgumentError, MlcError
 from .ir.graph.node import TRACES, current_table, has_active_table
-from .runtime import Function
+from .runtime import ArrayBase, Function
 from .tracing import Traced, Tracer, describe, outermost_trace, scope, trace
-from .tracing.location import check_device_name, current_scope, user_location
+from .tracing.location import check_device_name, current_scope, default_device, user_location
 from .tracing.tracer import leaked
 from .tree import TreeDef
 
@@ -37,9 +37,10 @@ def jit(
     Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they
     are (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and
     must not be used again. ``device`` is where everything is computed that no ``mlc.device`` inside says otherwise of:
-    ``cpu``, or one that ``MLC_DEVICES`` describes.
+    ``cpu``, ``gpu:0`` (arguments are brought there, results stay), or one that ``MLC_DEVICES`` describes. Without it, a
+    call runs on the GPU that its arguments are on.
 
-    Raises ArgumentError for unknown names, TargetError (when it compiles) for a device that is not described, and what
+    Raises ArgumentError for unknown names, TargetError (when it compiles) for a device that is not there, and what
     tracing raises.
 
     Example:
@@ -124,9 +125,26 @@ class JitFunction(Function):
         from .transforms.closed import raised
         from .transforms.custom_pullback import check_transposed
 
-        traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=self.device))
+        home = self._home(args, kwargs)
+        device = None if home is not None else self.device
+        traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=device))
         check_transposed(traced.graph)
-        return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)))
+        return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)), home=home)
+
+    def _home(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """The GPU that a call runs on: the function's own, that of its arguments, or that of ``mlc.device`` around."""
+        from .devices import full_name, is_gpu
+
+        if self.device is not None:
+            return full_name(self.device) if is_gpu(self.device) else None
+        found = {x.on.name: None for x in tree.leaves((args, kwargs)) if isinstance(x, ArrayBase) and x.on is not None}
+        if len(found) > 1:
+            raise ArgumentError(
+                f"{self._name}: its arguments are on {' and '.join(found)}",
+                location=str(user_location()),
+                hint="bring them to one with mlc.device_put, or say jit(device=...)",
+            )
+        return next(iter(found), None) or default_device()
 
     def _donated_leaves(self, in_tree: TreeDef, count: int) -> frozenset[int]:
         """Which leaves belong to donated arguments."""

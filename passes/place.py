@@ -3,9 +3,10 @@
 Annotated nodes stay where they are told to. The others go where computing and copying take the least time together:
 for two devices a minimum cut, which is exact (Stone 1977, "Multiprocessor scheduling with the aid of network flow
 algorithms"); for more, minimum cuts between pairs until none is better (Boykov et al. 2001, alpha-beta swap).
-Arguments are in the host's memory, and results go there. A loop or branch is on one device with all that its regions
-compute. Nodes of the host carry no device, so that a program without annotations on a machine of one device is left as
-it is.
+Arguments are in the memory of the program's home, and results go there: the host, or a GPU, on which then everything
+is computed that says nothing else. What a GPU cannot do (``refused``) is done on the host. A loop or branch is on one
+device with all that its regions compute. Nodes of the host carry no device, so that a program without annotations on a
+machine of one device is left as it is.
 """
 
 from __future__ import annotations
@@ -24,17 +25,46 @@ ANYWHERE = frozenset((CONSTANT, IOTA, SIZE))  # made on each device that reads t
 PICOSECONDS = 1e12  # costs are whole picoseconds: flows of integers are exact
 
 
-def place(graph: Graph, machine: Machine | None = None) -> Graph:
+def place(
+    graph: Graph, machine: Machine | None = None, home: str | None = None, refused: frozenset[Refusal] = frozenset()
+) -> Graph:
     """The graph with every node on a device of ``machine`` and a ``copy`` for each value that another device reads.
 
-    Raises, with the user's line, TargetError for a device that the machine has not, and UnsupportedError for a loop or
-    branch that names two.
+    Parameters are on ``home``, and results go there; None is the host. Raises, with the user's line, TargetError for a
+    device that the machine has not, and UnsupportedError for a loop or branch that names two.
     """
     machine = machine or Machine()
+    host = machine.host.name
+    home = machine.device(home).name if home else host
     fixed = _annotations(graph, machine)
-    if not fixed and len(machine.devices) == 1:
+    if not fixed and home == host and len(machine.devices) == 1:
         return graph
-    return _with_copies(graph, _assigned(graph, machine, fixed), machine.host.name)
+    if home != host:
+        fixed = {n: fixed.get(n, home) for n in graph.nodes if n.op not in ANYWHERE and n.op is not PARAMETER}
+    gpus = {d.name for d in machine.devices if d.target is not None}
+    fixed |= {n: host for n in _impossible(graph, refused) if fixed.get(n) in gpus}
+    return _with_copies(graph, _assigned(graph, machine, fixed, home), host, home)
+
+
+Refusal = tuple[object, ...]  # what a GPU cannot do: the name of an op, alone or with operands, type and attributes
+
+
+def refusal_of(node: Node) -> Refusal:
+    """What ``place`` knows ``node`` by among the refused, whatever graph it is in."""
+    return (node.op.name, tuple(o.type for o in node.operands), node.type, node.attributes_key)
+
+
+def _impossible(graph: Graph, refused: frozenset[Refusal]) -> list[Node]:
+    """The nodes that are refused, loops and branches that hold one, and the elements of what they give."""
+    if not refused:
+        return []
+    found: dict[Node, None] = {}
+    for node in graph.nodes:
+        inside = any(_impossible(region, refused) for region in regions_of(node)) if is_control(node) else False
+        tuple_of = node.op is GET_TUPLE_ELEMENT and node.operands[0] in found
+        if inside or tuple_of or (node.op.name,) in refused or refusal_of(node) in refused:
+            found[node] = None
+    return list(found)
 
 
 def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
@@ -105,13 +135,16 @@ class _Costs:
         return int(self.machine.link(a, b).seconds(value_bytes(value.type, self.sizes)) * PICOSECONDS)
 
 
-def _assigned(graph: Graph, machine: Machine, fixed: dict[Node, str]) -> dict[Node, str]:
-    """A device for every node that computes: the host for parameters."""
+def _assigned(graph: Graph, machine: Machine, fixed: dict[Node, str], home: str) -> dict[Node, str]:
+    """A device for every node that computes: the home for parameters."""
     host = machine.host.name
-    where = {n: fixed.get(n, host) for n in graph.nodes if n.op not in ANYWHERE}
+    where = {n: home if n.op is PARAMETER else fixed.get(n, host) for n in graph.nodes if n.op not in ANYWHERE}
+    free = any(n not in fixed and n.op is not PARAMETER for n in where)
+    if not free:
+        return where
     costs = _Costs(graph, machine)
     best = _total(graph, where, costs)
-    improved = len(machine.devices) > 1 and len(fixed) < len(where)
+    improved = len(machine.devices) > 1
     while improved:
         improved = False
         for a, b in itertools.combinations(machine.devices, 2):
@@ -196,7 +229,7 @@ def _readers(graph: Graph, where: dict[Node, str]) -> Iterator[tuple[Node, list[
 # ---------------------------------------------------------------- copies
 
 
-def _with_copies(graph: Graph, where: dict[Node, str], host: str) -> Graph:
+def _with_copies(graph: Graph, where: dict[Node, str], host: str, home: str) -> Graph:
     table = graph.table
     found: dict[tuple[Node, str], Node] = {}
 
@@ -218,7 +251,7 @@ def _with_copies(graph: Graph, where: dict[Node, str], host: str) -> Graph:
             operands = tuple(value_on(o, device) for o in node.operands)
             with table.at(graph.locations(node), None if device == host else device):
                 found[node, device] = _made(table, node, operands)
-        results = [value_on(r, host) for r in graph.results]
+        results = [value_on(r, home) for r in graph.results]
     return graph.with_results(results)
 
 

@@ -127,7 +127,7 @@ class Places:
         self.regions_of = regions_of
         self.regions: dict[Node, ScheduledRegion] = {}
         self.values: list[Value] = []
-        self.constants: dict[Literal, Value] = {}
+        self.constants: dict[tuple[Literal, str | None], Value] = {}
         self.literals: list[Node] = []
         self.now = 0
         self.device: str | None = None  # of the unit that is laid out: inner ones are where the outermost is
@@ -156,11 +156,11 @@ class Places:
         if source.op is PARAMETER:
             return scope.parameters[source]
         assert source.op is CONSTANT, source
-        literal: Literal = source["value"]
-        if literal not in self.constants:
-            self.constants[literal] = Value(0, 0, 0, None, BufferRef("constant", len(self.literals), 0))
+        key: tuple[Literal, str | None] = source["value"], source.device
+        if key not in self.constants:
+            self.constants[key] = Value(0, 0, 0, source.device, BufferRef("constant", len(self.literals), 0))
             self.literals.append(source)
-        return self.constants[literal]
+        return self.constants[key]
 
     def _tick(self) -> int:
         self.now += 1

@@ -8,16 +8,30 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from mlc.errors import UnsupportedError
+from mlc.ir.device import Machine
 from mlc.ir.graph import CASE, COPY, FUSION, PARAMETER, WHILE, Graph, Node
 from mlc.ir.kernel import Kernel
-from mlc.ir.plan import Branch, BufferRef, Copy, Launch, Loop, Plan, PlanConstant, PlanInput, PlanOutput, Step
+from mlc.ir.plan import (
+    Branch,
+    BufferRef,
+    Copy,
+    Launch,
+    Loop,
+    Plan,
+    PlanConstant,
+    PlanDevice,
+    PlanInput,
+    PlanOutput,
+    Step,
+)
 from mlc.ir.target import AnyTarget
 
 from .donation import donations, wishes
 from .hazards import Access, Hazards
-from .memory import Interval, assign_offsets
 from .order import order_units
 from .places import Key, Move, Places, Scope, Value, bytes_of, stored_key
+from .plan_devices import PlanDevices, RefusedError, lay_out_arenas, on_device
 from .schedule import ScheduledRegion, schedule_region
 
 Namer = Callable[[str], str]
@@ -27,64 +41,69 @@ Namer = Callable[[str], str]
 class Planned:
     """A Plan, the kernels it launches (in the order of ``plan.kernels``) and the arrays of its constants.
 
-    ``spaces`` are the parts of the arena that are each device's own memory: device -> (offset, bytes).
+    ``spaces`` are the parts of the arenas that are each device's own memory: device -> (offset, bytes). ``targets`` are
+    what each kernel is made for.
     """
 
     plan: Plan
     kernels: tuple[Kernel, ...]
     constants: tuple[npt.NDArray[np.generic], ...]
     spaces: Mapping[str | None, tuple[int, int]] = field(default_factory=dict)
+    targets: tuple[AnyTarget, ...] = ()
 
 
 def make_plan(
-    graph: Graph, target: AnyTarget, *, result_names: Sequence[str] = (), donated: frozenset[int] = frozenset()
+    graph: Graph,
+    target: AnyTarget,
+    *,
+    result_names: Sequence[str] = (),
+    donated: frozenset[int] = frozenset(),
+    machine: Machine | None = None,
+    home: str | None = None,
 ) -> Planned:
     """Schedule every fusion of ``graph`` for ``target`` and plan order and memory.
 
     ``donated`` are the indices of parameters whose buffers the call gives up: each is taken over by a result of its
-    type, where one can be written without harm to later readers.
+    type, where one can be written without harm to later readers. What is on a GPU of ``machine`` is scheduled for that;
+    inputs and outputs are in the memory of ``home``, None for the host, as ``place`` has them. Raises RefusedError for
+    what a GPU cannot do.
     """
-    schedules = _Schedules(target)
+    devices = PlanDevices(graph, target, machine or Machine(), home)
+    schedules = _Schedules(devices)
     places = Places(schedules.of)
-    scope, donated_to = _outermost(graph, places, donated)
+    scope, donated_to = _outermost(graph, places, donated, home)
     places.lay_out(scope)
     for result in graph.results:
         places.place(scope, result).touch(places.now + 1)
-    spaces = _lay_out_arena([v for v in places.values if v.ref is None])
-    steps = _Steps(places, donated_to)
+    spaces = lay_out_arenas([v for v in places.values if v.ref is None], devices)
+    steps = _Steps(places, donated_to, devices)
     body = steps.of(scope)
     names = list(result_names) or [f"out{j}" for j in range(len(graph.results))]
     plan = Plan(
         name=graph.name,
         symbols=graph.symbols,
         inputs=tuple(
-            PlanInput(p["name"] or f"in{i}", p.tensor, donated_to.get(i)) for i, p in enumerate(graph.parameters)
+            PlanInput(p["name"] or f"in{i}", p.tensor, donated_to.get(i), devices.number(home))
+            for i, p in enumerate(graph.parameters)
         ),
-        outputs=tuple(PlanOutput(n, r.tensor) for n, r in zip(names, graph.results, strict=True)),
-        constants=tuple(PlanConstant(f"constant{i}", n.tensor) for i, n in enumerate(places.literals)),
-        arena_bytes=sum(nbytes for _, nbytes in spaces.values()),
-        scratch_bytes=max((k.scratch_bytes for k in steps.kernels), default=0),
+        outputs=tuple(PlanOutput(n, r.tensor, devices.number(home)) for n, r in zip(names, graph.results, strict=True)),
+        constants=tuple(
+            PlanConstant(f"constant{i}", n.tensor, devices.number(n.device)) for i, n in enumerate(places.literals)
+        ),
+        arena_bytes=devices.arena_bytes(spaces, 0),
+        scratch_bytes=max((k.scratch_bytes for k in steps.kernels if not k.threads), default=0),
         kernels=tuple(k.name for k in steps.kernels),
         steps=tuple(body),
+        devices=tuple(
+            PlanDevice(name, gpu.name, devices.arena_bytes(spaces, i + 1))
+            for i, (name, gpu) in enumerate(devices.gpus.items())
+        ),
     )
-    return Planned(plan, tuple(steps.kernels), tuple(n["value"].array for n in places.literals), spaces)
+    constants = tuple(n["value"].array for n in places.literals)
+    return Planned(plan, tuple(steps.kernels), constants, spaces, tuple(steps.targets))
 
 
-def _lay_out_arena(values: Sequence[Value]) -> dict[str | None, tuple[int, int]]:
-    """Offsets for the values, those of each device in a part of the arena of its own, the host's first."""
-    spaces: dict[str | None, tuple[int, int]] = {}
-    begin = 0
-    for device in sorted({v.device for v in values}, key=lambda d: d or ""):
-        own = [v for v in values if v.device == device]
-        offsets, nbytes = assign_offsets([Interval(v.nbytes, v.first, v.last) for v in own])
-        for value, offset in zip(own, offsets, strict=True):
-            value.ref = BufferRef("arena", 0, begin + offset)
-        spaces[device] = begin, nbytes
-        begin += nbytes
-    return spaces
-
-
-def _outermost(graph: Graph, places: Places, donated: frozenset[int]) -> tuple[Scope, dict[int, int]]:
+def _outermost(graph: Graph, places: Places, donated: frozenset[int], home: str | None) -> tuple[Scope, dict[int, int]]:
     """The scope of the whole graph, whose places are the call's, and which input shares memory with which output."""
     places.regions.update(places.regions_of(graph))
     output_of: dict[Key, int] = {}  # the first result of the graph that a unit's result is, as it is or reshaped
@@ -95,36 +114,47 @@ def _outermost(graph: Graph, places: Places, donated: frozenset[int]) -> tuple[S
     wished = wishes(graph, donated, output_of, places.regions)
     order = order_units(graph, [(unit, graph.parameters[p]) for p, (unit, _) in wished.items()])
     donated_to = donations(graph, donated, output_of, wished, order)
-    inputs = {p: Value(0, 0, 0, None, BufferRef("input", i, 0)) for i, p in enumerate(graph.parameters)}
-    outputs = {key: Value(0, 0, 0, None, BufferRef("output", j, 0)) for key, j in output_of.items()}
+    inputs = {p: Value(0, 0, 0, home, BufferRef("input", i, 0)) for i, p in enumerate(graph.parameters)}
+    outputs = {key: Value(0, 0, 0, home, BufferRef("output", j, 0)) for key, j in output_of.items()}
     return Scope(graph, order, inputs, outputs), donated_to
 
 
 class _Schedules:
     """Schedules for the fusions of graphs; equal bodies are scheduled once."""
 
-    def __init__(self, target: AnyTarget) -> None:
-        self.target = target
-        self.known: dict[tuple[str, str], ScheduledRegion] = {}
+    def __init__(self, devices: PlanDevices) -> None:
+        self.devices = devices
+        self.known: dict[tuple[str, str, str], ScheduledRegion] = {}
 
     def of(self, graph: Graph) -> dict[Node, ScheduledRegion]:
         regions: dict[Node, ScheduledRegion] = {}
         for node in graph.nodes:
             if node.op is FUSION:
-                key = (node["kind"], node["body"].fingerprint)
+                target = self.devices.target(node.device)
+                key = (target.name, node["kind"], node["body"].fingerprint)
                 if key not in self.known:
-                    self.known[key] = schedule_region(node["kind"], node["body"], self.target)
+                    self.known[key] = self._scheduled(node, target)
                 regions[node] = self.known[key]
         return regions
+
+    def _scheduled(self, fusion: Node, target: AnyTarget) -> ScheduledRegion:
+        try:
+            return schedule_region(fusion["kind"], fusion["body"], target)
+        except UnsupportedError as error:
+            if self.devices.number(fusion.device):
+                raise RefusedError(error, fusion["body"]) from error
+            raise
 
 
 class _Steps:
     """The steps of scopes whose places are known; equal kernels are one."""
 
-    def __init__(self, places: Places, donated_to: dict[int, int]) -> None:
+    def __init__(self, places: Places, donated_to: dict[int, int], devices: PlanDevices) -> None:
         self.places = places
         self.donated_to = donated_to
+        self.devices = devices
         self.kernels: list[Kernel] = []
+        self.targets: list[AnyTarget] = []  # of the kernels
         self.numbers: dict[str, int] = {}
         self.names: dict[str, int] = {}
 
@@ -135,7 +165,7 @@ class _Steps:
         for j, result in enumerate(scope.graph.results):
             source, target = self.places.place(scope, result), BufferRef("output", j, 0)
             if source.at != target:
-                steps += self._moves([Move(Value(0, 0, 0, None, target), source, result.tensor)], hazards)
+                steps += self._moves([Move(Value(0, 0, 0, source.device, target), source, result.tensor)], hazards)
         return steps
 
     def _inside(self, scope: Scope, hazards: Hazards) -> list[Step]:
@@ -154,13 +184,15 @@ class _Steps:
 
     def _launches(self, scope: Scope, fusion: Node, hazards: Hazards) -> list[Step]:
         region, label = self.places.regions[fusion], _label(scope.graph, fusion)
+        number, target = self.devices.number(fusion.device), self.devices.target(fusion.device)
         copies = [(scope.where[fusion, r], fusion.operands[p]) for p, r in region.copies]
         steps = self._moves([Move(to, self.places.place(scope, x), x.tensor) for to, x in copies], hazards, label)
         for call in region.calls:
-            text = call.kernel.canonical_text()
+            text = f"{target.name} {call.kernel.canonical_text()}"
             if text not in self.numbers:
                 self.numbers[text] = len(self.kernels)
                 self.kernels.append(_unique(call.kernel, self.names))
+                self.targets.append(target)
             accesses: list[Access] = []
             for operand, buffer in zip(call.operands, call.kernel.buffers, strict=True):
                 if operand.kind == "parameter":
@@ -172,9 +204,10 @@ class _Steps:
                 else:
                     place, nbytes = scope.temporaries[fusion][operand.index], region.temporaries[operand.index]
                 accesses.append((place.at, buffer.access, nbytes))
-            barrier = hazards.touch(accesses, serial=call.serial)
+            barrier = hazards.touch(accesses, serial=call.serial or number > 0)
             refs = tuple(ref for ref, _, _ in accesses)
-            steps.append(Launch(self.numbers[text], refs, call.sizes, call.tasks, barrier, call.serial, label))
+            launch = Launch(self.numbers[text], refs, call.sizes, call.tasks, barrier, call.serial, label)
+            steps.append(on_device(launch, call.kernel, number) if number else launch)
         return steps
 
     def _loop(self, scope: Scope, unit: Node, hazards: Hazards) -> list[Step]:
@@ -208,9 +241,10 @@ class _Steps:
                 source.space == "input" and target == BufferRef("output", self.donated_to.get(source.index, -1), 0)
             ):
                 continue
-            barrier = hazards.touch([(source, "read", nbytes), (target, "write", nbytes)], serial=False)
+            serial = self.devices.number(move.source.device) + self.devices.number(move.target.device) > 0
+            barrier = hazards.touch([(source, "read", nbytes), (target, "write", nbytes)], serial=serial)
             size = move.type.size * move.type.dtype.itemsize
-            steps.append(Copy(target, source, size, barrier, label))
+            steps.append(Copy(target, source, size, barrier, label, serial))
         return steps
 
 

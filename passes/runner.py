@@ -19,7 +19,7 @@ from .fuse import fuse
 from .layout import sink_reshapes
 from .loops import rotate, tighten
 from .merge_loops import merge_loops
-from .place import place
+from .place import Refusal, place
 from .regions import run_inside
 from .simplify import simplify
 from .sparse import update_rows
@@ -70,9 +70,12 @@ class Timing:
     nodes: int
 
 
-def on_machine(pipeline: Sequence[Pass], machine: Machine) -> tuple[Pass, ...]:
-    """The pipeline with its nodes placed on the devices of ``machine``."""
-    return tuple(replace(p, run=partial(place, machine=machine)) if p.run is place else p for p in pipeline)
+def on_machine(
+    pipeline: Sequence[Pass], machine: Machine, home: str | None = None, refused: frozenset[Refusal] = frozenset()
+) -> tuple[Pass, ...]:
+    """The pipeline with its nodes placed on the devices of ``machine``, as ``place`` says."""
+    placing = partial(place, machine=machine, home=home, refused=refused)
+    return tuple(replace(p, run=placing) if p.run is place else p for p in pipeline)
 
 
 def named_passes(names: Sequence[str], target: Target) -> tuple[Pass, ...]:

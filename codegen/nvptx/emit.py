@@ -60,11 +60,7 @@ def emit_module(kernels: Sequence[Kernel], target: GpuTarget) -> str:
 
 def block_threads(kernel: Kernel) -> int:
     """The threads of a block."""
-    total = 1
-    for extent in kernel.extents[len(kernel.extents) - kernel.threads :]:
-        assert extent.constant is not None
-        total *= extent.constant
-    return total
+    return kernel.block_threads
 
 
 def dynamic_shared_bytes(kernel: Kernel) -> int:

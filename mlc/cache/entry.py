@@ -21,13 +21,15 @@ class Entry:
     """``kernels`` are (kernel key, digest of the object, symbol) in the Plan's order.
 
     ``constants`` are arrays, or digests of literals of the traced graph, which has them at hand. ``lines`` are the
-    user's lines that the Plan's labels name, by the position of a node that stands on them.
+    user's lines that the Plan's labels name, by the position of a node that stands on them. ``devices`` are the names
+    of the Plan's devices with the PTX of their kernels; those have no key and no object.
     """
 
     plan: bytes
     kernels: tuple[tuple[str, str, str], ...]
     constants: tuple[npt.NDArray[Any] | str, ...]
     lines: Mapping[int, Line]
+    devices: tuple[tuple[str, str], ...] = ()
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -37,6 +39,7 @@ def encode_entry(entry: Entry) -> bytes:
         "kernels": entry.kernels,
         "constants": [c if isinstance(c, str) else [_name(c), c.shape] for c in entry.constants],
         "lines": list(entry.lines.items()),
+        "devices": entry.devices,
     }
     text = json.dumps(header).encode()
     data = [np.ascontiguousarray(c).tobytes() for c in entry.constants if not isinstance(c, str)]
@@ -59,7 +62,8 @@ def decode_entry(payload: bytes) -> Entry:
         constants.append(np.frombuffer(payload, dtype, count, at).reshape(shape))
         at += count * dtype.itemsize
     kernels = tuple((str(key), str(digest), str(symbol)) for key, digest, symbol in header["kernels"])
-    return Entry(plan, kernels, tuple(constants), {int(n): _line(line) for n, line in header["lines"]})
+    devices = tuple((str(name), str(ptx)) for name, ptx in header["devices"])
+    return Entry(plan, kernels, tuple(constants), {int(n): _line(line) for n, line in header["lines"]}, devices)
 
 
 def _line(line: Sequence[Any]) -> Line:

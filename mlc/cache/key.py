@@ -58,7 +58,8 @@ def parts_of(
         libraries=_libraries(),
         target=repr(options.target),
         flags=f"MLC_SKIP={','.join(sorted(options.skip))} MLC_LLVM_OPT={options.llvm_opt}"
-        + ("" if options.machine == Machine() else f" MLC_DEVICES={options.machine}"),
+        + ("" if options.machine == Machine() else f" MLC_DEVICES={options.machine}")
+        + (f" home={options.home}" if options.home else ""),
         names=json.dumps(names),
         program=graph.fingerprint,
     )

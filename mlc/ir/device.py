@@ -11,15 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlc.errors import ArgumentError, TargetError
+from mlc.ir.target import GPU_TARGETS, GpuTarget
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device with memory of its own. ``flops`` are operations a second, ``bandwidth`` is bytes a second."""
+    """A device with memory of its own. ``flops`` are operations a second, ``bandwidth`` is bytes a second.
+
+    ``target`` is what a GPU's kernels are made for. A device without one is a part of the host, by another name.
+    """
 
     name: str
     flops: float = 1e11
     bandwidth: float = 2e10
+    target: GpuTarget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,14 @@ class Machine:
     def __str__(self) -> str:
         """The same text for machines that are the same."""
         links = sorted((sorted(ends), link.bandwidth, link.latency) for ends, link in self.links.items())
-        return f"{[(d.name, d.flops, d.bandwidth) for d in self.devices]} {links}"
+        return f"{[_words(d) for d in self.devices]} {links}"
 
     def link(self, a: str, b: str) -> Link:
         return self.links.get(frozenset((a, b)), Link())
+
+
+def _words(d: Device) -> tuple[object, ...]:
+    return (d.name, d.flops, d.bandwidth, *([d.target.name] if d.target else []))
 
 
 def parse_machine(text: str) -> Machine:
@@ -100,8 +109,13 @@ def parse_machine(text: str) -> Machine:
 def _device(record: Any) -> Device:
     if not isinstance(record, dict) or not isinstance(record.get("name"), str) or not record["name"]:
         raise _wrong(f"a device has a name, which {json.dumps(record)[:60]} has not")
-    plain = Device(record["name"])
-    return Device(plain.name, _number(record, "flops", plain.flops), _number(record, "bandwidth", plain.bandwidth))
+    plain, target = Device(record["name"]), record.get("target")
+    if target is not None and target not in GPU_TARGETS:
+        raise _wrong(f"target is {target!r}, which is none of {', '.join(GPU_TARGETS)}")
+    return Device(
+        plain.name, _number(record, "flops", plain.flops), _number(record, "bandwidth", plain.bandwidth),
+        GPU_TARGETS[target] if target else None,
+    )  # fmt: skip
 
 
 def _number(record: Mapping[str, Any], key: str, default: float, zero: bool = False) -> float:

@@ -57,9 +57,9 @@ def scope(name: str) -> Iterator[None]:
 def device(name: str) -> Iterator[None]:
     """Operations that a traced function does inside run on the device ``name``, and so do their derivatives.
 
-    Devices are those that ``MLC_DEVICES`` describes, ``cpu:0`` where it does not say; one that is not described is
-    a TargetError when the function is compiled. Outside of a traced function nothing changes. Raises ArgumentError
-    for what is no name.
+    Devices are ``cpu:0``, the GPUs of the CUDA driver (``gpu:0``, ...) and those that ``MLC_DEVICES`` describes; one
+    that is not there is a TargetError when the function is compiled. Outside of a traced function arrays are made on
+    the GPU inside, and calls run there whose arguments are on none. Raises ArgumentError for what is no name.
 
     Example:
         >>> import mlc
@@ -71,7 +71,8 @@ def device(name: str) -> Iterator[None]:
     """
     check_device_name(name)
     if not has_active_table():
-        yield
+        with _default_device(name):
+            yield
         return
     table = current_table()
     before, table.device = table.device, name
@@ -79,6 +80,28 @@ def device(name: str) -> Iterator[None]:
         yield
     finally:
         table.device = before
+
+
+@contextmanager
+def _default_device(name: str) -> Iterator[None]:
+    """Outside of traces: where arrays are made and calls run. Names that are no GPU's mean the host."""
+    from mlc.runtime._array import default_device
+
+    gpu = name if ":" in name else f"{name}:0"
+    number = int(gpu[4:]) + 1 if gpu.startswith("gpu:") and gpu[4:].isdigit() else 0
+    before_name, _local.device = getattr(_local, "device", None), gpu if number else None
+    before = default_device(number)
+    try:
+        yield
+    finally:
+        _local.device = before_name
+        default_device(before)
+
+
+def default_device() -> str | None:
+    """The GPU of the ``mlc.device`` around this thread's calls; None for the host."""
+    found: str | None = getattr(_local, "device", None)
+    return found
 
 
 def check_device_name(name: object) -> None:

@@ -241,6 +241,10 @@ int signature_add_tree(struct signature *signature, PyObject *tree, int depth);
 /* Append the first `n` items of the tuple `arguments` as a tuple. Returns as signature_add_tree. */
 int signature_add_arguments(struct signature *signature, PyObject *arguments, Py_ssize_t n);
 
+/* Append the device that this thread's calls run on, where it is not the host. */
+int signature_add_device(struct signature *signature);
+PyObject *default_device(PyObject *module, PyObject *argument);
+
 /* Append an object that is compared by identity or ==, with its hash, and a word. */
 int signature_add_object(struct signature *signature, PyObject *object);
 int signature_add_word(struct signature *signature, uintptr_t word);

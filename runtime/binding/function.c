@@ -152,6 +152,8 @@ static struct entry *add(Function *self, const struct signature *s, uint64_t has
 
 static int add_call(const Function *self, struct signature *s, PyObject *args, PyObject *kwargs)
 {
+    if (signature_add_device(s))
+        return -1;
     if (PyTuple_Size(self->names))
         return signature_add_split(s, self->positional, self->names, self->static_key, args, kwargs);
     int status = signature_add_arguments(s, args, PyTuple_Size(args));

@@ -21,6 +21,7 @@ static PyMethodDef functions[] = {
     {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(array, versioned): a DLPack capsule of the array's memory."},
     {"tensor_of", tensor_of, METH_O, "tensor_of(capsule): the memory of a DLPack capsule as an object with a buffer."},
     {"to_device", to_device, METH_VARARGS, "to_device(array, device): the array in a Device's memory, in the host's for None."},
+    {"default_device", default_device, METH_O, "default_device(number): where this thread's calls run; gives what it was."},
     {"set_num_threads", set_num_threads, METH_O, "Run later calls on that many threads; 0 for the default."},
     {"limit_threads", limit_threads, METH_O, "Run later calls of this thread on that many threads, 0 for the default."},
     {"num_threads", num_threads, METH_NOARGS, "The number of threads that calls run on."},

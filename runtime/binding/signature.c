@@ -208,6 +208,26 @@ static int add_held(struct signature *s, PyObject *child, int depth)
     return status;
 }
 
+/* The GPU that this thread's calls run on where no argument is on one: part of every signature. 0 for the host. */
+static _Thread_local int default_number;
+
+/* default_device(number): from now on in this thread; gives what it was before. */
+PyObject *default_device(PyObject *module, PyObject *argument)
+{
+    long number = PyLong_AsLong(argument), before = default_number;
+    (void)module;
+
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    default_number = (int)number;
+    return PyLong_FromLong(before);
+}
+
+int signature_add_device(struct signature *s)
+{
+    return default_number ? signature_add_word(s, (uintptr_t)default_number) : 0;
+}
+
 int signature_add_arguments(struct signature *s, PyObject *arguments, Py_ssize_t n)
 {
     int status = add_count(s, WORD_TUPLE, n);

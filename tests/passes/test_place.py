@@ -156,19 +156,19 @@ def best_cost(graph: Graph, machine: Machine) -> int:
 @pytest.mark.parametrize("seed", range(40))
 def test_two_devices_take_the_least_time_there_is(seed: int) -> None:
     graph, machine = random_graph(seed, False), random_machine(seed, 2)
-    where = module._assigned(graph, machine, {})
+    where = module._assigned(graph, machine, {}, machine.host.name)
     assert placed_cost(graph, machine, where) == best_cost(graph, machine)
 
 
 def test_some_of_these_use_both_devices_and_some_one() -> None:
-    used = [len(set(module._assigned(random_graph(s, False), random_machine(s, 2), {}).values())) for s in range(40)]
+    used = [len(set(module._assigned(random_graph(s, False), random_machine(s, 2), {}, "cpu:0").values())) for s in range(40)]
     assert min(used) == 1 and used.count(2) >= 5
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_three_devices_are_never_worse_than_the_host_alone_nor_far_from_the_best(seed: int) -> None:
     graph, machine = random_graph(seed, False), random_machine(seed, 3)
-    cost = placed_cost(graph, machine, module._assigned(graph, machine, {}))
+    cost = placed_cost(graph, machine, module._assigned(graph, machine, {}, machine.host.name))
     alone = placed_cost(graph, machine, {n: "cpu:0" for n in graph.nodes if n.op not in module.ANYWHERE})
     assert cost <= alone and cost <= 1.25 * best_cost(graph, machine)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import NamedTuple
 
 from mlc.ir.types import DType
@@ -249,6 +250,13 @@ class Kernel:
             offsets.append(-(-end // step) * step)
             end = offsets[-1] + m.static_size * m.dtype.itemsize
         return tuple(offsets)
+
+    @property
+    def block_threads(self) -> int:
+        """The threads of a block; 1 for a kernel that has no blocks."""
+        counts = [e.constant for e in self.extents[len(self.extents) - self.threads :]]
+        assert None not in counts, "the extents of a block are numbers"
+        return prod(n for n in counts if n is not None)
 
     @property
     def shared_bytes(self) -> int:

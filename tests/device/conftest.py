@@ -1,0 +1,30 @@
+"""The mock driver as the machine's CUDA driver, fresh for each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from mlc import devices
+from tests.mock_cuda import MockDriver
+
+
+@pytest.fixture(scope="session")
+def mock_library(tmp_path_factory: pytest.TempPathFactory) -> MockDriver:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs the C compiler cc, which is not here")
+    return MockDriver(tmp_path_factory.mktemp("mock_cuda"), compiler)
+
+
+@pytest.fixture
+def mock(mock_library: MockDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[MockDriver]:
+    """A machine with one GPU, gpu:0. At the end, the interpreter has found nothing wrong that the test did not take."""
+    mock_library.reset()
+    monkeypatch.setenv("MLC_LIBCUDA", str(mock_library.library))
+    monkeypatch.setenv("MLC_CACHE", "0")
+    monkeypatch.setattr(devices, "_opened", {})
+    yield mock_library
+    assert mock_library.errors == []

@@ -1,0 +1,24 @@
+"""Programs on gpu:0, through the C driver code and the mock of libcuda, equal the CPU's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mlc
+import mlc.numpy as mnp
+from tests.mock_cuda import MockDriver
+
+
+def layer(x: mlc.Array, b: mlc.Array) -> mlc.Array:
+    return mnp.tanh(x * 2 + b) - b
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 64, 1000])
+def test_elements(mock: MockDriver, n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, b = rng.standard_normal((n, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    found = mlc.jit(layer, device="gpu:0")(x, b)
+    assert found.device == "gpu:0"
+    np.testing.assert_allclose(np.asarray(found), np.asarray(mlc.jit(layer)(x, b)), rtol=1e-6, atol=1e-6)
+    assert sum(mock.launched.values()) == (n > 0)
