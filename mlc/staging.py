@@ -14,8 +14,15 @@ from . import tree
 from .errors import ArgumentError, MlcError
 from .ir.graph.node import TRACES, current_table, has_active_table
 from .runtime import ArrayBase, Function
+from .runtime._array import default_device as default_device_number
 from .tracing import Traced, Tracer, describe, outermost_trace, scope, trace
-from .tracing.location import check_device_name, current_scope, default_device, user_location
+from .tracing.location import (
+    DEFAULT_DEVICE_HOOKS,
+    check_device_name,
+    current_scope,
+    default_device,
+    user_location,
+)
 from .tracing.tracer import leaked
 from .tree import TreeDef
 
@@ -249,6 +256,15 @@ def _type_of(x: Any) -> object:
         return describe(x)
     except MlcError:
         return None
+
+
+def _tell_binding(device: str | None) -> None:
+    """Signatures differ where calls run by default on another device."""
+    digits = "" if device is None else device.partition(":")[2]
+    default_device_number(int(digits) + 1 if digits.isdigit() else 0)
+
+
+DEFAULT_DEVICE_HOOKS.append(_tell_binding)
 
 
 def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:

@@ -156,11 +156,11 @@ class Places:
         if source.op is PARAMETER:
             return scope.parameters[source]
         assert source.op is CONSTANT, source
-        key: tuple[Literal, str | None] = source["value"], source.device
-        if key not in self.constants:
-            self.constants[key] = Value(0, 0, 0, source.device, BufferRef("constant", len(self.literals), 0))
+        there: tuple[Literal, str | None] = source["value"], source.device
+        if there not in self.constants:
+            self.constants[there] = Value(0, 0, 0, source.device, BufferRef("constant", len(self.literals), 0))
             self.literals.append(source)
-        return self.constants[key]
+        return self.constants[there]
 
     def _tick(self) -> int:
         self.now += 1

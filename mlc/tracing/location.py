@@ -6,7 +6,7 @@ import linecache
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,6 +14,9 @@ from mlc.errors import ArgumentError
 from mlc.ir.graph.node import Location, current_table, has_active_table
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+DEFAULT_DEVICE_HOOKS: list[Callable[[str | None], None]] = []
+"""Called with the device of the ``mlc.device`` that calls of this thread are in, whenever it changes."""
 
 _is_ours: dict[str, bool] = {}
 _found: dict[tuple[str, int, str], Location] = {}
@@ -85,17 +88,19 @@ def device(name: str) -> Iterator[None]:
 @contextmanager
 def _default_device(name: str) -> Iterator[None]:
     """Outside of traces: where arrays are made and calls run. Names that are no GPU's mean the host."""
-    from mlc.runtime._array import default_device
-
-    gpu = name if ":" in name else f"{name}:0"
-    number = int(gpu[4:]) + 1 if gpu.startswith("gpu:") and gpu[4:].isdigit() else 0
-    before_name, _local.device = getattr(_local, "device", None), gpu if number else None
-    before = default_device(number)
+    full = name if ":" in name else f"{name}:0"
+    before = default_device()
+    _set_default(full if full.startswith("gpu:") else None)
     try:
         yield
     finally:
-        _local.device = before_name
-        default_device(before)
+        _set_default(before)
+
+
+def _set_default(name: str | None) -> None:
+    _local.device = name
+    for told in DEFAULT_DEVICE_HOOKS:
+        told(name)
 
 
 def default_device() -> str | None:
