@@ -22,26 +22,27 @@ class Addresses:
         self.floor = 0  # nothing is computed before what is open at this depth
         self.spaces: dict[int, str] = {}  # pointer types of what is not in the one space of a CPU
 
-    def define(self, variable: IndexVariable, operand: str) -> None:
-        """Names a variable that the innermost open loop defines."""
+    def define(self, variable: IndexVariable, operand: str, kind: str = "i64") -> None:
+        """Names a variable that the innermost open loop defines; only a target with more kinds is given others."""
         self.variables[variable] = operand
         self.depths[variable] = self.out.depth
 
-    def index(self, index: Index) -> str:
-        """The operand that holds ``index``."""
+    def index(self, index: Index, kind: str = "i64") -> str:
+        """The operand of type ``kind`` that holds ``index``, as far as that is wide."""
         if index.constant is not None:
-            return str(index.constant)
+            return _number(index.constant, kind)
         total: str | None = None
         seen: tuple[Term, ...] = ()
         for depth, terms in self.by_depth(index):
             seen += terms
-            part = self.sum(terms, depth)
-            total = part if total is None else self.once(depth, ("sum", seen), f"add i64 {total}, {part}")
+            part = self.sum(terms, depth, kind)
+            total = part if total is None else self.once(depth, ("sum", kind, seen), f"add {kind} {total}, {part}")
         assert total is not None
         constant = _constant_term(index)
         if constant == 0:
             return total
-        return self.once(max(d for d, _ in self.by_depth(index)), index, f"add i64 {total}, {constant}")
+        depth = max(d for d, _ in self.by_depth(index))
+        return self.once(depth, (kind, index), f"add {kind} {total}, {_number(constant, kind)}")
 
     def element(self, memory: Memory, indices: tuple[Index, ...]) -> str:
         """A pointer to the element of ``memory`` at ``indices``."""
@@ -69,27 +70,31 @@ class Addresses:
                 groups[depth] = (*groups.get(depth, ()), (monomial, coefficient))
         return iter(sorted(groups.items()))
 
-    def sum(self, terms: tuple[Term, ...], depth: int) -> str:
-        total = self.term(terms[0])
+    def sum(self, terms: tuple[Term, ...], depth: int, kind: str = "i64") -> str:
+        total = self.term(terms[0], kind)
         for k in range(1, len(terms)):
-            total = self.once(depth, ("terms", terms[: k + 1]), f"add i64 {total}, {self.term(terms[k])}")
+            key = ("terms", kind, terms[: k + 1])
+            total = self.once(depth, key, f"add {kind} {total}, {self.term(terms[k], kind)}")
         return total
 
-    def term(self, term: Term) -> str:
+    def term(self, term: Term, kind: str) -> str:
         monomial, coefficient = term
-        product = self.product(tuple(sorted(monomial, key=lambda v: (self.depths[v], v))))
+        product = self.product(tuple(sorted(monomial, key=lambda v: (self.depths[v], v))), kind)
         if coefficient == 1:
             return product
         depth = max(self.depths[v] for v in monomial)
-        return self.once(depth, ("term", term), f"mul i64 {product}, {coefficient}")
+        return self.once(depth, ("term", kind, term), f"mul {kind} {product}, {_number(coefficient, kind)}")
 
-    def product(self, monomial: tuple[IndexVariable, ...]) -> str:
+    def product(self, monomial: tuple[IndexVariable, ...], kind: str) -> str:
         """The product of variables sorted by depth, so that outer products are shared."""
-        last = self.variables[monomial[-1]]
+        last = self.variable(monomial[-1], kind)
         if len(monomial) == 1:
             return last
-        rest = self.product(monomial[:-1])
-        return self.once(self.depths[monomial[-1]], ("product", monomial), f"mul i64 {rest}, {last}")
+        rest = self.product(monomial[:-1], kind)
+        return self.once(self.depths[monomial[-1]], ("product", kind, monomial), f"mul {kind} {rest}, {last}")
+
+    def variable(self, variable: IndexVariable, kind: str) -> str:
+        return self.variables[variable]
 
     def once(self, depth: int, key: object, text: str) -> str:
         """``text`` computed at ``depth``, the first time only."""
@@ -102,3 +107,8 @@ class Addresses:
 
 def _constant_term(index: Index) -> int:
     return index.terms[-1][1] if index.terms and not index.terms[-1][0] else 0
+
+
+def _number(n: int, kind: str) -> str:
+    """What is left of a number in 32 bits."""
+    return str((n + (1 << 31)) % (1 << 32) - (1 << 31) if kind == "i32" else n)

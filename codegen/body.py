@@ -14,6 +14,7 @@ from mlc.errors import InternalError
 from mlc.ir.kernel import (
     TOKEN,
     Index,
+    IndexVariable,
     Instruction,
     Kernel,
     Loop,
@@ -41,6 +42,7 @@ class _Frame:
     step: str
     guarded: bool
     phis: list[str]
+    kind: str
 
 
 class Body:
@@ -92,7 +94,8 @@ class Body:
     # Loops are emitted with their test at the end; a test in front only where no iteration is possible.
 
     def loop(self, loop: Loop) -> None:
-        lower, upper = self.addresses.index(loop.lower), self.addresses.index(loop.upper)
+        kind = self.kind_of(loop)
+        lower, upper = self.addresses.index(loop.lower, kind), self.addresses.index(loop.upper, kind)
         least = (loop.upper - loop.lower).constant
         if least is not None and least <= 0:
             for r, initial in zip(loop.results, loop.initial, strict=True):
@@ -100,8 +103,8 @@ class Body:
             return
         carried = [(a, self.operands[i.id]) for a, i in _held(loop.arguments, loop.initial)]
         self.operands.update((a.id, "") for a in loop.arguments if a.dtype == TOKEN)
-        index = self.open(lower, upper, str(loop.step), guarded=least is None, carried=carried)
-        self.addresses.define(loop.index, index)
+        index = self.open(lower, upper, str(loop.step), guarded=least is None, carried=carried, kind=kind)
+        self.addresses.define(loop.index, index, kind)
         self.block(loop.body)
         pairs = _held(loop.results, loop.yields)
         self.close([v for _, v in carried], [self.operands[y.id] for _, y in pairs], [r for r, _ in pairs])
@@ -129,17 +132,29 @@ class Body:
         out.label(exit_)
         self.operands.update(zip((r.id for r in loop.results), names, strict=True))
 
-    def open(self, lower: str, upper: str, step: str, guarded: bool, carried: Sequence[tuple[Value, str]] = ()) -> str:
+    def kind_of(self, loop: Loop) -> str:
+        """The type of a loop's index."""
+        return "i64"
+
+    def open(
+        self,
+        lower: str,
+        upper: str,
+        step: str,
+        guarded: bool,
+        carried: Sequence[tuple[Value, str]] = (),
+        kind: str = "i64",
+    ) -> str:
         out, before = self.out, self.out.current_label
         body, exit_ = out.fresh("loop"), out.fresh("exit")
         out.scopes.append(Scope(label=body))
         index, following = out.fresh("i"), out.fresh("next")
-        phis = [f"{index} = phi i64 [ {lower}, {before} ], [ {following}, LATCH ]"]
+        phis = [f"{index} = phi {kind} [ {lower}, {before} ], [ {following}, LATCH ]"]
         for number, (argument, initial) in enumerate(carried):
             name = out.fresh("carried")
             self.operands[argument.id] = name
             phis.append(f"{name} = phi {typed(argument.type)} [ {initial}, {before} ], [ YIELD{number}., LATCH ]")
-        self.frames.append(_Frame(body, exit_, before, index, following, lower, upper, step, guarded, phis))
+        self.frames.append(_Frame(body, exit_, before, index, following, lower, upper, step, guarded, phis, kind))
         return index
 
     def close(self, initial: list[str], yields: list[str], results: list[Value]) -> None:
@@ -152,8 +167,8 @@ class Body:
                 phi = phi.replace(f"YIELD{number}.", y)
             out.add(phi.replace("LATCH", latch))
         out.scopes[-1].lines += scope.lines
-        out.add(f"{frame.following} = add nsw i64 {frame.index}, {frame.step}")
-        again = out.let(f"icmp slt i64 {frame.following}, {frame.upper}")
+        out.add(f"{frame.following} = add nsw {frame.kind} {frame.index}, {frame.step}")
+        again = out.let(f"icmp slt {frame.kind} {frame.following}, {frame.upper}")
         out.add(f"br i1 {again}, label {frame.body}, label {frame.exit}")
         out.label(frame.exit)
         for r, i, y in zip(results, initial, yields, strict=True):
@@ -163,7 +178,7 @@ class Body:
     def enter(self, frame: _Frame) -> None:
         out = self.out
         if frame.guarded:
-            some = out.let(f"icmp slt i64 {frame.lower}, {frame.upper}")
+            some = out.let(f"icmp slt {frame.kind} {frame.lower}, {frame.upper}")
             out.add(f"br i1 {some}, label {frame.body}, label {frame.exit}")
         else:
             out.add(f"br label {frame.body}")
@@ -179,7 +194,7 @@ class Body:
         elif isinstance(n.result, Value):
             self.operands[n.result.id] = self.accesses.read(n) if n.reads_memory else self.value(n)
         elif n.result is not None:
-            self.addresses.define(n.result, self.index_result(n))
+            self.index_instruction(n, n.result)
 
     def value(self, n: Instruction) -> str:
         out, result = self.out, n.value.type
@@ -224,6 +239,9 @@ class Body:
             case "convert", _:
                 return values.convert(self.out, operands[0], types[0], result)
         return values.elementwise(self.out, n.op, types[0], operands)
+
+    def index_instruction(self, n: Instruction, result: IndexVariable) -> None:
+        self.addresses.define(result, self.index_result(n))
 
     def index_result(self, n: Instruction) -> str:
         out = self.out

@@ -22,17 +22,18 @@ from mlc.codegen.metadata import Metadata, alias_metadata
 from mlc.codegen.names import constant, literal, mangled, memory_element, typed
 from mlc.codegen.nvptx import machine
 from mlc.codegen.nvptx.addresses import DeviceAddresses
-from mlc.codegen.nvptx.facts import Divisors
+from mlc.codegen.nvptx.facts import Divisors, Ranges
 from mlc.codegen.nvptx.hopper import Hopper, check_has
 from mlc.codegen.nvptx.intrinsics import check_intrinsics
 from mlc.codegen.nvptx.matrix import Matrices
 from mlc.codegen.nvptx.memory import DeviceAccesses
 from mlc.errors import InternalError, UnsupportedError
-from mlc.ir.kernel import IndexVariable, Instruction, Kernel, Memory, Role, VectorType
+from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Role, Value, VectorType
 from mlc.ir.target import STATIC_SHARED_BYTES, GpuTarget
-from mlc.ir.types import BOOL, U8
+from mlc.ir.types import BOOL, I32, U8
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_DIVISIONS = {"floordiv": "udiv", "mod": "urem"}  # of what is not negative
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 
 
@@ -92,11 +93,12 @@ def _check(kernel: Kernel, target: GpuTarget) -> None:
 class _Function(Body):
     def __init__(self, kernel: Kernel, metadata: Metadata, target: GpuTarget) -> None:
         out = Lines()
-        addresses = DeviceAddresses(out)
+        addresses = DeviceAddresses(out, Ranges(kernel))
         aliases = alias_metadata(kernel, metadata)
         accesses = DeviceAccesses(out, addresses, aliases, Divisors(kernel))
         super().__init__(kernel, out, addresses, accesses)
         self.accesses: DeviceAccesses = accesses
+        self.addresses: DeviceAddresses = addresses
         self.target = target
         self.globals: list[str] = []
         self.matrices = Matrices(kernel, accesses)
@@ -171,12 +173,10 @@ class _Function(Body):
         out = self.out
         flat = out.call("i32", f"llvm.nvvm.read.ptx.sreg.{register}", [])
         for variable, count in zip(indices[:0:-1], reversed(counts), strict=True):
-            self.addresses.define(variable, self.wide(out.let(f"urem i32 {flat}, {count}")) if count != "1" else "0")
+            rest = out.let(f"urem i32 {flat}, {count}") if count != "1" else "0"
+            self.addresses.define(variable, rest, "i32")
             flat = out.let(f"udiv i32 {flat}, {count}") if count != "1" else flat
-        self.addresses.define(indices[0], self.wide(flat))
-
-    def wide(self, operand: str) -> str:
-        return self.out.let(f"zext nneg i32 {operand} to i64")
+        self.addresses.define(indices[0], flat, "i32")
 
     def blocks_along(self, axis: int) -> str:
         """The blocks along an axis, as an i32: all of them together are fewer than 2**31."""
@@ -197,7 +197,7 @@ class _Function(Body):
             case "barrier", attribute:
                 machine.barrier(self.out, attribute, self.members())
             case "warp_shuffle", str() as kind:
-                by = self.out.let(f"trunc i64 {self.addresses.index(n.indices[0])} to i32")
+                by = self.addresses.index(n.indices[0], "i32")
                 moved = machine.warp_shuffle(self.out, kind, by, operands[0], n.value.type, self.members())
                 self.operands[n.value.id] = moved
             case "load_matrix", _:
@@ -235,7 +235,7 @@ class _Function(Body):
 
     def role(self, role: Role) -> None:
         """A branch around what only some threads do: all that it computes is inside, and not known behind it."""
-        out, index, floor = self.out, self.addresses.variables[role.index], self.addresses.floor
+        out, index, floor = self.out, self.addresses.index(Index.of(role.index), "i32"), self.addresses.floor
         body, exit_ = out.fresh("role"), out.fresh("others")
         out.scopes.append(Scope(label=body))
         self.addresses.floor = out.depth
@@ -243,8 +243,8 @@ class _Function(Body):
             self.take_registers(role)
         self.block(role.body)
         scope, self.addresses.floor = out.scopes.pop(), floor
-        first = out.let(f"icmp sge i64 {index}, {role.first}")
-        last = out.let(f"icmp slt i64 {index}, {role.last}")
+        first = out.let(f"icmp sge i32 {index}, {role.first}")
+        last = out.let(f"icmp slt i32 {index}, {role.last}")
         out.add(f"br i1 {out.let(f'and i1 {first}, {last}')}, label {body}, label {exit_}")
         out.scopes[-1].lines += [f"{body[1:]}:", *scope.lines]
         out.add(f"br label {exit_}")
@@ -258,9 +258,65 @@ class _Function(Body):
         self.out.effect(f"llvm.nvvm.setmaxnreg.{kind}.sync.aligned.u32", [("i32", str(role.registers))])
 
     def value(self, n: Instruction) -> str:
+        t, addresses = n.value.type, self.addresses
         if n.op == "tail_mask":
-            self.accesses.tails[n.value.id] = n.indices[0], n.indices[1]
+            start, stop = n.indices
+            self.accesses.tails[n.value.id] = start, stop
+            if addresses.are_narrow(start + t.lanes, stop, stop - start):
+                left = addresses.index(stop - start, "i32")
+                lanes = VectorType(I32, t.lanes)
+                return values.compare(self.out, "GT", lanes, values.splat(self.out, left, lanes), values.iota(lanes))
+        if n.op == "index_value" and t.dtype.bits <= 32:
+            operand = addresses.index(n.indices[0], "i32")
+            return operand if t.dtype.bits == 32 else self.out.let(f"trunc i32 {operand} to {typed(t)}")
         return super().value(n)
+
+    # Index arithmetic, in 32 bits where it fits
+
+    def kind_of(self, loop: Loop) -> str:
+        narrow = self.addresses.are_narrow(loop.lower, loop.upper, loop.upper + loop.step)
+        return "i32" if narrow else "i64"
+
+    def index_instruction(self, n: Instruction, result: IndexVariable) -> None:
+        addresses = self.addresses
+        if n.op == "index_of":
+            narrow = n.operands[0].dtype.bits <= 32 and addresses.ranges.fit(Index.of(result))
+        else:
+            narrow = addresses.are_narrow(*n.indices)
+        if not narrow and n.op in ("floordiv", "mod") and addresses.ranges.of(n.indices[0])[0] >= 0:
+            x, y = map(addresses.index, n.indices)
+            addresses.define(result, self.out.let(f"{_DIVISIONS[n.op]} i64 {x}, {y}"))
+        elif not narrow:
+            super().index_instruction(n, result)
+        elif n.op == "index_of":
+            addresses.define(result, self.narrow_value(n.operands[0]), "i32")
+        else:
+            addresses.define(result, self.narrow_result(n), "i32")
+
+    def narrow_value(self, v: Value) -> str:
+        if v.dtype.bits == 32:
+            return self.operands[v.id]
+        extension = "sext" if v.dtype.kind == "int" else "zext"
+        return self.out.let(f"{extension} {typed(v.type)} {self.operands[v.id]} to i32")
+
+    def narrow_result(self, n: Instruction) -> str:
+        out, addresses = self.out, self.addresses
+        x, y = (addresses.index(i, "i32") for i in n.indices)
+        if n.op in ("min", "max"):
+            return out.call("i32", f"llvm.s{n.op}.i32", [("i32", x), ("i32", y)])
+        if addresses.ranges.of(n.indices[0])[0] >= 0:
+            return out.let(f"{_DIVISIONS[n.op]} i32 {x}, {y}")
+        return self.rounded_down(n.op, x, y)
+
+    def rounded_down(self, op: str, x: str, y: str) -> str:
+        """Of numbers that may be negative, by a positive one."""
+        out = self.out
+        remainder = out.let(f"srem i32 {x}, {y}")
+        negative = out.let(f"icmp slt i32 {remainder}, 0")
+        modulus = out.let(f"select i1 {negative}, i32 {out.let(f'add i32 {remainder}, {y}')}, i32 {remainder}")
+        if op == "mod":
+            return modulus
+        return out.let(f"sdiv i32 {out.let(f'sub i32 {x}, {modulus}')}, {y}")
 
     def lanewise(self, n: Instruction, operands: list[str], types: list[VectorType], result: VectorType) -> str:
         """Lane by lane where one is of 8 or 16 bits: LLVM 22.1 ends the process over a select of ``<4 x i8>``."""

@@ -94,7 +94,7 @@ class Hopper:
         out, rank = self.out, len(n.source_indices)
         target = out.let(f"addrspacecast {_SHARED} {self.place(n)} to ptr addrspace(7)")
         barrier = self.operands[n.operands[0].id]
-        at = [out.let(f"trunc i64 {self.addresses.index(i)} to i32") for i in reversed(n.source_indices)]
+        at = [self.addresses.index(i, "i32") for i in reversed(n.source_indices)]
         operands = [("ptr addrspace(7)", target), (_SHARED, barrier), ("ptr", self.addresses.bases[n.source.id])]
         operands += [("i32", c) for c in at]
         operands += [("i16", "0"), ("i64", "0"), ("i1", "false"), ("i1", "false"), ("i32", "0")]

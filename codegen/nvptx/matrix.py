@@ -139,7 +139,8 @@ class Matrices:
         for index, size in zip(at, m.shape, strict=True):
             if index.constant is not None and size.constant is not None and 0 <= index.constant < size.constant:
                 continue
-            text = f"icmp ult i64 {self.addresses.index(index)}, {self.addresses.index(size)}"
+            kind = "i32" if self.addresses.are_narrow(index, size) else "i64"
+            text = f"icmp ult {kind} {self.addresses.index(index, kind)}, {self.addresses.index(size, kind)}"
             part = self.addresses.once(self.out.depth, text, text)
             total = self.out.let(f"and i1 {total}, {part}") if total else part
         return total or "true"
@@ -184,8 +185,8 @@ class Matrices:
         return variable
 
     def at_entry(self, variable: IndexVariable, operand: str) -> None:
-        wide = operand if operand == "0" else self.first(f"zext nneg i32 {operand} to i64")
-        self.addresses.variables[variable], self.addresses.depths[variable] = wide, 0
+        self.addresses.narrow[variable], self.addresses.depths[variable] = operand, 0
+        self.addresses.ranges.known[variable] = 0, 1023
 
     def part(self, kind: str, whole: str, k: int) -> str:
         return self.out.let(f"extractvalue {kind} {whole}, {k}")

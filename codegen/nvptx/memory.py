@@ -75,8 +75,10 @@ class DeviceAccesses(Accesses):
         if key not in cache:
             if n.mask.id in self.tails:
                 start, stop = self.tails[n.mask.id]
-                last, end = self.addresses.index(start + (n.mask.lanes - 1)), self.addresses.index(stop)
-                cache[key] = self.out.let(f"icmp slt i64 {last}, {end}")
+                last = start + (n.mask.lanes - 1)
+                kind = "i32" if self.addresses.are_narrow(last, stop) else "i64"
+                ends = (self.addresses.index(i, kind) for i in (last, stop))
+                cache[key] = self.out.let(f"icmp slt {kind} {', '.join(ends)}")
             else:
                 cache[key] = values.reduce(self.out, "and", mask, n.mask.type)
         return cache[key]
