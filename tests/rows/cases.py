@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 import mlc.ir.graph as g
-from mlc.ir.graph import OPS, Graph, Literal, Node, Op, Table
+from mlc.ir.graph import (
+    COLLECTIVE_DONE,
+    COLLECTIVE_START,
+    COLLECTIVES,
+    OPS,
+    SHARDED_CALL,
+    Graph,
+    Literal,
+    Node,
+    Op,
+    Table,
+)
 from mlc.ir.graph.reduction import REDUCERS, identity_of
 from mlc.ir.graph.windows import Windows
 from mlc.ir.types import BOOL, DTYPES, F64, I32, U32, U64, DType, TensorType
@@ -414,4 +425,8 @@ ELSEWHERE = {
     "get_tuple_element": "of every row with several results",
     "fusion": "made by the compiler, of every case",
     "size": "needs a symbolic size: tests/front/test_sizes.py",
+    **dict.fromkeys(
+        (op.name for op in (*COLLECTIVES, COLLECTIVE_START, COLLECTIVE_DONE, SHARDED_CALL)),
+        "needs several ranks: tests/distributed",
+    ),
 }

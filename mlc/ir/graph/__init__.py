@@ -1,5 +1,20 @@
 """The graph language: typed, interned nodes with StableHLO's ops."""
 
+from .collective import (
+    ALL_GATHER,
+    ALL_REDUCE,
+    COLLECTIVE_BROADCAST,
+    COLLECTIVE_DONE,
+    COLLECTIVE_START,
+    COLLECTIVES,
+    REDUCE_SCATTER,
+    REPLICATED,
+    SHARDED_CALL,
+    all_gather,
+    all_reduce,
+    group_size,
+    reduce_scatter,
+)
 from .contraction import DOT_GENERAL, dot_general, free_axes
 from .control import CASE, WHILE, invariants, trip_count
 from .convolution import CONVOLUTION, ConvolutionAxes, convolution, convolution_axes
@@ -52,7 +67,7 @@ from .elementwise import (
     XOR,
     full_like,
 )  # fmt: skip
-from .evaluate import evaluate_graph
+from .evaluate import evaluate_graph, evaluate_ranks
 from .gathering import GATHER, SCATTER, Windows, combiner_of, gather, overwrite_of, scatter_windows, windows_of
 from .node import Graph, Literal, Location, Node, Table, current_table, graphs_in, has_active_table, reachable, users
 from .op import OPS, Op
@@ -104,21 +119,23 @@ from .text import print_graph, resources_of
 from .verify import verify_graph
 
 __all__ = [
-    "ABS", "ADD", "AND", "ATAN2", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE", "CBRT", "CEIL", "CLAMP",
-    "COMPARE", "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COPY", "COSINE",
-    "COUNT_LEADING_ZEROS", "ConvolutionAxes", "DIVIDE", "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF",
-    "EXPONENTIAL", "EXPONENTIAL_MINUS_ONE", "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT",
-    "Graph", "IOTA", "IS_FINITE", "LOG", "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM",
-    "MULTIPLY", "NEGATE", "NOT", "Node", "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT",
-    "POWER", "REDUCE", "REDUCE_WINDOW", "REGIONS", "REMAINDER", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR",
-    "ROUND_NEAREST_AFZ", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER", "SELECT", "SELECT_AND_GATHER",
-    "SELECT_AND_SCATTER", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE",
-    "SLICE", "SORT", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "argsort",
-    "body_of", "broadcast_in_dim", "combiner_of", "comparator_of", "constant", "convolution", "convolution_axes",
-    "cumulative", "cumulative_axis", "current_table", "direction_of", "dot_general", "evaluate_graph", "fill",
-    "free_axes", "full_like", "gather", "graphs_in", "has_active_table", "identity_of", "inline", "invariants",
-    "inverse_permutation", "order_of", "overwrite_of", "parse_graph", "print_graph", "reachable", "reduce_add",
-    "reduce_window", "reduce_with", "reducer_of", "reshape", "resources_of", "result_type", "results_of",
-    "scatter_windows", "select_and_gather", "select_of", "size_value", "sort", "sort_tangents", "sorted_order",
-    "take_in_order", "trip_count", "users", "verify_graph", "windows_of",
+    "ABS", "ADD", "ALL_GATHER", "ALL_REDUCE", "AND", "ATAN2", "BITCAST_CONVERT", "BROADCAST_IN_DIM", "CALL", "CASE",
+    "CBRT", "CEIL", "CLAMP", "COLLECTIVES", "COLLECTIVE_BROADCAST", "COLLECTIVE_DONE", "COLLECTIVE_START", "COMPARE",
+    "COMPOSITE", "CONCATENATE", "CONSTANT", "CONVERT", "CONVOLUTION", "COPY", "COSINE", "COUNT_LEADING_ZEROS",
+    "ConvolutionAxes", "DIVIDE", "DOT_GENERAL", "DYNAMIC_SLICE", "DYNAMIC_UPDATE_SLICE", "ERF", "EXPONENTIAL",
+    "EXPONENTIAL_MINUS_ONE", "FLOOR", "FUSION", "GATHER", "GET_DIMENSION_SIZE", "GET_TUPLE_ELEMENT", "Graph", "IOTA",
+    "IS_FINITE", "LOG", "LOGISTIC", "LOG_PLUS_ONE", "Literal", "Location", "MAXIMUM", "MINIMUM", "MULTIPLY", "NEGATE",
+    "NOT", "Node", "OPS", "OPTIMIZATION_BARRIER", "OR", "Op", "PAD", "PARAMETER", "POPCNT", "POWER", "REDUCE",
+    "REDUCE_SCATTER", "REDUCE_WINDOW", "REGIONS", "REMAINDER", "REPLICATED", "RESHAPE", "REVERSE", "RNG_BIT_GENERATOR",
+    "ROUND_NEAREST_AFZ", "ROUND_NEAREST_EVEN", "RSQRT", "SCATTER", "SELECT", "SELECT_AND_GATHER", "SELECT_AND_SCATTER",
+    "SHARDED_CALL", "SHIFT_LEFT", "SHIFT_RIGHT_ARITHMETIC", "SHIFT_RIGHT_LOGICAL", "SIGN", "SINE", "SIZE", "SLICE",
+    "SORT", "SQRT", "SUBTRACT", "TAN", "TANH", "TRANSPOSE", "Table", "WHILE", "Windows", "XOR", "all_gather",
+    "all_reduce", "argsort", "body_of", "broadcast_in_dim", "combiner_of", "comparator_of", "constant", "convolution",
+    "convolution_axes", "cumulative", "cumulative_axis", "current_table", "direction_of", "dot_general",
+    "evaluate_graph", "evaluate_ranks", "fill", "free_axes", "full_like", "gather", "graphs_in", "group_size",
+    "has_active_table", "identity_of", "inline", "invariants", "inverse_permutation", "order_of", "overwrite_of",
+    "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_scatter", "reduce_window", "reduce_with",
+    "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "select_and_gather",
+    "select_of", "size_value", "sort", "sort_tangents", "sorted_order", "take_in_order", "trip_count", "users",
+    "verify_graph", "windows_of",
 ]  # fmt: skip

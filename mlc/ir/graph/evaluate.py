@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import ArgumentError, VerifyError
+from ..collective import run_collective
 from ..dims import Dim, Size, evaluate_size
 from ..types import TensorType, TupleType, ValueType, dtype_of
+from .collective import COLLECTIVE_START, COLLECTIVES, REPLICATED, SHARDED_CALL
 from .control import CASE, WHILE, branch_of
 from .node import Graph, Node
 from .shape import SIZE
@@ -39,17 +41,104 @@ def evaluate_graph(
         >>> evaluate_graph(graph, [np.array([1, 2], np.float32)])
         [array([2., 4.], dtype=float32)]
     """
+    run = _evaluation(graph, arrays, sizes or {})
+    asked = next(run)
+    while not isinstance(asked, list):
+        node, operands = asked
+        asked = run.send(node.op.evaluate(node, (), *operands))
+    return asked
+
+
+def evaluate_ranks(
+    graph: Graph,
+    arrays: Sequence[Sequence[npt.ArrayLike]],
+    sizes: Mapping[str, int] | None = None,
+    *,
+    order: str = "linear",
+) -> list[list[Array]]:
+    """The results of every rank for the arguments of every rank, run in lockstep from collective to collective.
+
+    Folds are in ``order``, one of ``mlc.ir.collective.ORDERS``. Raises as ``evaluate_graph``, and ArgumentError where
+    ranks come to different collectives, or operands that have to be the same on all ranks are not.
+    """
+    runs = [_evaluation(graph, own, sizes or {}) for own in arrays]
+    asked = [next(run) for run in runs]
+    while not any(isinstance(a, list) for a in asked):
+        node = asked[0][0]
+        if any(other is not node for other, _ in asked):
+            raise ArgumentError(f"{graph.name}: ranks come to different collectives")
+        replies = _communicate(node, [operands for _, operands in asked], order)
+        asked = [run.send(reply) for run, reply in zip(runs, replies, strict=True)]
+    if not all(isinstance(a, list) for a in asked):
+        raise ArgumentError(f"{graph.name}: some ranks end where others come to a collective")
+    return asked
+
+
+def _communicate(node: Node, operands: Sequence[Sequence[Array]], order: str) -> list[Value]:
+    """What a collective gives each rank."""
+    groups = node["replica_groups"]
+    ranks = [rank for group in groups for rank in group]
+    if len(ranks) != len(operands):
+        raise ArgumentError(f"{node.op.name}: is among {len(ranks)} ranks, was given the arguments of {len(operands)}")
+    replies: dict[int, Value] = {}
+    for group in groups:
+        own = [operands[rank] for rank in group]
+        replies |= dict(zip(group, _of_group(node, own, order), strict=True))
+    return [replies[rank] for rank in range(len(ranks))]
+
+
+def _of_group(node: Node, operands: Sequence[Sequence[Array]], order: str) -> list[Value]:
+    if node.op is SHARDED_CALL:
+        return _of_sharded(node, operands)
+    kind, axis = node.attributes.get("kind", node.op.name), node.attributes.get("dimension", 0)
+    reduction = node.attributes.get("reduction", "add")
+    columns = []
+    for values in zip(*operands, strict=True):
+        blocks = [np.moveaxis(v, axis, 0) if axis else v for v in values]
+        found = run_collective(kind, blocks, reduction=reduction, order=order)
+        columns.append([np.moveaxis(v, 0, axis) if axis else v for v in found])
+    rows = list(zip(*columns, strict=True))
+    return rows if isinstance(node.type, TupleType) else [row[0] for row in rows]
+
+
+def _of_sharded(node: Node, operands: Sequence[Sequence[Array]]) -> list[Value]:
+    """The callee on the whole values, cut again."""
+    whole = []
+    for i, axis in enumerate(node["in_shardings"]):
+        values = [own[i] for own in operands]
+        if axis == REPLICATED and any(v.tobytes() != values[0].tobytes() for v in values):
+            name = node["callee"].parameters[i]["name"]
+            raise ArgumentError(f"{node['callee'].name}: {name} is not the same on all ranks")
+        whole.append(values[0] if axis == REPLICATED else np.concatenate(values, axis))
+    results = evaluate_graph(node["callee"], whole)
+    cut = [
+        [r] * len(operands) if axis == REPLICATED else np.split(r, len(operands), axis)
+        for r, axis in zip(results, node["out_shardings"], strict=True)
+    ]
+    rows = list(zip(*cut, strict=True))
+    return rows if isinstance(node.type, TupleType) else [row[0] for row in rows]
+
+
+_Asked = tuple[Node, Sequence[Value]] | list[Array]
+
+
+def _evaluation(graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[str, int]) -> Generator[Any, Value, None]:
+    """Yields each collective with its operands, is sent its value, and yields the list of results in the end."""
     values = [np.asarray(a) for a in arrays]
-    bound = bind_sizes(graph, values, sizes or {})
+    bound = bind_sizes(graph, values, sizes)
     stack = [_Frame(graph, values)]
     while True:
         call = stack[-1].run(bound)
-        if call is not None:
+        if isinstance(call, _Frame):
             stack.append(call)
+            continue
+        if call is not None:
+            stack[-1].finish(call[0], checked(call[0], (yield call), bound))
             continue
         results = stack.pop().take_results()
         if not stack:
-            return results
+            yield results
+            return
         following = stack[-1].go_on(results)
         if following is not None:
             stack.append(following)
@@ -83,6 +172,9 @@ def bind_sizes(graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int]) 
     return bound
 
 
+_OF_MANY = COLLECTIVES | {COLLECTIVE_START, SHARDED_CALL}
+
+
 class _Frame:
     """One graph being evaluated; ``run`` stops at each node that holds a graph and hands that out as a new frame."""
 
@@ -96,13 +188,15 @@ class _Frame:
         self.carried: list[Value] = []  # by the while that is going on
         self.testing = False  # whether its cond is being evaluated, not its body
 
-    def run(self, sizes: Mapping[str, int]) -> _Frame | None:
+    def run(self, sizes: Mapping[str, int]) -> _Frame | tuple[Node, Sequence[Value]] | None:
         while self.next < len(self.nodes):
             node = self.nodes[self.next]
             operands = [self.values[o] for o in node.operands]
             region = REGIONS.get(node.op.name)
             if region is not None:
                 return _Frame(node[region], operands)
+            if node.op in _OF_MANY:
+                return node, operands
             if node.op is CASE:
                 branches = node["branches"]
                 return _Frame(branches[branch_of(int(operands[0]), len(branches))], operands[1:])
@@ -147,8 +241,12 @@ def evaluate_node(node: Node, operands: Sequence[Value], sizes: Mapping[str, int
     """The value of one node without regions, checked against its type."""
     if node.op is SIZE:
         return np.asarray(evaluate_size(node["value"], sizes), np.int64)
+    return checked(node, node.op.evaluate(node, _concrete(node.type, sizes), *operands), sizes)
+
+
+def checked(node: Node, value: Value, sizes: Mapping[str, int]) -> Value:
+    """``value`` as that of ``node``. Raises VerifyError where it is not of the node's type."""
     shape = _concrete(node.type, sizes)
-    value = node.op.evaluate(node, shape, *operands)
     if isinstance(node.type, TupleType):
         return tuple(_checked(node, v, t, s) for v, t, s in zip(value, node.type.elements, shape, strict=True))
     return _checked(node, value, node.type, shape)
