@@ -1,12 +1,16 @@
-"""The order in which fused regions and control flow run: producers first, updates in place after other readers."""
+"""The order in which fused regions and control flow run: producers first, updates in place after other readers.
+
+Collectives start as soon as their operands are there, and are waited for when nothing else is left to do.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
 
-from mlc.ir.graph import FUSION, Graph, Node
+from mlc.ir.graph import COLLECTIVE_DONE, COLLECTIVE_START, FUSION, Graph, Node
 
+from .buckets import MOST_IN_FLIGHT
 from .grouping import is_view
 from .regions import stands_alone
 
@@ -73,14 +77,30 @@ def _sort(units: list[Node], after: dict[Node, set[Node]]) -> tuple[Node, ...]:
     for unit, before in after.items():
         for b in before:
             followers.setdefault(b, []).append(unit)
-    ready = [position[f] for f in units if not waiting[f]]
+    ready = [(_rank(f), position[f]) for f in units if not waiting[f]]
     heapq.heapify(ready)
-    order = []
+    order: list[Node] = []
+    in_flight: list[Node] = []
     while ready:
-        unit = units[heapq.heappop(ready)]
+        rank, i = heapq.heappop(ready)
+        unit = units[i]
+        if unit.op is COLLECTIVE_START and len(in_flight) == MOST_IN_FLIGHT:  # wait for the first of them instead
+            heapq.heappush(ready, (rank, i))
+            unit = next(f for f in followers[in_flight[0]] if f.op is COLLECTIVE_DONE)
+            ready.remove((_rank(unit), position[unit]))
+            heapq.heapify(ready)
+        if unit.op is COLLECTIVE_START:
+            in_flight.append(unit)
+        elif unit.op is COLLECTIVE_DONE:
+            in_flight.remove(unit.operands[0])
         order.append(unit)
         for follower in followers.get(unit, ()):
             waiting[follower] -= 1
             if not waiting[follower]:
-                heapq.heappush(ready, position[follower])
+                heapq.heappush(ready, (_rank(follower), position[follower]))
     return tuple(order)
+
+
+def _rank(unit: Node) -> int:
+    """Starts first, ends last."""
+    return {COLLECTIVE_START: 0, COLLECTIVE_DONE: 2}.get(unit.op, 1)

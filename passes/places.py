@@ -7,12 +7,15 @@ from outside lives as long as the loop.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlc.ir.dims import bounds
 from mlc.ir.graph import (
     CASE,
+    COLLECTIVE_DONE,
+    COLLECTIVE_START,
     CONSTANT,
     COPY,
     FUSION,
@@ -27,6 +30,7 @@ from mlc.ir.graph import (
 from mlc.ir.plan import BufferRef
 from mlc.ir.types import TensorType
 
+from .buckets import lay_out_end, lay_out_start, place_operands, types_of
 from .grouping import is_view
 from .order import is_unit, order_units, stored_by
 from .schedule import ScheduledRegion
@@ -36,20 +40,29 @@ Key = tuple[Node, int]  # a unit, and which of its results
 
 @dataclass(eq=False)
 class Value:
-    """A place in memory while the plan is made: written first and read last at these times."""
+    """A place in memory while the plan is made: written first and read last at these times.
+
+    A part of a ``whole`` lies ``offset`` bytes behind its begin, and is there as long as that.
+    """
 
     nbytes: int
     first: int
     last: int
     device: str | None = None
     ref: BufferRef | None = None  # set where it is an output, input or constant, and when the arena is planned
+    whole: Value | None = None
+    offset: int = 0
 
     def touch(self, time: int) -> Value:
         self.first, self.last = min(self.first, time), max(self.last, time)
+        if self.whole is not None:
+            self.whole.touch(time)
         return self
 
     @property
     def at(self) -> BufferRef:
+        if self.whole is not None:
+            return replace(self.whole.at, offset=self.whole.at.offset + self.offset)
         assert self.ref is not None
         return self.ref
 
@@ -77,7 +90,8 @@ class Scope:
     where: dict[Key, Value] = field(default_factory=dict)
     temporaries: dict[Node, list[Value]] = field(default_factory=dict)
     inner: dict[Node, list[Scope]] = field(default_factory=dict)  # of its loops and branches
-    entry: dict[Node, list[Move]] = field(default_factory=dict)  # before the units of a loop
+    entry: dict[Node, list[Move]] = field(default_factory=dict)  # before a loop or collective, behind the latter's end
+    staged: dict[Node, list[Value]] = field(default_factory=dict)  # where the operands of a collective lie
     first: list[Move] = field(default_factory=list)  # before the graph's own units
     final: list[Move] = field(default_factory=list)  # behind them
 
@@ -102,6 +116,8 @@ def result_types(unit: Node) -> list[TensorType]:
     """The types of what a unit computes."""
     if unit.op is COPY:
         return [unit.tensor]
+    if unit.op in (COLLECTIVE_START, COLLECTIVE_DONE):
+        return types_of(unit)
     graph: Graph = unit["branches"][0] if unit.op is CASE else unit["body"]
     return [r.tensor for r in graph.results]
 
@@ -131,16 +147,22 @@ class Places:
         self.literals: list[Node] = []
         self.now = 0
         self.device: str | None = None  # of the unit that is laid out: inner ones are where the outermost is
+        self.shared: frozenset[int] = frozenset()  # outputs that are in the memory of an input
 
     def lay_out(self, scope: Scope) -> None:
         """Give a place to everything that the units of ``scope`` compute, in order."""
         outer = self.device
+        place_operands(scope, self)
         for i, unit in enumerate(scope.order):
             self.device = unit.device or outer
             if unit.op is FUSION:
                 self._fusion(scope, i, unit)
             elif unit.op is COPY:
                 self._copy(scope, unit)
+            elif unit.op is COLLECTIVE_START:
+                lay_out_start(scope, unit, self, self._tick())
+            elif unit.op is COLLECTIVE_DONE:
+                lay_out_end(scope, unit, self, self._tick())
             elif unit.op is WHILE:
                 self._loop(scope, i, unit)
             else:
@@ -162,11 +184,29 @@ class Places:
             self.literals.append(source)
         return self.constants[there]
 
+    @staticmethod
+    def bytes_of(type: TensorType) -> int:
+        return bytes_of(type)
+
+    def later(self, nbytes: int, unit: Node) -> Value:
+        """A place for ``unit``, which somebody will touch."""
+        self.values.append(Value(nbytes, sys.maxsize, -1, unit.device or self.device))
+        return self.values[-1]
+
+    @staticmethod
+    def part(whole: Value, offset: int, nbytes: int) -> Value:
+        return Value(nbytes, whole.first, whole.last, whole.device, None, whole, offset)
+
+    def is_free(self, output: Value) -> bool:
+        """Whether an output's memory is this call's alone from its begin."""
+        ref = output.ref
+        return ref is not None and ref.space == "output" and ref.index not in self.shared
+
     def _tick(self) -> int:
         self.now += 1
         return self.now
 
-    def _new(self, nbytes: int, time: int) -> Value:
+    def new(self, nbytes: int, time: int) -> Value:
         self.values.append(Value(nbytes, time, time, self.device))
         return self.values[-1]
 
@@ -178,14 +218,14 @@ class Places:
             self.place(scope, operand).touch(time)
         for index, result in enumerate(unit["body"].results):
             key, nbytes = (unit, index), bytes_of(result.tensor)
-            value = scope.targets.get(key) or self._reused(scope, i, key, nbytes) or self._new(nbytes, time)
+            value = scope.targets.get(key) or self._reused(scope, i, key, nbytes) or self.new(nbytes, time)
             scope.where[key] = value.touch(time)
-        scope.temporaries[unit] = [self._new(nbytes, time) for nbytes in region.temporaries]
+        scope.temporaries[unit] = [self.new(nbytes, time) for nbytes in region.temporaries]
 
     def _copy(self, scope: Scope, unit: Node) -> None:
         time, key = self._tick(), (unit, 0)
         self.place(scope, unit.operands[0]).touch(time)
-        value = scope.targets.get(key) or self._new(bytes_of(unit.tensor), time)
+        value = scope.targets.get(key) or self.new(bytes_of(unit.tensor), time)
         scope.where[key] = value.touch(time)
 
     def _reused(self, scope: Scope, i: int, result: Key, nbytes: int) -> Value | None:
@@ -219,10 +259,10 @@ class Places:
             if same[k]:
                 bindings.append(source)
                 if key in scope.last_read or key in scope.targets:
-                    scope.where[key] = (scope.targets.get(key) or self._new(nbytes, begin)).touch(begin)
+                    scope.where[key] = (scope.targets.get(key) or self.new(nbytes, begin)).touch(begin)
                     moves.append(Move(scope.where[key], source, operand.tensor))
                 continue
-            value = scope.targets.get(key) or self._dying(scope, i, unit, k) or self._new(nbytes, begin)
+            value = scope.targets.get(key) or self._dying(scope, i, unit, k) or self.new(nbytes, begin)
             scope.where[key] = value.touch(begin)
             bindings.append(value)
             if value is not source:
@@ -267,7 +307,7 @@ class Places:
                 continue
             j = inner.graph.parameters.index(source)
             if j != k and not same[j]:
-                kept = self._new(bytes_of(result.tensor), start)
+                kept = self.new(bytes_of(result.tensor), start)
                 inner.first.append(Move(kept, bindings[j].touch(start), result.tensor))
                 inner.final.append(Move(bindings[k], kept, result.tensor))
 
@@ -291,7 +331,7 @@ class Places:
         sources = [self.place(scope, o).touch(begin) for o in unit.operands]
         results = []
         for k, type in enumerate(result_types(unit)):
-            value = scope.targets.get((unit, k)) or self._new(bytes_of(type), begin)
+            value = scope.targets.get((unit, k)) or self.new(bytes_of(type), begin)
             scope.where[unit, k] = value.touch(begin)
             results.append(value)
         scope.inner[unit] = [self._one_branch(b, sources[1:], results) for b in unit["branches"]]

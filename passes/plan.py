@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mlc.errors import UnsupportedError
 from mlc.ir.device import Machine
-from mlc.ir.graph import CASE, COPY, FUSION, PARAMETER, WHILE, Graph, Node
+from mlc.ir.graph import CASE, COLLECTIVE_DONE, COLLECTIVE_START, COPY, FUSION, PARAMETER, WHILE, Graph, Node
 from mlc.ir.kernel import Kernel
 from mlc.ir.plan import (
     Branch,
@@ -27,6 +27,7 @@ from mlc.ir.plan import (
 )
 from mlc.ir.target import AnyTarget
 
+from .buckets import Slots, end_step, start_step
 from .donation import donations, wishes
 from .hazards import Access, Hazards
 from .order import order_units
@@ -72,6 +73,7 @@ def make_plan(
     schedules = _Schedules(devices)
     places = Places(schedules.of)
     scope, donated_to = _outermost(graph, places, donated, home)
+    places.shared = frozenset(donated_to.values())
     places.lay_out(scope)
     for result in graph.results:
         places.place(scope, result).touch(places.now + 1)
@@ -157,6 +159,7 @@ class _Steps:
         self.targets: list[AnyTarget] = []  # of the kernels
         self.numbers: dict[str, int] = {}
         self.names: dict[str, int] = {}
+        self.slots = Slots()
 
     def of(self, scope: Scope) -> list[Step]:
         """Those of the whole graph."""
@@ -176,6 +179,8 @@ class _Steps:
             elif unit.op is COPY:
                 move = Move(scope.where[unit, 0], self.places.place(scope, unit.operands[0]), unit.tensor)
                 steps += self._moves([move], hazards, _label(scope.graph, unit))
+            elif unit.op is COLLECTIVE_START or unit.op is COLLECTIVE_DONE:
+                steps += self._collective(scope, unit, hazards)
             elif unit.op is WHILE:
                 steps += self._loop(scope, unit, hazards)
             else:
@@ -209,6 +214,15 @@ class _Steps:
             launch = Launch(self.numbers[text], refs, call.sizes, call.tasks, barrier, call.serial, label)
             steps.append(on_device(launch, call.kernel, number) if number else launch)
         return steps
+
+    def _collective(self, scope: Scope, unit: Node, hazards: Hazards) -> list[Step]:
+        start = unit if unit.op is COLLECTIVE_START else unit.operands[0]
+        label = _label(scope.graph, start).replace(start.op.name, start["kind"], 1)
+        if unit is start:
+            moves = self._moves(scope.entry[unit], hazards, label)
+            return [*moves, start_step(scope, unit, self.slots, hazards, label)]
+        end = end_step(scope, unit, self.slots, hazards, label)
+        return [end, *self._moves(scope.entry[unit], hazards, label)]
 
     def _loop(self, scope: Scope, unit: Node, hazards: Hazards) -> list[Step]:
         (inner,) = scope.inner[unit]
@@ -245,7 +259,7 @@ class _Steps:
             barrier = hazards.touch([(source, "read", nbytes), (target, "write", nbytes)], serial=serial)
             size = move.type.size * move.type.dtype.itemsize
             steps.append(Copy(target, source, size, barrier, label, serial))
-        return steps
+        return self.slots.after(steps)
 
 
 def _unique(kernel: Kernel, names: dict[str, int]) -> Kernel:

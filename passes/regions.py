@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc.ir.graph import CASE, COPY, WHILE, Graph, Node
+from mlc.ir.graph import CASE, COLLECTIVE_DONE, COLLECTIVE_START, COPY, WHILE, Graph, Node
 
 Run = Callable[[Graph], Graph]
 
 CONTROL = frozenset((WHILE, CASE))
+_ALONE = frozenset((COPY, COLLECTIVE_START, COLLECTIVE_DONE))
 
 
 def is_control(node: Node) -> bool:
@@ -18,8 +19,9 @@ def is_control(node: Node) -> bool:
 
 
 def stands_alone(node: Node) -> bool:
-    """Whether a node is a step of its own, which no region takes in: control flow, and copies between devices."""
-    return node.op is COPY or is_control(node)
+    """Whether a node is a step of its own, which no region takes in: control flow, copies between devices, and the
+    start and end of a collective."""
+    return node.op in _ALONE or is_control(node)
 
 
 def regions_of(node: Node) -> tuple[Graph, ...]:

@@ -13,6 +13,7 @@ from mlc.ir.graph import Graph
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.target import TARGETS, Target
 
+from .collectives import combine_all_reduces, split_collectives
 from .constant_layout import lay_out_constants
 from .decompose import decompose
 from .fuse import fuse
@@ -52,6 +53,8 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("tighten-loops", tighten),
     Pass("rotate-loops", rotate, required=True),
     Pass("place", place, required=True, inside=False),
+    Pass("combine-collectives", combine_all_reduces),
+    Pass("split-collectives", split_collectives, required=True),
     Pass("fuse", fuse, required=True),
 )
 
