@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data as data
+    from . import distributed as distributed
     from . import nn as nn
     from . import numpy as numpy
     from . import optim as optim
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .control import scan as scan
     from .control import switch as switch
     from .control import while_loop as while_loop
+    from .distributed import all_reduce as all_reduce
     from .errors import MlcError as MlcError
     from .errors import Notice as Notice
     from .explain import explain_cache as explain_cache
@@ -48,12 +50,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "nn", "numpy", "optim", "random", "train", "tree")
+_MODULES = ("data", "distributed", "nn", "numpy", "optim", "random", "train", "tree")
 _NAMES = {
     "Array": "array",
     "MlcError": "errors",
     "Notice": "errors",
     "ShapeDtype": "tracing",
+    "all_reduce": "distributed",
     "checkpoint": "transforms",
     "cond": "control",
     "custom_jvp": "transforms",

@@ -84,6 +84,10 @@ class DeviceError(MlcError, RuntimeError):
     """A device that failed while it ran: a kernel, a copy, or code that it does not take. The CPU goes on."""
 
 
+class DistributedError(MlcError, RuntimeError):
+    """The processes of a distributed run cannot meet, or do not agree."""
+
+
 class ArtifactError(MlcError, RuntimeError):
     """A missing, damaged, foreign or future artifact."""
 

@@ -29,6 +29,8 @@ struct process {
     bool pool_busy;             /* a call runs in it */
     struct mlc_context *single; /* a free context without threads, for calls that find the pool busy */
     struct mlc_context *other;  /* a free context with as many threads as some limit asked for */
+    struct mlc_world *world;    /* that this process has joined, or NULL; mlc.distributed owns it */
+    bool world_busy;            /* a call with collectives runs */
     PyTypeObject *array_base;
     PyTypeObject *executable, *tensor, *device;
     bool bits_wanted;           /* export bf16 as u16: set only inside array_bits */
@@ -159,6 +161,11 @@ PyObject *set_num_threads(PyObject *module, PyObject *argument);
 PyObject *num_threads(PyObject *module, PyObject *unused);
 PyObject *limit_threads(PyObject *module, PyObject *argument);
 PyObject *after_fork(PyObject *module, PyObject *unused);
+PyObject *set_world(PyObject *module, PyObject *argument);
+
+/* Let the collectives of a call in `context` be among the world's ranks. Leave it when the call has ended. */
+int enter_world(struct mlc_context *context);
+void leave_world(struct mlc_context *context);
 
 /* ---- input.c: the leaves of one call ---- */
 

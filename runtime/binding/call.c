@@ -423,6 +423,11 @@ static int run_program(struct call *call)
     struct mlc_context *context = acquire_context();
     if (!context)
         return -1;
+    bool distributed = self->program->plan.n_ranks > 0;
+    if (distributed && enter_world(context)) {
+        release_context(context);
+        return -1;
+    }
     int64_t *nanoseconds = NULL;
     if (self->times)
         nanoseconds = PyMem_Malloc((mlc_program_steps(self->program) + 1) * sizeof *nanoseconds);
@@ -432,10 +437,12 @@ static int run_program(struct call *call)
     if (nanoseconds && !status)
         add_times(self, nanoseconds);
     PyMem_Free(nanoseconds);
-    if (status == -ENOMEM || status == -ENODEV || status == -EIO || status == -ENOEXEC)
+    if (distributed)
+        leave_world(context);
+    if (status == -ENOMEM || status == -ENODEV || (status == -EIO && !distributed) || status == -ENOEXEC)
         device_fail(status, mlc_context_error(context));
     else if (status && !PyErr_Occurred()) /* -EINTR: a signal handler's exception is there */
-        fail("MlcError", "%s", mlc_context_error(context));
+        fail(distributed ? "DistributedError" : "MlcError", "%s", mlc_context_error(context));
     release_context(context);
     return status ? -1 : 0;
 }

@@ -130,6 +130,38 @@ PyObject *num_threads(PyObject *module, PyObject *unused)
     return pool() ? PyLong_FromLong(mlc_context_threads(process.pool)) : NULL;
 }
 
+/* set_world(address): collectives are among the ranks of the struct mlc_world there, from now on; 0 for none. */
+PyObject *set_world(PyObject *module, PyObject *argument)
+{
+    void *world = PyLong_AsVoidPtr(argument);
+    (void)module;
+
+    if (!world && PyErr_Occurred())
+        return NULL;
+    if (process.world_busy) {
+        fail("DistributedError", "the world cannot change while a call with collectives runs");
+        return NULL;
+    }
+    process.world = world;
+    Py_RETURN_NONE;
+}
+
+int enter_world(struct mlc_context *context)
+{
+    if (process.world_busy)
+        return fail("DistributedError", "two threads run programs with collectives at the same time: their order would "
+                    "differ from rank to rank; call them from one thread");
+    process.world_busy = true;
+    mlc_context_set_world(context, process.world);
+    return 0;
+}
+
+void leave_world(struct mlc_context *context)
+{
+    mlc_context_set_world(context, NULL);
+    process.world_busy = false;
+}
+
 /* In a child after fork: what ran in the pool belongs to a thread that is not here; leave that context alone. */
 PyObject *after_fork(PyObject *module, PyObject *unused)
 {
@@ -137,5 +169,7 @@ PyObject *after_fork(PyObject *module, PyObject *unused)
     if (process.pool_busy)
         process.pool = NULL;
     process.pool_busy = false;
+    process.world = NULL; /* the parent's: a child is no rank */
+    process.world_busy = false;
     Py_RETURN_NONE;
 }

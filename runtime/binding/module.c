@@ -25,6 +25,7 @@ static PyMethodDef functions[] = {
     {"set_num_threads", set_num_threads, METH_O, "Run later calls on that many threads; 0 for the default."},
     {"limit_threads", limit_threads, METH_O, "Run later calls of this thread on that many threads, 0 for the default."},
     {"num_threads", num_threads, METH_NOARGS, "The number of threads that calls run on."},
+    {"set_world", set_world, METH_O, "set_world(address): collectives are among the ranks of that world, 0 for none."},
     {"cached_bytes", cached_bytes, METH_NOARGS, "Bytes of freed array memory that are kept for new arrays."},
     {"trim", trim, METH_NOARGS, "Return freed array memory to the system."},
     {"set_classify", set_classify, METH_O, "set_classify(function): who says what container a Python type is."},

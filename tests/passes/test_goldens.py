@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mlc.ir.device import Device, Machine
-from mlc.ir.graph.evaluate import bind_sizes, evaluate_graph
+from mlc.ir.graph.evaluate import bind_sizes, evaluate_graph, evaluate_ranks
 from mlc.ir.graph.parser import parse_graph
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.kernel import Kernel, interpret_kernel, parse_kernel, print_kernel, verify_kernel
-from mlc.ir.plan.interpret import interpret_plan
+from mlc.ir.plan.interpret import interpret_ranks
 from mlc.ir.target import X86_64_V3
 from mlc.passes.kernels import KERNEL_PIPELINE, KernelPass
 from mlc.passes.plan import make_plan
@@ -26,7 +26,7 @@ from mlc.passes.runner import PIPELINES, Pass, on_machine, run_passes
 from mlc.passes.schedule import KINDS, schedule_region
 from tests.schedule.running import assert_close, interpret
 
-from .check import check_same_meaning, random_array
+from .check import arguments_of_ranks, check_same_meaning, random_array
 from .golden_files import Golden
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -88,9 +88,10 @@ def test_plan(path: Path) -> None:
     planned = make_plan(optimized, X86_64_V3, donated=frozenset(map(int, golden["donated"].split())))
     golden.check("plan", str(planned.plan))
     sizes = {s.name: min(s.upper, 5) for s in graph.symbols}
-    arrays = [random_array(np.random.default_rng(i), p.tensor, sizes) for i, p in enumerate(graph.parameters)]
-    want = evaluate_graph(graph, arrays)
-    assert_close(interpret_plan(planned.plan, planned.kernels, planned.constants, arrays), want, 1e-5, path.stem)
+    ranks = arguments_of_ranks(graph, np.random.default_rng(0), sizes)
+    found = interpret_ranks(planned.plan, planned.kernels, planned.constants, ranks)
+    for got, want in zip(found, evaluate_ranks(graph, ranks), strict=True):
+        assert_close(got, want, 1e-5, path.stem)
 
 
 def results_of(kernel: Kernel) -> np.ndarray:

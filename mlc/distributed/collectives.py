@@ -1,0 +1,114 @@
+"""Collectives on trees of arrays, in traces and outside of them: what every process calls, and each gets a result of.
+
+All processes call the same ones in the same order. In a process that is alone they give what they are given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import tree
+from ..control.region import anywhere
+from ..errors import ArgumentError
+from ..ir.graph import COLLECTIVE_BROADCAST, DIVIDE, Node, fill
+from ..ir.graph.collective import all_gather as gather_node
+from ..ir.graph.collective import all_reduce as reduce_node
+from ..ir.graph.collective import reduce_scatter as scatter_node
+from ..tracing import Tracer, as_node, as_tracer, current_trace
+from ..transforms.call import at_users_line
+from .world import Axes, Groups, world
+
+OPS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "and": "and", "or": "or", "xor": "xor",
+       "mean": "add"}  # fmt: skip
+
+
+def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
+    """Every array of ``x`` folded with those of the other processes, element by element; all get the result.
+
+    ``op`` is sum, mean (of floats), prod, max, min, and, or, xor. ``axis`` names the axes of the world along which to
+    fold (see ``init``), all of them by default. Types and shapes stay. Sums have the order of the MPI library: the same
+    bits on all processes and in every run with as many of them.
+
+    Raises ArgumentError for an unknown op or axis, ShapeError for and, or, xor of floats.
+
+    Example:
+        >>> import mlc
+        >>> gradients = {"w": mlc.numpy.asarray([1.0, 2.0])}
+        >>> mlc.all_reduce(gradients, "mean")["w"].tolist()
+        [1.0, 2.0]
+    """
+    if op not in OPS:
+        raise ArgumentError(f"all_reduce: {op!r} is no op", hint=f"the ops are {', '.join(OPS)}")
+    return anywhere(_all_reduce, x, op=op, groups=world().groups(axis))
+
+
+def all_gather(x: Any, *, dimension: int = 0, axis: Axes = None) -> Any:
+    """The arrays of all processes side by side along ``dimension``, in the order of their ranks; all get the result.
+
+    Each array of ``x`` has one shape on all processes; its axis ``dimension`` grows by the number of those.
+
+    Example:
+        >>> import mlc
+        >>> mlc.distributed.all_gather(mlc.numpy.asarray([1.0, 2.0])).shape
+        (2,)
+    """
+    return anywhere(_all_gather, x, dimension=dimension, groups=world().groups(axis))
+
+
+def reduce_scatter(x: Any, op: str = "sum", *, dimension: int = 0, axis: Axes = None) -> Any:
+    """As ``all_reduce``, and each process gets the block of its rank of the result, cut along ``dimension``.
+
+    Raises ShapeError where the axis does not divide into so many blocks.
+    """
+    if op not in OPS or op == "mean":
+        raise ArgumentError(f"reduce_scatter: {op!r} is no op", hint=f"the ops are {', '.join(set(OPS) - {'mean'})}")
+    return anywhere(_reduce_scatter, x, op=op, dimension=dimension, groups=world().groups(axis))
+
+
+def broadcast(x: Any, root: int = 0, *, axis: Axes = None) -> Any:
+    """The arrays of process ``root`` (along ``axis``, its place there) on all processes, whose own have its shapes.
+
+    Example:
+        >>> import mlc
+        >>> key = mlc.distributed.broadcast(mlc.random.key(0))  # the same everywhere, whatever each has made
+    """
+    groups = world().groups(axis)
+    if not 0 <= root < len(groups[0]):
+        raise ArgumentError(f"broadcast: root is {root}, there are ranks 0 to {len(groups[0]) - 1}")
+    first = tuple((g[root], *g[:root], *g[root + 1 :]) for g in groups)
+    return anywhere(_broadcast, x, groups=first)
+
+
+def _all_reduce(x: Any, *, op: str, groups: Groups) -> Any:
+    def fold(node: Node) -> Node:
+        folded = reduce_node(node, OPS[op], groups)
+        return folded if op != "mean" else DIVIDE(folded, fill(len(groups[0]), folded.tensor))
+
+    return _each(x, "all_reduce", fold, groups)
+
+
+def _all_gather(x: Any, *, dimension: int, groups: Groups) -> Any:
+    return _each(x, "all_gather", lambda n: gather_node(n, groups, _axis(n, dimension)), groups)
+
+
+def _reduce_scatter(x: Any, *, op: str, dimension: int, groups: Groups) -> Any:
+    return _each(x, "reduce_scatter", lambda n: scatter_node(n, OPS[op], groups, _axis(n, dimension)), groups)
+
+
+def _broadcast(x: Any, *, groups: Groups) -> Any:
+    return _each(x, "broadcast", lambda n: COLLECTIVE_BROADCAST(n, replica_groups=groups), groups)
+
+
+def _axis(node: Node, dimension: int) -> int:
+    return dimension + len(node.shape) if dimension < 0 else dimension
+
+
+def _each(x: Any, name: str, make: Any, groups: Groups) -> Any:
+    """``make`` of the node of every leaf; of nothing where each group is one process."""
+    here = current_trace()
+    leaves, structure = tree.flatten_with_paths(x, name)
+    with at_users_line():
+        tracers = [as_tracer(leaf, name=path) for path, leaf in leaves]
+        if len(groups[0]) > 1:
+            tracers = [Tracer(make(as_node(t)), here) for t in tracers]
+    return tree.unflatten(structure, tracers)

@@ -1,0 +1,179 @@
+"""data_parallel: a step written for one process and a whole batch, done by all with a part of the batch each."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..errors import ArgumentError
+from ..ir.graph import REPLICATED, SHARDED_CALL, results_of
+from ..ir.graph.collective import RANK_TYPE, multiplied
+from ..staging import JitFunction
+from ..tracing import ShapeDtype, Tracer, as_node, current_trace, trace, user_location
+from ..tracing.lift import describe
+from ..transforms.call import at_users_line
+from ..transforms.closed import raised
+from ..tree import TreeDef
+from .world import World, world
+
+RANK = "_rank"  # the argument that tells a compiled step which rank runs it
+
+
+def data_parallel(
+    function: Callable[..., Any] | None = None,
+    *,
+    batch_argnames: str | Sequence[str] = (),
+    batch_results: Any = False,
+) -> Any:
+    """Let all processes of the world compute ``function`` together, each with its rows of the batch.
+
+    ``function`` is written for one process: it is given the whole batch and means what it does there. Arguments in
+    ``batch_argnames`` are trees of arrays with one row a sample (axis 0); each process passes its own rows, as many as
+    every other, in the order of the ranks. All other arguments are the same on all processes. So are the results, but
+    for those that ``batch_results`` says are rows (False, True, or a tree of these that begins as the result's): each
+    process is given its rows of them. Losses are means over the whole batch, batch normalization sees all of it, and
+    dropout draws for each sample what one process would draw.
+
+    It is compiled as ``mlc.jit`` does, and may be a function that is jitted already, whose static and donated arguments
+    stay so. What is computed of rows stays with the process that has them; sums over the batch, such as gradients, are
+    added up by all-reduce; values that a step needs whole are gathered. In a world of one process it is ``function``.
+    Results equal those of one process up to rounding, and are the same bits on all processes.
+
+    Raises ArgumentError for unknown names and for a batch argument without rows, and what tracing raises.
+
+    Example:
+        >>> import mlc, mlc.numpy as mnp
+        >>> @mlc.distributed.data_parallel(batch_argnames=("x", "y"))
+        ... def step(w, x, y):
+        ...     return w - 0.1 * mlc.grad(lambda w: mnp.mean((x @ w - y) ** 2))(w)
+        >>> step(mnp.zeros(2), mnp.ones((4, 2)), mnp.ones(4)).shape
+        (2,)
+    """
+    if function is None:
+        return functools.partial(data_parallel, batch_argnames=batch_argnames, batch_results=batch_results)
+    names = (batch_argnames,) if isinstance(batch_argnames, str) else tuple(batch_argnames)
+    return ParallelFunction(function, names, batch_results)
+
+
+class ParallelFunction(JitFunction):
+    """What ``data_parallel`` returns: called as functions of ``jit`` are, with a process's own rows; so is ``lower``."""
+
+    def __init__(self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any) -> None:
+        jitted = function if isinstance(function, JitFunction) else JitFunction(function, (), (), None)
+        name = getattr(jitted.function, "__name__", "the function")
+        self.parallel = _Parallel(jitted.function, batch, batch_results, jitted.static)
+        unknown = [n for n in batch if n not in self.parallel.signature.parameters]
+        if unknown or set(batch) & set(jitted.static):
+            raise ArgumentError(
+                f"data_parallel: {name} has no array argument {', '.join(unknown or sorted(set(batch)))}",
+                hint=f"it is {name}{self.parallel.signature}",
+            )
+        super().__init__(self.parallel.wrapper(), jitted.static, jitted.donated, jitted.device)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        here = world()
+        if here.size == 1:
+            return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs, **{RANK: rank_of(here)})
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        here = world()
+        return super().lower(*args, **kwargs, **({RANK: rank_of(here)} if here.size > 1 else {}))
+
+
+@functools.lru_cache(maxsize=64)
+def rank_of(here: World) -> Any:
+    """A rank's number as an array."""
+    from ..array import Array
+    from ..runtime._array import from_buffer
+
+    return from_buffer(Array, np.asarray(here.rank, np.int64), True)
+
+
+class _Parallel:
+    """Traces a function on whole batches inside of the trace of a process's rows."""
+
+    def __init__(
+        self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any, static: tuple[str, ...]
+    ) -> None:
+        self.function, self.batch, self.batch_results, self.static = function, batch, batch_results, static
+        self.signature = inspect.signature(function)
+
+    def wrapper(self) -> Callable[..., Any]:
+        """A function with one more argument by name, the rank."""
+
+        @functools.wraps(self.function)
+        def parallel(*args: Any, **kwargs: Any) -> Any:
+            rank = kwargs.pop(RANK, None)
+            return self.function(*args, **kwargs) if rank is None else self.call(rank, args, kwargs)
+
+        parameters = list(self.signature.parameters.values())
+        last = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+        extra = inspect.Parameter(RANK, inspect.Parameter.KEYWORD_ONLY, default=None)
+        parameters = [*(p for p in parameters if p not in last), extra, *last]
+        parallel.__signature__ = self.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return parallel
+
+    def call(self, rank: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here, name = world(), self.function.__name__
+        static = {k: v for k, v in kwargs.items() if k in self.static}
+        given = {k: v for k, v in kwargs.items() if k not in self.static}
+        bound = self.signature.bind(*args, **given, **static)
+        positional = list(bound.signature.parameters)[: len(args)]
+        with at_users_line():
+            whole_args = [self._whole(n, x, here.size) for n, x in zip(positional, args, strict=False)]
+            whole_args += [self._whole("", x, here.size) for x in args[len(positional) :]]
+            whole = {k: self._whole(k, x, here.size) for k, x in given.items()}
+            traced = raised(trace(self.function, whole_args, whole, name=name, static=static, capture=True))
+            leaves, _ = tree.flatten((tuple(args), given))
+            wholes, _ = tree.flatten((tuple(whole_args), whole))
+            own = [as_node(x, t.dtype) for x, t in zip(leaves, traced.in_types, strict=True)]
+            cut = [0 if isinstance(w, ShapeDtype) else REPLICATED for w in wholes]
+            operands = [*own, *(as_node(c) for c in traced.captured)]
+            node = SHARDED_CALL(
+                *operands, as_node(rank, RANK_TYPE.dtype), callee=traced.graph,
+                in_shardings=(*cut, *(REPLICATED for _ in traced.captured)),
+                out_shardings=tuple(0 if rows else REPLICATED for rows in self._rows(traced.out_tree)),
+                replica_groups=here.groups(),
+            )  # fmt: skip
+            results = results_of(node)
+        trace_here = current_trace()
+        tracers = [Tracer(n, trace_here, weak) for n, weak in zip(results, traced.out_weak, strict=True)]
+        return tree.unflatten(traced.out_tree, tracers)
+
+    def _whole(self, name: str, x: Any, ranks: int) -> Any:
+        """An argument as the function sees it: rows of all processes, or as it is."""
+        if name not in self.batch:
+            return x
+        leaves, structure = tree.flatten_with_paths(x, name)
+        found = []
+        for path, leaf in leaves:
+            type = describe(leaf, path)[0]
+            if not type.rank:
+                raise ArgumentError(
+                    f"data_parallel: {path} is {type}, which has no rows", location=str(user_location()),
+                    hint="batch_argnames are arrays with a sample in each row",
+                )  # fmt: skip
+            found.append(ShapeDtype(multiplied(type, 0, ranks).shape, type.dtype))
+        return tree.unflatten(structure, found)
+
+    def _rows(self, out_tree: TreeDef) -> list[bool]:
+        """Which results are rows."""
+        flags, wanted = tree.flatten(self.batch_results)
+        rest, found = iter(flags), list[bool]()
+        work = [(wanted, out_tree)]
+        while work:
+            one, other = work.pop()
+            if one.kind is None:
+                found += [bool(next(rest))] * other.num_leaves
+            elif (one.kind, one.aux, len(one.children)) == (other.kind, other.aux, len(other.children)):
+                work += reversed(list(zip(one.children, other.children, strict=True)))
+            else:
+                words = tree.difference(other, one)
+                raise ArgumentError(f"data_parallel: batch_results does not begin as the result does: {words}")
+        return found
