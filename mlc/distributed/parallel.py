@@ -61,7 +61,7 @@ def data_parallel(
 
 
 class ParallelFunction(JitFunction):
-    """What ``data_parallel`` returns: called as functions of ``jit`` are, with a process's own rows; so is ``lower``."""
+    """What ``data_parallel`` returns: called and lowered as functions of ``jit`` are, with a process's own rows."""
 
     def __init__(self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any) -> None:
         jitted = function if isinstance(function, JitFunction) else JitFunction(function, (), (), None)

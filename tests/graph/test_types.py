@@ -302,6 +302,7 @@ def test_rows_with_regions() -> None:
 
 def test_every_row_is_tested() -> None:
     regions = {g.CALL, g.CASE, g.COMPOSITE, g.FUSION, g.WHILE, g.RNG_BIT_GENERATOR, g.GET_TUPLE_ELEMENT, g.PARAMETER}
+    regions |= g.COLLECTIVES | {g.COLLECTIVE_START, g.COLLECTIVE_DONE, g.SHARDED_CALL}  # tests/distributed/test_rows.py
     assert {op.name for op in regions} | {op.name for op, *_ in GOOD} | set(ALLOWED) == set(g.OPS)
 
 
