@@ -16,11 +16,13 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 MARK = b"\x1e"  # begins a frame: MARK rank " " kind " " text "\n"; o and e are a line, O and E the begin of one
 FRAME = 3900  # bytes of text in one: a frame is one write that a pipe takes whole
+SEEN = "seen"  # a file in the run folder: the supervisor knows that a rank has failed, and has looked at the others
+LINGER = 2.0  # seconds that a rank waits for it
 DRAIN = 0.5  # seconds in which what the program left running may still print
 SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -28,15 +30,27 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signa
 
 @dataclass(frozen=True)
 class Report:
-    """How a rank fares: ``state`` is running, stopped or ended; ``signal`` is what stopped or ended it, or 0."""
+    """How a rank fares: ``state`` is running, stopped or ended; ``signal`` is what ended it, or 0.
+
+    ``stopped_by`` is what stopped it last, at ``stopped``, until ``continued``. ``told`` is the last signal that its
+    launcher sent, which it passed on to the program. Times are in seconds since 1970, 0 for never.
+    """
 
     rank: int
     pid: int
     host: str
-    state: str
-    code: int
-    signal: int
-    time: float  # seconds since 1970
+    state: str = "running"
+    code: int = 0
+    signal: int = 0
+    time: float = 0.0  # of the last change of state
+    stopped_by: int = 0
+    stopped: float = 0.0
+    continued: float = 0.0
+    told: int = 0
+
+    def was_stopped(self, time: float) -> bool:
+        """Was it stopped at that time?"""
+        return 0 < self.stopped <= time and not self.stopped <= self.continued < time
 
     def write(self, folder: Path) -> None:
         """Put it in the place of the rank's last report, at once."""
@@ -70,11 +84,12 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     child = _start(command, rank, out_end, err_end)
     os.close(out_end)
     os.close(err_end)
+    told: list[int] = []
     for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: _pass_on(child, number))
-    report = Report(rank, child, socket.gethostname(), "running", 0, 0, time.time())
+        signal.signal(number, lambda number, frame: _pass_on(child, number, told))
+    report = Report(rank, child, socket.gethostname(), time=time.time())
     report.write(folder)
-    return _watch(report, folder, waking, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
+    return _watch(report, folder, told, waking, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
 
 
 def _start(command: list[str], rank: int, out: int, err: int) -> int:
@@ -95,12 +110,13 @@ def _start(command: list[str], rank: int, out: int, err: int) -> int:
     os._exit(127)
 
 
-def _pass_on(child: int, number: int) -> None:
+def _pass_on(child: int, number: int, told: list[int]) -> None:
+    told.append(number)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, number)
 
 
-def _watch(report: Report, folder: Path, waking: int, frames: dict[int, _Frames]) -> int:
+def _watch(report: Report, folder: Path, told: list[int], waking: int, frames: dict[int, _Frames]) -> int:
     """Pass on what the child prints and report its stops until it has ended and both its outputs are closed."""
     selector = selectors.DefaultSelector()
     for descriptor in (waking, *frames):
@@ -116,7 +132,7 @@ def _watch(report: Report, folder: Path, waking: int, frames: dict[int, _Frames]
             elif not frames[key.fd].read(key.fd):
                 selector.unregister(key.fd)
         if report.state != "ended":
-            changed = _look_at(report)
+            changed = _look_at(report, told[-1] if told else 0)
             if changed != report:
                 report = changed
                 report.write(folder)
@@ -124,23 +140,32 @@ def _watch(report: Report, folder: Path, waking: int, frames: dict[int, _Frames]
                 deadline = time.monotonic() + DRAIN
     for frame in frames.values():
         frame.end()
+    if report.code:
+        _wait_for(folder / SEEN)
     return report.code
 
 
-def _look_at(report: Report) -> Report:
+def _wait_for(path: Path) -> None:
+    """Until it is there or for a while: once this process ends, the launcher kills the other ranks."""
+    deadline = time.monotonic() + LINGER
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _look_at(report: Report, told: int) -> Report:
     """The report of what the child is now."""
     pid, status = os.waitpid(report.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
     if not pid:
         return report
-    state, code, number = "running", 0, 0
+    now = time.time()
     if os.WIFSTOPPED(status):
-        state, number = "stopped", os.WSTOPSIG(status)
-    elif os.WIFSIGNALED(status):
-        state, number = "ended", os.WTERMSIG(status)
-        code = 128 + number
-    elif os.WIFEXITED(status):
-        state, code = "ended", os.WEXITSTATUS(status)
-    return Report(report.rank, report.pid, report.host, state, code, number, time.time())
+        return replace(report, state="stopped", stopped_by=os.WSTOPSIG(status), stopped=now, time=now)
+    continued = now if report.state == "stopped" else report.continued
+    if os.WIFCONTINUED(status):
+        return replace(report, state="running", continued=continued, time=now)
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    code = 128 + number if number else os.WEXITSTATUS(status)
+    return replace(report, state="ended", code=code, signal=number, told=told, continued=continued, time=now)
 
 
 class _Frames:

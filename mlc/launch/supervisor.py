@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import processes
 from .output import Bar, Output, read_progress
-from .rank import Report, die_with_parent, read_reports
+from .rank import SEEN, Report, die_with_parent, read_reports
 from .shared_memory import Segments
 
 TICK = 0.1  # seconds between looks at what the ranks report
@@ -97,6 +97,7 @@ class Attempt:
                 self._looked = now
             if first_end:
                 self._ending = now
+                (self.folder / SEEN).touch()
                 for report in reports.values():
                     if self._signals and report.state == "running":
                         with contextlib.suppress(ProcessLookupError):
@@ -138,17 +139,21 @@ class Attempt:
         """What the ranks' reports and the launcher's exit code come to."""
         if self._signals:
             return Outcome(128 + self._signals[0], "interrupted", self._signals[0])
-        failed = sorted((r for r in reports.values() if r.state == "ended" and r.code), key=lambda r: r.time)
-        stopped = [report for report in reports.values() if report.state == "stopped"]
-        words = [_in_words(report) for report in sorted(stopped, key=lambda r: r.time)]
-        if stopped and (not failed or failed[0].code == WAITED_TOO_LONG):
-            return Outcome(WAITED_TOO_LONG, ", ".join(words))
+        ended = sorted((r for r in reports.values() if r.state == "ended"), key=lambda r: r.time)
+        failed = [r for r in ended if r.code and not (r.told and r.signal in (r.told, signal.SIGKILL))]
+        if not failed or failed[0].code == WAITED_TOO_LONG:
+            until = failed[0].time if failed else time.time()
+            stopped = sorted((r for r in reports.values() if r.was_stopped(until)), key=lambda r: r.stopped)
+            if stopped:
+                words = (f"{_who(r)} was stopped by {_name(r.stopped_by)}" for r in stopped)
+                return Outcome(WAITED_TOO_LONG, ", ".join(words))
         if failed:
             return Outcome(failed[0].code, _in_words(failed[0]))
-        missing = [str(rank) for rank in range(self.ranks) if rank not in reports or reports[rank].state != "ended"]
-        if not missing:
+        if len(ended) == self.ranks and not any(r.code for r in ended):
             return Outcome(0, by_launcher=True)
-        how = f"{Path(self.command[0]).name} ended with code {code} before rank {', '.join(missing)} had ended"
+        how = f"{Path(self.command[0]).name} ended with code {code}"
+        if first := [str(r.rank) for r in ended if not r.code]:
+            how += f"; rank {', '.join(first)} had ended before the others"
         return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
 
     @contextlib.contextmanager
@@ -178,13 +183,15 @@ def _stopped_for(report: Report) -> float:
 
 
 def _in_words(report: Report) -> str:
-    who = f"rank {report.rank} (process {report.pid} on {report.host})"
-    if report.state == "stopped":
-        return f"{who} was stopped by {_name(report.signal)}"
+    """How a rank has ended."""
     if report.signal:
-        return f"{who} was killed by {_name(report.signal)}"
+        return f"{_who(report)} was killed by {_name(report.signal)}"
     told = " after it had waited too long for another rank" if report.code == WAITED_TOO_LONG else ""
-    return f"{who} ended with exit code {report.code}{told}"
+    return f"{_who(report)} ended with exit code {report.code}{told}"
+
+
+def _who(report: Report) -> str:
+    return f"rank {report.rank} (process {report.pid} on {report.host})"
 
 
 def _name(number: int) -> str:

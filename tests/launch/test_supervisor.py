@@ -200,6 +200,21 @@ def test_what_fails_the_same_way_every_time_is_not_started_again(tmp_path: Path)
     assert code == 3 and "starting again" not in err
 
 
+@pytest.mark.parametrize("mpi", MPIS)
+def test_a_rank_that_leaves_before_the_others_is_named(mpi: str, tmp_path: Path) -> None:
+    """It has joined MPI and ends well without leaving it: its launcher ends the others, which are not to blame."""
+    body = """
+        import ctypes
+        library = ctypes.CDLL(os.environ["MLC_MPI"], mode=ctypes.RTLD_GLOBAL)
+        assert library.MPI_Init(None, None) == 0
+        if rank == 1:
+            os._exit(0)
+        time.sleep(300)
+        """
+    code, _, err = start(program(tmp_path, body), options=("-n", "3", "--mpi", mpi)).end()
+    assert code and "rank 1 had ended before the others" in err and "rank 2 (process" not in err
+
+
 @needs("mpich")
 def test_a_launcher_that_fails_says_why(tmp_path: Path) -> None:
     broken = tmp_path / "mpiexec.hydra"
