@@ -7,14 +7,14 @@ later walks read the operands again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
 from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import Graph, Node
-from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
+from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, LoopScope, Memory, Value
 from mlc.ir.target import GpuTarget
 from mlc.ir.types import I64
 from mlc.passes.schedule.access import Access
@@ -64,12 +64,14 @@ def schedule_row(body: Graph, target: GpuTarget) -> ScheduledRegion:
     elements = Elements(b, sizes, memories, in_tables=True)
     with b.parallel(*((sizes.index(e), n) for e, n in nest), threads=2) as (block, mine, turn):
         elements.prepare(body.nodes)
-        number = block * threads.rows + mine
-        exact = isinstance(count, int) and count % threads.rows == 0
-        inside = number if exact else b.min(number, sizes.index(count) - 1)  # threads beyond do what the last row's do
-        at = {v: Index.of(0) for v in form.space.domain.variables} | spread(b, inside, form.kept, sizes)
-        rows = None if exact else (number, b.min(number + 1, sizes.index(count)))
-        _Row(form, threads, target.warp, elements, results, rooms, at, turn, rows).emit()
+        number, vectors = block * threads.rows + mine, divided(form.length, form.lanes)
+        assert vectors is not None
+        rows, extent = Index.of(1), sizes.index(count)
+        if not (isinstance(count, int) and count % threads.rows == 0):
+            rows = b.max(b.min(extent - number, 1), 0)  # threads behind the last row read and write nothing of it
+            number = b.min(number, extent - 1)
+        at = {v: Index.of(0) for v in form.space.domain.variables} | spread(b, number, form.kept, sizes)
+        _Row(form, threads, target.warp, elements, results, rooms, at, turn, rows, rows * sizes.index(vectors)).emit()
     return ScheduledRegion((KernelCall(b.build(), operands, sizes.operands, nest, False),), (), in_place)
 
 
@@ -105,8 +107,16 @@ def _threads(form: RowForm, count: Size, target: GpuTarget) -> _Threads:
 
 
 @dataclass(frozen=True)
+class _Vector:
+    """A vector of a row: its point and, where it may lie behind the end, its number."""
+
+    point: Point
+    number: Index | None
+
+
+@dataclass(frozen=True)
 class _Row:
-    """Emits what a thread does for the row at ``at``; it stores where ``rows``, an iteration or none, says so."""
+    """Emits what a thread does for the row at ``at``: ``rows`` of it, 1 or 0, of ``count`` vectors each."""
 
     form: RowForm
     threads: _Threads
@@ -116,43 +126,28 @@ class _Row:
     rooms: dict[Node, Memory | None]
     at: dict[IndexVariable, Index]
     turn: Index
-    rows: tuple[Index, Index] | None
+    rows: Index
+    count: Index
 
     def emit(self) -> None:
         form, space, b = self.form, self.form.space, self.elements.builder
         row = Point(self.elements, space.domain, self.at)
-        points = self._points() if self.threads.vectors else []
+        vectors = [self._vector(k) for k in range(self.threads.vectors)] if self.count.constant != 0 else []
         for step in form.walks:
             uniform = [(a, row.element(a)) for a in step.uniform]
-            values = self._in_registers(points, step, uniform) if points else self._in_loop(step, uniform)
+            values = self._in_registers(vectors, step, uniform) if vectors else self._in_loop(step, uniform)
             combines = [partial(f.combine, b) for f in step.folds]
             rooms = [self.rooms[f.node] for f in step.folds]
             values = across_row(b, values, combines, self.turn, self.threads.along, rooms, self.warp)
             for fold, value in zip(step.folds, values, strict=True):
                 row.assume(space.access(fold.node), fold.finish(b, value, row))
         narrow = [k for k in range(len(self.results)) if not form.is_full(k)]
-        found = [row.element(space.access(form.body.results[k])) for k in narrow]
         if not narrow:
             return
-        with self._inside(), b.loop(self.turn, 1):
+        found = [row.element(space.access(form.body.results[k])) for k in narrow]
+        with b.loop(self.turn, self.rows):
             for k, value in zip(narrow, found, strict=True):
                 b.store(self.results[k], (row.place(space.row),), value)
-
-    @contextmanager
-    def _inside(self, vector: tuple[Index, Index] | None = None) -> Iterator[None]:
-        """What follows is done for rows (and vectors) that there are."""
-        with ExitStack() as stack:
-            for condition in (self.rows, vector):
-                if condition is not None:
-                    stack.enter_context(self.elements.builder.loop(*condition))
-            yield
-
-    @property
-    def _count(self) -> Index:
-        """Vectors of a row."""
-        size = divided(self.form.length, self.form.lanes)
-        assert size is not None
-        return self.form.sizes.index(size)
 
     def _point(self, vector: Index) -> Point:
         form = self.form
@@ -162,58 +157,67 @@ class _Row:
 
     # ---------------------------------------------------------------- in registers
 
-    def _points(self) -> list[tuple[Point, Index | None]]:
-        """This thread's vectors, and the number of one that may lie behind the end: it does the last one instead."""
-        b, count = self.elements.builder, self._count
-        if count.constant == 0:
-            return []
-        found: list[tuple[Point, Index | None]] = []
-        for k in range(self.threads.vectors):
-            number = self.turn + k * self.threads.along
-            if (k + 1) * self.threads.along <= (count.constant or 0):
-                found.append((self._point(number), None))
-            else:
-                found.append((self._point(b.min(number, count - 1)), number))
-        return found
+    def _vector(self, number: int) -> _Vector:
+        """Vector ``number`` of this thread. What it is computed from is read here where it may not be there."""
+        b, index = self.elements.builder, self.turn + number * self.threads.along
+        if (number + 1) * self.threads.along <= (self.count.constant or 0):
+            return _Vector(self._point(index), None)
+        memories, space = self.elements.memories, self.form.space
+        leaves = {a: None for w in self.form.walks for a in w.accesses if a.node in memories}
+        read = [a for a in leaves if not space.is_uniform(a)]
+        point = self._point(index)
+        nothing = [b.constant(0, a.node.dtype, self.form.lanes) for a in read]
+        with self._if_there(index, nothing) as there:
+            inside = self._point(index)
+            b.yield_(*[inside.widen(inside.element(a)) for a in read])
+        for access, value in zip(read, there.results, strict=True):
+            point.assume(access, value)
+        return _Vector(point, index)
+
+    def _if_there(self, vector: Index, carried: Sequence[Value] = ()) -> AbstractContextManager[LoopScope]:
+        """What follows is done for a vector of this number, if there is one."""
+        b = self.elements.builder
+        return b.loop(vector, b.min(vector + 1, self.count), carried=carried)
 
     def _in_registers(
-        self, points: Sequence[tuple[Point, Index | None]], step: Walk, uniform: Sequence[tuple[Access, Value]]
+        self, vectors: Sequence[_Vector], step: Walk, uniform: Sequence[tuple[Access, Value]]
     ) -> list[Value]:
-        b, count = self.elements.builder, self._count
-        values = [f.start(b, self.form.lanes) for f in step.folds]
-        for point, number in points:
+        b, lanes = self.elements.builder, self.form.lanes
+        values = [f.start(b, lanes) for f in step.folds]
+        for vector in vectors:
             for access, value in uniform:
-                point.assume(access, value)
-            new = [f.step(b, v, point) for f, v in zip(step.folds, values, strict=True)]
-            if number is not None:
-                on = b.compare("LT", b.index_value(number, I64), b.index_value(count, I64))
-                on = b.splat(on, self.form.lanes) if self.form.lanes > 1 else on
+                vector.point.assume(access, value)
+            new = [f.step(b, v, vector.point) for f, v in zip(step.folds, values, strict=True)]
+            if vector.number is not None and new:
+                on = b.compare("LT", b.index_value(vector.number, I64), b.index_value(self.count, I64))
+                on = b.splat(on, lanes) if lanes > 1 else on
                 new = [b.select(on, x, v) for x, v in zip(new, values, strict=True)]
             values = new
-        for point, number in points:
-            found = [point.value(self.form.body.results[k]) for k in step.results]
-            if found:
-                with self._inside(None if number is None else (number, b.min(number + 1, count))):
-                    for k, value in zip(step.results, found, strict=True):
-                        point.store(self.results[k], value)
+        for vector in vectors:
+            found = [vector.point.value(self.form.body.results[k]) for k in step.results]
+            if found and vector.number is not None:
+                with self._if_there(vector.number):
+                    self._store(vector.point, step, found)
+            else:
+                self._store(vector.point, step, found)
         return [f.across(b, v) for f, v in zip(step.folds, values, strict=True)]
+
+    def _store(self, point: Point, step: Walk, values: Sequence[Value]) -> None:
+        for k, value in zip(step.results, values, strict=True):
+            point.store(self.results[k], value)
 
     # ---------------------------------------------------------------- in loops
 
     def _in_loop(self, step: Walk, uniform: Sequence[tuple[Access, Value]]) -> list[Value]:
         b = self.elements.builder
         values = [f.start(b, self.form.lanes) for f in step.folds]
-        if self._count.constant != 0:
-            with b.loop(self.turn, self._count, self.threads.along, carried=values, unroll=2) as loop:
+        if self.count.constant != 0:
+            with b.loop(self.turn, self.count, self.threads.along, carried=values, unroll=2) as loop:
                 point = self._point(loop.index)
                 for access, value in uniform:
                     point.assume(access, value)
                 new = [f.step(b, v, point) for f, v in zip(step.folds, loop.carried, strict=True)]
-                found = [point.value(self.form.body.results[k]) for k in step.results]
-                if found:
-                    with self._inside():
-                        for k, value in zip(step.results, found, strict=True):
-                            point.store(self.results[k], value)
+                self._store(point, step, [point.value(self.form.body.results[k]) for k in step.results])
                 b.yield_(*new)
             values = list(loop.results)
         return [f.across(b, v) for f, v in zip(step.folds, values, strict=True)]
