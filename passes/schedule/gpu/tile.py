@@ -70,7 +70,7 @@ def choose_tile(batch: Size, m: Size, n: Size, accumulator: DType, target: GpuTa
     lanes = min(target.lanes(accumulator), 4)
     tiles = [Tile(64, 64, 16, 8, 16, lanes), Tile(32, 32, 16, 8, 8, lanes)]
     if accumulator.itemsize <= 4:
-        tiles.insert(0, Tile(128, 128, 8, 16, 16, lanes))
+        tiles.insert(0, Tile(128, 64, 16, 16, 8, lanes))
     return min(tiles, key=lambda t: _cost(t, batch, m, n, target))
 
 
