@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import distributed
 from .. import tree as trees
 from ..array import Array
 from ..errors import ArgumentError, ArtifactError, DataError, notice
 from .fingerprints import digest
-from .ranks import rank
 
 FORMAT = "mlc checkpoint 1"
 _BEGUN = re.compile(r"\.step-\d+\.safetensors\.")
@@ -57,7 +57,7 @@ class Checkpoints:
         """
         if step < 0:
             raise ArgumentError(f"Checkpoints.save: step {step} is negative")
-        if self.folder is None or rank() != 0:
+        if self.folder is None or distributed.rank() != 0:
             return
         arrays = {path: _stored(path, leaf) for path, leaf in trees.flatten_with_paths(tree)[0]}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class Checkpoints:
         """The step and the tree of the last checkpoint that can be read: 0 and ``tree`` itself where there is none.
 
         ``tree`` says what is expected: the structure, shapes and element types. Files that are damaged are skipped
-        with a notice. Raises DataError for an intact one of something else.
+        with a notice. Raises DataError for an intact one of something else, and where ranks find different ones.
         """
         step, found = 0, tree
         for path in self._paths():
@@ -81,6 +81,7 @@ class Checkpoints:
                 continue
             found = _like(tree, arrays, path)
             break
+        self._agree(step)
         return step, found
 
     def steps(self) -> list[int]:
@@ -93,6 +94,17 @@ class Checkpoints:
             return []
         found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
         return [path for _, path in sorted(found, reverse=True)]
+
+    def _agree(self, step: int) -> None:
+        """DataError unless all ranks have found the checkpoint of this step."""
+        if self.folder is None or distributed.size() == 1:
+            return
+        low, high = (int(distributed.all_reduce(np.int64(step), op)) for op in ("min", "max"))
+        if low != high:
+            raise DataError(
+                f"checkpoints: rank {distributed.rank()} finds step {step} in {self.folder}, others {low} to {high}",
+                hint="the folder must be on a file system that all ranks share",
+            )
 
 
 def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:

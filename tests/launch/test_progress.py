@@ -63,6 +63,9 @@ def test_elsewhere_there_is_none(capfd: pytest.CaptureFixture[str], monkeypatch:
 def test_what_the_launcher_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_progress(tmp_path) is None
     monkeypatch.setenv("MLC_RUN_FOLDER", str(tmp_path))
+    monkeypatch.setenv("MLC_RANK", "1")
+    assert list(progress(range(2))) == [0, 1] and read_progress(tmp_path) is None
+    monkeypatch.setenv("MLC_RANK", "0")
     steps = progress(range(5), 5)
     for expected in (None, (1, 5, "")):
         next(steps)

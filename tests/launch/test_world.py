@@ -1,0 +1,82 @@
+"""Ranks that meet under `mlc launch`: what goes wrong between them is named at once, on every MPI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mlc.launch import find
+from tests.launch.launching import MPIS, here, needs, start
+
+PROGRAM = """
+import sys, time
+import numpy as np
+import mlc
+from mlc import distributed
+
+trouble, folder = sys.argv[1:]
+mine = distributed.rank() == 1
+
+
+@mlc.jit
+def step(x):
+    return mlc.all_reduce(x * 2)
+
+
+if trouble == "exception" and mine:
+    raise ValueError("so it is")
+print(step(np.ones(3 + (trouble == "program" and mine), np.float32)).tolist())
+checkpoints = mlc.train.Checkpoints(folder + "/mine" if trouble == "folder" and mine else folder)
+print(checkpoints.restore([1.5]))
+checkpoints.save(8, [2.5])
+step(np.ones(3, np.float32))
+print(checkpoints.restore([1.5]))
+"""
+
+
+def run(mpi: str, trouble: str, folder: Path, **environment: str) -> tuple[int, str, str]:
+    path = folder / "program.py"
+    path.write_text(PROGRAM)
+    options = ("-n", "2", "--mpi", mpi, "--timeout", "300")
+    return start(path, trouble, folder / "checkpoints", options=options, **environment).end()
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_rank_0_writes_and_all_read(mpi: str, tmp_path: Path) -> None:
+    code, out, err = run(mpi, "none", tmp_path)
+    assert code == 0, err
+    for rank in "01":
+        lines = [line.partition(" ")[2] for line in out.splitlines() if line.startswith(f"[{rank}] ")]
+        assert lines == ["[4.0, 4.0, 4.0]", "(0, [1.5])", "(8, [2.5])"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000008.safetensors"]
+
+
+@needs("mpich")
+def test_ranks_that_find_different_checkpoints_do_not_go_on(tmp_path: Path) -> None:
+    code, _, err = run("mpich", "folder", tmp_path)
+    assert code == 1
+    assert re.search(r"\[1\] .*DataError: checkpoints: rank 1 finds step 0 in .*/mine, others 0 to 8", err)
+    assert "must be on a file system that all ranks share" in err
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_a_rank_with_a_different_program_is_named(mpi: str, tmp_path: Path) -> None:
+    code, _, err = run(mpi, "program", tmp_path)
+    found = re.search(r"rank 0: step, schedule (\w+).*\n.*rank 1: step, schedule (\w+)", err)
+    assert code == 1 and "about to run different programs" in err and found and found[1] != found[2]
+    assert "program.py:" in err and "mlc launch: rank " in err
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_an_exception_of_one_rank_ends_those_that_wait_for_it(mpi: str, tmp_path: Path) -> None:
+    code, _, err = run(mpi, "exception", tmp_path)
+    assert code == 1 and "[1] ValueError: so it is" in err and "mlc launch: rank 1 (process" in err
+
+
+@pytest.mark.skipif(not (here("mpich") and here("openmpi")), reason="needs mpich and openmpi")
+@pytest.mark.parametrize(("mpi", "other"), [("mpich", "openmpi"), ("openmpi", "mpich")])
+def test_another_mpi_than_the_launcher_s_is_refused(mpi: str, other: str, tmp_path: Path) -> None:
+    code, out, err = run(mpi, "none", tmp_path, MLC_MPI=find(other).environment["MLC_MPI"])
+    assert code == 1 and not out and "it is not the MPI of this launcher" in err
