@@ -82,7 +82,7 @@ static int look(struct mlc_mpi_world *world, struct clock *clock, const char *la
     return 0;
 }
 
-/* Test flight `slot` until it is done. Ranks may share CPUs, so those that wait long let others run. */
+/* Test flight `slot` until it is done. Where ranks share CPUs, those that wait long let others run. */
 static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll poll, void *data,
                            const struct mlc_error *error)
 {
@@ -100,7 +100,7 @@ static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll 
             clock = start_clock(world, poll, data);
         if (tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)
             status = look(world, &clock, world->slots[slot].label, error);
-        if (tests >= TESTS_BEFORE_YIELD)
+        if (world->crowded && tests >= TESTS_BEFORE_YIELD)
             sched_yield();
     }
     return status;
@@ -416,8 +416,10 @@ static int join(struct mlc_mpi_world *world, const char *folder, const struct ml
         status = make_comms(world, error);
     if (!status && !mlc_watch_is_shared(&world->watch))
         status = share_watch(world, error);
-    if (!status)
+    if (!status) {
         world->watch.joined = mlc_watch_entered(&world->watch);
+        world->crowded = mlc_watch_neighbours(&world->watch) > mlc_cpu_count();
+    }
     return status;
 }
 

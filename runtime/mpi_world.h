@@ -37,6 +37,7 @@ struct mlc_mpi_world {
     struct mlc_mpi_slot slots[MLC_COLLECTIVE_SLOTS];
     uint32_t flying[MLC_COLLECTIVE_SLOTS]; /* slots in flight, the first started first */
     uint32_t n_flying;
+    bool crowded;     /* more ranks than CPUs on this host, as far as this rank knows */
     bool started_mpi; /* by this world: then it is ended by it, too */
     bool failed;      /* an error was returned: the other ranks may never come to MPI_Finalize */
 };

@@ -141,6 +141,15 @@ void mlc_watch_share(struct mlc_watch *watch, const char *path)
     publish(watch);
 }
 
+int mlc_watch_neighbours(const struct mlc_watch *watch)
+{
+    int count = watch->mapped ? 0 : watch->size;
+
+    for (int r = 0; r < watch->size && watch->mapped; r++)
+        count += strncmp(watch->pages[r].host, watch->pages[watch->rank].host, sizeof watch->pages[r].host) == 0;
+    return count;
+}
+
 void mlc_watch_close(struct mlc_watch *watch)
 {
     if (watch->mapped)

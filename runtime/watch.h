@@ -56,6 +56,9 @@ void mlc_watch_make(struct mlc_watch *watch, char *path, size_t size);
 /* On every rank: map the file `path` and publish this rank's page there; without it the rank stays by itself. */
 void mlc_watch_share(struct mlc_watch *watch, const char *path);
 
+/* The number of ranks on this host, this one among them; all of the world where the others are unknown. */
+int mlc_watch_neighbours(const struct mlc_watch *watch);
+
 void mlc_watch_close(struct mlc_watch *watch);
 
 /* This rank enters its next collective; `label` is copied. */
