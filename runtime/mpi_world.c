@@ -368,16 +368,25 @@ static int share_watch(struct mlc_mpi_world *world, const struct mlc_error *erro
     return status;
 }
 
-/* End MPI, unless someone else in the process has started or ended it. */
+/*
+ * End MPI together with the other ranks, unless someone else in the process has started or ended it. Where a rank waits in
+ * a collective that this one, which may have failed, never comes to, this one just goes: the launcher sees to the rest.
+ */
 static void end_mpi(struct mlc_mpi_world *world)
 {
+    static const char label[] = "the end of MPI";
     int ended = 1;
 
     if (!world->started_mpi || world->mpi.finalized(&ended) || ended)
         return;
-    if (world->watch.pages)
-        mlc_watch_enter(&world->watch, "the end of MPI");
-    struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the end of MPI");
+    if (world->comm) {
+        mlc_watch_enter(&world->watch, label);
+        if (!mlc_watch_meet(&world->watch)) {
+            mlc_watch_remove_shared_memory();
+            return;
+        }
+    }
+    struct mlc_guard *guard = mlc_guard_begin(&world->watch, label);
     if (world->comm) {
         mlc_mpi_free_groups(world);
         world->mpi.comm_free(&world->comm);

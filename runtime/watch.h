@@ -73,6 +73,12 @@ void mlc_watch_finish(struct mlc_watch *watch, unsigned in_flight);
 /* This rank is alive and waits. */
 void mlc_watch_beat(struct mlc_watch *watch);
 
+/*
+ * Wait for all ranks to come to this rank's last collective, whose label is the same everywhere. False where one is in
+ * another collective: it will not come. Where nothing is known of the others, true at once.
+ */
+bool mlc_watch_meet(struct mlc_watch *watch);
+
 /* One line or more: whom this rank waits for, and what that rank is doing. Takes half a second. */
 void mlc_watch_culprit(struct mlc_watch *watch, char *text, size_t size);
 

@@ -160,6 +160,28 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
     return is_elsewhere(mine, page) || is_still(page, before);
 }
 
+bool mlc_watch_meet(struct mlc_watch *watch)
+{
+    const struct mlc_rank_page *mine = &watch->pages[watch->rank];
+    int64_t deadline = mlc_watch_now() + watch->timeout;
+    int r = 0;
+
+    while (watch->mapped && r < watch->size) {
+        const struct mlc_rank_page *page = &watch->pages[r];
+        if (atomic_load(&page->entered) > atomic_load(&mine->entered) || is_elsewhere(mine, page))
+            return false;
+        if (atomic_load(&page->entered) == atomic_load(&mine->entered)) {
+            r++;
+            continue;
+        }
+        mlc_watch_beat(watch);
+        if (mlc_watch_now() > deadline)
+            mlc_watch_give_up(watch, mine->label);
+        sleep_milliseconds(2);
+    }
+    return true;
+}
+
 static uint64_t lowest_entered(const struct mlc_watch *watch)
 {
     uint64_t lowest = UINT64_MAX;

@@ -17,7 +17,7 @@ LAST = re.escape("its last, done, was collective 1, all_reduce f32[1000] in one 
 
 def trouble(name: str, what: str, **environment: str) -> str:
     """The output of a run that fails."""
-    done = run(name, 3, ["trouble.py", what], {"MLC_COLLECTIVE_TIMEOUT": str(TIMEOUT), **environment}, timeout=60)
+    done = run(name, 3, ["trouble.py", what], {"MLC_COLLECTIVE_TIMEOUT": str(TIMEOUT), **environment})
     assert done.returncode != 0, done.stdout
     return done.stdout
 
@@ -69,6 +69,12 @@ def test_a_rank_that_does_not_start_is_named_where_the_launcher_has_a_folder(tmp
     )
     assert (tmp_path / "failure").read_text() in output
     assert (tmp_path / "ranks").stat().st_size == 3 * 512
+
+
+@pytest.mark.parametrize("name", MPIS)
+def test_a_rank_that_raises_does_not_wait_for_those_that_wait_for_it(name: str) -> None:
+    output = trouble(name, "raised", MLC_COLLECTIVE_TIMEOUT="1000")
+    assert "ValueError: rank 1 cannot go on" in output
 
 
 def test_a_wait_can_be_interrupted() -> None:

@@ -81,7 +81,11 @@ class _Step:
     def __init__(self, world: Any, count: int) -> None:
         self.buffer = aligned(count)
         binary = ffi.from_buffer(encode(_plan(count, lib.mlc_world_size(world))))
-        program, context, text = ffi.new("struct mlc_program **"), ffi.new("struct mlc_context **"), ffi.new("char[512]")
+        program, context, text = (
+            ffi.new("struct mlc_program **"),
+            ffi.new("struct mlc_context **"),
+            ffi.new("char[512]"),
+        )
         none = ffi.NULL
         if lib.mlc_program_create(binary, len(binary), none, 0, none, 0, program, text, len(text)):
             raise SystemExit(ffi.string(text).decode())

@@ -46,8 +46,8 @@ def work(world: World, trouble: str, mine: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if mine and trouble == "busy":
         time.sleep(100)
-    if mine and trouble == "ended":
-        os._exit(0)
+    if mine and trouble == "raised":
+        raise ValueError("rank 1 cannot go on")
     if trouble == "another program":
         world.agree("train" if mine else "step", 7 if mine else 8)
     if mine and trouble == "another collective":
