@@ -34,7 +34,7 @@ class OnGpu:
     @staticmethod
     def of(graph: Graph, target: GpuTarget = SM_80) -> OnGpu:
         """``graph`` optimized, scheduled and compiled."""
-        optimized, _ = run_passes(graph, CPU_PIPELINE, verify=True)
+        optimized, _ = run_passes(graph, CPU_PIPELINE)
         planned = make_plan(optimized, target)
         kernels = [lower_kernel(k, target) for k in planned.kernels]
         return OnGpu(planned, target, compile_ptx(kernels, target) if kernels else "")
