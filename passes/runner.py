@@ -20,6 +20,7 @@ from .fuse import fuse
 from .layout import sink_reshapes
 from .loops import rotate, tighten
 from .merge_loops import merge_loops
+from .partition import partition
 from .place import Refusal, place
 from .regions import run_inside
 from .simplify import simplify
@@ -46,6 +47,7 @@ CPU_PIPELINE: tuple[Pass, ...] = (
     Pass("merge-loops", merge_loops),
     Pass("simplify", simplify),
     Pass("decompose", decompose, required=True),
+    Pass("partition", partition, required=True),
     Pass("layout", sink_reshapes),
     Pass("update-rows", update_rows),
     Pass("simplify-decomposed", simplify),

@@ -19,7 +19,7 @@ from ..tracing.lift import describe
 from ..transforms.call import at_users_line
 from ..transforms.closed import raised
 from ..tree import TreeDef
-from .world import World, world
+from .world import World, pretended, world
 
 RANK = "_rank"  # the argument that tells a compiled step which rank runs it
 
@@ -129,7 +129,8 @@ class _Parallel:
             whole_args = [self._whole(n, x, here.size) for n, x in zip(positional, args, strict=False)]
             whole_args += [self._whole("", x, here.size) for x in args[len(positional) :]]
             whole = {k: self._whole(k, x, here.size) for k, x in given.items()}
-            traced = raised(trace(self.function, whole_args, whole, name=name, static=static, capture=True))
+            with pretended(1):  # inside, there is one process
+                traced = raised(trace(self.function, whole_args, whole, name=name, static=static, capture=True))
             leaves, _ = tree.flatten((tuple(args), given))
             wholes, _ = tree.flatten((tuple(whole_args), whole))
             own = [as_node(x, t.dtype) for x, t in zip(leaves, traced.in_types, strict=True)]
