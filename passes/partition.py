@@ -44,7 +44,18 @@ from mlc.ir.types import I64, TensorType, TupleType, ValueType
 from .decompose import decompose
 from .merge_loops import merge_loops
 from .regions import is_control, run_inside
-from .sharding import PARTIAL, Choice, Sharding, choose, demanded, divides, local_attributes, local_shape, replicated
+from .sharding import (
+    PARTIAL,
+    Choice,
+    Sharding,
+    choose,
+    demanded,
+    divides,
+    is_zero,
+    local_attributes,
+    local_shape,
+    replicated,
+)
 from .simplify import simplify
 
 Lies = Sharding | tuple[Sharding, ...]
@@ -121,6 +132,7 @@ def lay_out(
     regions: dict[Node, Sequence[Layout]] = {}
     of_control: dict[Node, tuple[Sharding, ...]] = {}
     readers, ends = users(graph.nodes), set(graph.results)
+    parts = {r for r, s in zip(graph.results, wanted or (), strict=False) if s == PARTIAL}
     for node in graph.nodes:
         if node in lies:
             continue
@@ -138,7 +150,8 @@ def lay_out(
             lies[node] = of_control[node] if isinstance(node.type, TupleType) else of_control[node][0]
         else:
             choice = choose(node, [_single(lies[o]) for o in node.operands], ranks)
-            if choice.result == PARTIAL and (node in ends or len(readers.get(node, ())) != 1):
+            reads = len(readers.get(node, ()))
+            if choice.result == PARTIAL and (reads > 1 or (node in ends and (reads or node not in parts))):
                 choice = replace(choice, result=REPLICATED, fold="add")  # rather once than for each reader
             choices[node] = choice
             lies[node] = (choice.result,) * _count(node) if isinstance(node.type, TupleType) else choice.result
@@ -177,18 +190,27 @@ _Control = tuple[Choice, tuple[Sharding, ...], Sequence[Layout]]
 
 
 def _loop(node: Node, own: Sequence[Sharding], ranks: int) -> _Control:
-    """A carried value is cut where it begins so and each trip leaves it so, else all ranks have it."""
-    shardings = tuple(own)
+    """A carried value is cut where each trip leaves it so, a part where it begins as zeros and each trip adds parts:
+    these are added up once, behind the loop. Else all ranks have it."""
+    shardings = [PARTIAL if s == REPLICATED and _may_be_part(o) else s for o, s in zip(node.operands, own, strict=True)]
+    tried: set[int] = set()
     while True:
-        body = lay_out(node["body"], shardings, ranks)
-        after = [body.of(r) for r in node["body"].results]
-        settled = tuple(s if s == r else REPLICATED for s, r in zip(shardings, after, strict=True))
-        if settled == shardings:
+        body = lay_out(node["body"], shardings, ranks, shardings)
+        before, shardings = shardings, list(shardings)
+        for i, (s, result) in enumerate(zip(before, node["body"].results, strict=True)):
+            after = body.of(result)
+            if s == after:
+                continue
+            shardings[i] = after if after >= 0 and s < 0 and i not in tried else REPLICATED
+            tried.update({i} if shardings[i] >= 0 else ())
+        if shardings == before:
             break
-        shardings = settled
-    body = lay_out(node["body"], shardings, ranks, shardings)
     cond = lay_out(node["cond"], shardings, ranks, (REPLICATED,))
-    return Choice(shardings, REPLICATED), shardings, (cond, body)
+    return Choice(tuple(shardings), REPLICATED), tuple(shardings), (cond, body)
+
+
+def _may_be_part(node: Node) -> bool:
+    return is_zero(node) and node.dtype.kind != "bool"
 
 
 def _branches(node: Node, own: Sequence[Sharding], ranks: int) -> _Control:
@@ -334,6 +356,9 @@ class _Emitter:
 
     def converted(self, node: Node, have: Sharding, want: Sharding) -> Node:
         value, groups = self.built[node, have], self.ranks.groups
+        if want == PARTIAL:
+            assert is_zero(node), (node, have)  # as many zeros as there are ranks
+            return value
         if have == PARTIAL:
             return all_reduce(value, "add", groups) if want < 0 else reduce_scatter(value, "add", groups, want)
         if have >= 0:

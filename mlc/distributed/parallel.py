@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedError
 from ..ir.graph import REPLICATED, SHARDED_CALL, results_of
 from ..ir.graph.collective import RANK_TYPE, multiplied
 from ..staging import JitFunction
@@ -159,6 +159,12 @@ class _Parallel:
                 raise ArgumentError(
                     f"data_parallel: {path} is {type}, which has no rows", location=str(user_location()),
                     hint="batch_argnames are arrays with a sample in each row",
+                )  # fmt: skip
+            if not type.is_static:
+                raise UnsupportedError(
+                    f"data_parallel: {path} is {type}, and a batch is cut among processes only where its size is known "
+                    "when the step is compiled", location=str(user_location()),
+                    hint="lower the step for arrays or static shapes",
                 )  # fmt: skip
             found.append(ShapeDtype(multiplied(type, 0, ranks).shape, type.dtype))
         return tree.unflatten(structure, found)

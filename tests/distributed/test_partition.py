@@ -1,0 +1,204 @@
+"""data_parallel: what it gives on N ranks is what the step gives on one process; how much is communicated."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlc
+import mlc.numpy as mnp
+from mlc import distributed, tree
+from mlc.distributed.world import pretended
+from mlc.errors import ArgumentError, DifferentiationError, UnsupportedError
+from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
+from mlc.ir.graph.verify import verify_graph
+from mlc.passes.decompose import decompose
+from mlc.passes.partition import partition
+from mlc.passes.regions import run_inside
+
+from .steps import BATCH, STEPS
+
+
+def lowered(function: Any, named: dict[str, Any], batch: tuple[str, ...], ranks: int, **how: Any) -> Any:
+    """The graph of one of ``ranks`` processes, and the arguments of each."""
+    parallel = distributed.data_parallel(function, batch_argnames=batch, **how)
+    of_ranks = [{k: rows(v, r, ranks) if k in batch else v for k, v in named.items()} for r in range(ranks)]
+    with pretended(ranks):
+        low = parallel.lower(**of_ranks[0])
+    return low, [
+        [np.asarray(x) for x in tree.leaves(((), {**own, "_rank": np.int64(r)}))] for r, own in enumerate(of_ranks)
+    ]
+
+
+def rows(x: np.ndarray, rank: int, ranks: int) -> np.ndarray:
+    return np.split(x, ranks)[rank]
+
+
+def collectives(graph: Graph) -> list[str]:
+    found, work = [], [graph]
+    while work:
+        for node in work.pop().nodes:
+            found += [node.op.name] if node.op in COLLECTIVES else []
+            work += graphs_in(node)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("name", STEPS)
+def test_as_on_one_process(name: str, ranks: int) -> None:
+    function, _, named, batch = STEPS[name]()
+    low, arguments = lowered(function, named, batch, ranks)
+    graph = low.graph
+    verify_graph(graph)
+    want = evaluate_graph(mlc.jit(function).lower(**named).graph, [np.asarray(x) for x in tree.leaves(((), named))])
+    after = partition(run_inside(decompose, graph))
+    verify_graph(after)
+    assert not any(n.op is SHARDED_CALL for n in after.nodes)
+    for found in (evaluate_ranks(graph, arguments), evaluate_ranks(after, arguments)):
+        for rank in range(ranks):
+            for got, wanted in zip(found[rank], want, strict=True):
+                np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+            for got, first in zip(found[rank], found[0], strict=True):
+                assert got.tobytes() == first.tobytes()  # all results are the same on all ranks
+    if name not in ("statistics_of_the_batch", "rows_against_rows", "loops_and_branches"):
+        assert set(collectives(after)) == {"all_reduce"}, "no value of the batch is gathered"
+
+
+def test_one_all_reduce_a_parameter_and_one_for_the_loss() -> None:
+    function, _, named, batch = STEPS["dense_dropout_adam"]()
+    after = partition(run_inside(decompose, lowered(function, named, batch, 2)[0].graph))
+    assert collectives(after) == ["all_reduce"] * 5
+
+
+def test_gradients_of_a_loop_are_added_up_behind_it() -> None:
+    function, _, named, batch = STEPS["recurrent_scan"]()
+    after = partition(run_inside(decompose, lowered(function, named, batch, 2)[0].graph))
+    loops = [n for n in after.nodes if n.op is WHILE]
+    assert len(loops) >= 2 and not any(collectives(g) for n in loops for g in graphs_in(n))
+    assert collectives(after) == ["all_reduce"] * len(collectives(after))
+
+
+def test_rows_of_results() -> None:
+    def step(w: Any, x: Any) -> Any:
+        y = x @ w
+        return {"y": y, "total": mnp.sum(y), "both": (y * 2.0, mnp.arange(BATCH))}
+
+    named = {"w": np.eye(3), "x": np.arange(24.0).reshape(BATCH, 3)}
+    wanted = {"y": True, "total": False, "both": True}
+    low, arguments = lowered(step, named, ("x",), 4, batch_results=wanted)
+    after = partition(run_inside(decompose, low.graph))
+    assert collectives(after) == ["all_reduce"]
+    for rank, found in enumerate(evaluate_ranks(after, arguments)):
+        own = rows(named["x"], rank, 4)
+        for got, want in zip(found, (own * 2, [2 * rank, 2 * rank + 1], 24 * 23 / 2, own), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_integers_are_exact_in_any_order() -> None:
+    """Sums of integer-valued f32 have no rounding: the same bits as one process, for each order of folding."""
+    rng = np.random.default_rng(1)
+
+    def step(w: Any, x: Any, y: Any) -> Any:
+        return w - mnp.permute_dims(x, (1, 0)) @ (x @ w - y)
+
+    named = {
+        "w": rng.integers(-3, 4, (5, 2)),
+        "x": rng.integers(-3, 4, (BATCH, 5)),
+        "y": rng.integers(-3, 4, (BATCH, 2)),
+    }
+    named = {k: v.astype(np.float32) for k, v in named.items()}
+    low, arguments = lowered(step, named, ("x", "y"), 4)
+    want = named["w"] - named["x"].T @ (named["x"] @ named["w"] - named["y"])
+    after = partition(run_inside(decompose, low.graph))
+    for order in ("linear", "recursive_halving", "ring"):
+        for found in evaluate_ranks(after, arguments, order=order):
+            assert found[0].tobytes() == want.astype(np.float32).tobytes()
+
+
+def test_alone_it_is_the_function() -> None:
+    @distributed.data_parallel(batch_argnames="x")
+    @mlc.jit(donate_argnames="w", static_argnames="times")
+    def step(w: Any, x: Any, times: int) -> Any:
+        """What it does."""
+        return w + mnp.sum(x, axis=0) * times
+
+    assert step.__doc__ == "What it does." and step.__name__ == "step"
+    w = mnp.ones(2)
+    assert step(w, np.ones((4, 2), np.float32), times=3).tolist() == [13.0, 13.0]
+    assert w.is_deleted()
+    assert not any(n.op is SHARDED_CALL for n in step.lower(np.ones(2), np.ones((4, 2)), times=2).graph.nodes)
+
+
+def test_the_step_means_one_process_inside() -> None:
+    def step(x: Any) -> Any:
+        assert distributed.size() == 1 and distributed.rank() == 0
+        return mlc.all_reduce(mnp.sum(x)) / distributed.size()
+
+    low, arguments = lowered(step, {"x": np.arange(8.0)}, ("x",), 2)
+    assert [r[0] for r in evaluate_ranks(low.graph, arguments)] == [28.0, 28.0]
+
+
+def test_within_a_jitted_loop_of_steps() -> None:
+    parallel = distributed.data_parallel(lambda w, x: w - 0.1 * mnp.mean(x * w, axis=0), batch_argnames="x")
+
+    def train(w: Any, x: Any) -> Any:
+        return mlc.fori_loop(0, 3, lambda i, w: parallel(w, x), w)
+
+    x, w = np.random.default_rng(2).normal(size=(8, 3)), np.ones(3)
+    with pretended(2):
+        graphs = [mlc.jit(train).lower(w, rows(x, 0, 2)).graph]
+    after = run_inside(partition, run_inside(decompose, graphs[0]))
+    for found in evaluate_ranks(after, [[w, rows(x, r, 2)] for r in range(2)]):
+        np.testing.assert_allclose(found[0], evaluate_graph(mlc.jit(train).lower(w, x).graph, [w, x])[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "call"),
+    [
+        (ArgumentError, "has no array argument z", lambda: distributed.data_parallel(lambda x: x, batch_argnames="z")),
+        (ArgumentError, "x is f32\\[\\], which has no rows", lambda: parallel(2)(1.0)),
+        (ArgumentError, "batch_results does not begin", lambda: parallel(2, (True, True))(np.ones((2, 2)))),
+        (DifferentiationError, "not differentiated", lambda: mlc.grad(lambda x: mnp.sum(parallel(2)(x)))(np.ones(2))),
+        (UnsupportedError, "known when the step is compiled",
+         lambda: parallel(2).lower(mlc.ShapeDtype((mlc.dim("n", 1, 4),)))),
+    ],
+)  # fmt: skip
+def test_errors(kind: type[Exception], said: str, call: Any) -> None:
+    with pretended(2), pytest.raises(kind, match=said):
+        call()
+
+
+def parallel(ranks: int, batch_results: Any = False) -> Any:
+    return distributed.data_parallel(lambda x: x * 2.0, batch_argnames="x", batch_results=batch_results)
+
+
+def test_worlds_have_named_axes() -> None:
+    with pretended(6, {"data": 3, "model": 2}) as world:
+        assert world.groups("data") == ((0, 2, 4), (1, 3, 5))
+        assert world.groups("model") == ((0, 1), (2, 3), (4, 5))
+        assert world.groups() == world.groups(("data", "model")) == ((0, 1, 2, 3, 4, 5),)
+        assert (distributed.size("data"), distributed.size("model"), distributed.rank("model")) == (3, 2, 0)
+        with pytest.raises(ArgumentError, match="the world has the axes data, model, not pipe"):
+            mlc.all_reduce(1.0, axis="pipe")
+        graph = mlc.jit(lambda x: mlc.all_reduce(x, "mean", axis="model")).lower(np.ones(2)).graph
+    found = evaluate_ranks(graph, [[np.full(2, float(r))] for r in range(6)])
+    assert [f[0][0] for f in found] == [0.5, 0.5, 2.5, 2.5, 4.5, 4.5]
+
+
+def test_collectives_of_one_process_are_what_they_are_given() -> None:
+    x = {"a": np.arange(3.0), "b": np.float32(2)}
+    for call in (mlc.all_reduce, distributed.all_gather, distributed.reduce_scatter, distributed.broadcast):
+        given = {"a": x["a"]} if call is not mlc.all_reduce else x
+        found = call(given)
+        assert {k: np.asarray(v).tolist() for k, v in found.items()} == {
+            k: np.asarray(v).tolist() for k, v in given.items()
+        }
+    for call in (lambda: mlc.all_reduce(1.0, "median"), lambda: distributed.broadcast(1.0, 1)):
+        with pytest.raises(ArgumentError):
+            call()
+    with contextlib.suppress(ArgumentError):
+        distributed.init()
+        distributed.init()  # a second time is nothing
