@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlc.ir.dims import bounds
-from mlc.ir.graph import CONVERT, PARAMETER, SLICE, TRANSPOSE, Graph, Node, reduce_add
+from mlc.ir.graph import CONVERT, PARAMETER, SLICE, TRANSPOSE, Graph, Node
 from mlc.ir.target import Target
-from mlc.ir.types import DType, TensorType
-from mlc.passes.rewrite import rewrite
 
 from .axes import in_place_pairs
 from .contraction_choice import INNER_ROWS, Part, choose_parts, parts_of_k
@@ -19,8 +17,9 @@ from .materialize import materialize
 from .narrow_product import narrow_product
 from .outer_product import outer_product
 from .pair_product import pair_product
+from .parts import SumOfParts
 from .reduce import schedule_reduce
-from .region import KernelCall, Operand, ScheduledRegion, redirected
+from .region import KernelCall, ScheduledRegion
 
 
 def schedule_contraction(body: Graph, target: Target) -> ScheduledRegion:
@@ -42,34 +41,12 @@ def schedule_contraction(body: Graph, target: Target) -> ScheduledRegion:
 
 def _in_parts(c: Contraction, count: int, length: int, target: Target) -> ScheduledRegion:
     """The sums over ``count`` parts of K side by side, then kernels that add them up and compute the epilogue."""
-    body, table = c.body, c.body.table
-    with table.active(), table.at(table.locations.get(c.dot, ())):
-        sums = table.parameter(TensorType((count, *c.dot.shape), c.accumulator), "parts")
-        total = reduce_add(sums, (0,))
-        after = rewrite(body, [lambda n: _converted(total, n.dtype) if n is c.dot else None])
-    shifted = (None if axis is None else axis + 1 for axis in (c.row_axis, c.column_axis))
-    row_axis, column_axis = shifted
-    only = Graph(f"{body.name}_parts", body.parameters, (sums,), table)
-    cut = replace(c, body=only, dot=sums, batches=(count,), part=length, row_axis=row_axis, column_axis=column_axis)
-    region = _Region(body, target)
+    parts = SumOfParts.of(c.body, c.dot, count, c.accumulator)
+    cut = c.in_parts(parts.sums, length)
+    region = _Region(c.body, target)
     inner = c.columns.walks_contracted and c.rows.walks_contracted and bounds(c.m)[1] <= INNER_ROWS
     region.add(Part(cut, "inner" if inner else "outer"))
-    number = len(region.temporaries)
-    region.temporaries.append(bounds(sums.tensor.size)[1] * sums.dtype.itemsize)
-    region.calls = [redirected(call, {("result", 0): Operand("temporary", number)}) for call in region.calls]
-    used = [k for k, p in enumerate(body.parameters) if p in set(after.nodes)]
-    end = Graph(f"{body.name}_sum", [*(body.parameters[k] for k in used), sums], after.results, table)
-    last = schedule_reduce(end, target)
-    places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(used)}
-    places["parameter", len(used)] = Operand("temporary", number)
-    places |= {("temporary", i): Operand("temporary", number + 1 + i) for i in range(len(last.temporaries))}
-    calls = (*region.calls, *(redirected(call, places) for call in last.calls))
-    kept = in_place_pairs(body, opaque=(c.dot,)) & {(used[p], r) for p, r in last.in_place if p < len(used)}
-    return ScheduledRegion(calls, (*region.temporaries, *last.temporaries), kept)
-
-
-def _converted(node: Node, dtype: DType) -> Node:
-    return node if node.dtype == dtype else CONVERT(node, dtype=dtype)
+    return parts.region(region.calls, region.temporaries, schedule_reduce(parts.end, target))
 
 
 _PRODUCTS = {"outer": outer_product, "inner": inner_product, "narrow": narrow_product, "pair": pair_product}

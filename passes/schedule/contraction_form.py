@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Size, bounds, size_product
@@ -82,6 +82,15 @@ class Contraction:
     def length(self) -> int:
         """The most products of a sum."""
         return self.part or bounds(self.k)[1]
+
+    def in_parts(self, sums: Node, length: int) -> Contraction:
+        """Of one batch: the products of each part of K of this length summed by themselves, which is ``sums``."""
+        only = Graph(f"{self.body.name}_parts", self.body.parameters, (sums,), self.body.table)
+        row_axis, column_axis = (None if a is None else a + 1 for a in (self.row_axis, self.column_axis))
+        batches = sums.shape[:1]
+        return replace(
+            self, body=only, dot=sums, batches=batches, part=length, row_axis=row_axis, column_axis=column_axis
+        )
 
     def result_coordinates(self, batch: Batch, row: Index, column: Index) -> Coordinates:
         found = {self.row_axis: row, self.column_axis: column + self.first_column}

@@ -37,7 +37,10 @@ class Frame(SumsFrame):
         """The epilogue where neighbouring features of the result, from ``at`` on, have the sums ``total``."""
         c = self.c
         point = self.elements.point(c.node.shape, at, total.lanes, mask, -1)
+        if self.in_parts:
+            point.store(self.results[0], total, offset=self.sizes.index(c.node.tensor.size) * part)
+            return
         point.bind(c.node, self.builder.convert(total, c.node.dtype))
         values = [point.value(r) for r in c.body.results]
         for memory, value in zip(self.results, values, strict=True):
-            point.store(memory, value, offset=self.sizes.index(c.node.tensor.size) * part)
+            point.store(memory, value)

@@ -1,14 +1,18 @@
-"""Folds of parts: what a reduce body becomes where a first kernel has left a fold of each part in a temporary."""
+"""Folds and sums of parts: what a body becomes where a first kernel has left those of each part in a temporary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mlc.ir.graph import CONVERT, REDUCE, Graph, Node, Table, body_of
-from mlc.ir.types import TensorType
+from mlc.ir.dims import bounds
+from mlc.ir.graph import CONVERT, REDUCE, Graph, Node, Table, body_of, reduce_add
+from mlc.ir.types import DType, TensorType
+from mlc.passes.rewrite import rewrite
 
+from .axes import in_place_pairs
 from .folds import Fold
-from .region import KernelCall, Operand, redirected
+from .region import KernelCall, Operand, ScheduledRegion, redirected
 
 
 def body_of_parts(body: Graph, folds: Sequence[Fold], parts: int) -> Graph:
@@ -44,6 +48,45 @@ def call_of_parts(call: KernelCall, count: int) -> KernelCall:
             place = Operand("temporary", o.index) if of_part else Operand("parameter", o.index - count)
             places[o.kind, o.index] = place
     return redirected(call, places)
+
+
+@dataclass(frozen=True)
+class SumOfParts:
+    """A body whose ``heart`` sums products, with these summed in parts: ``sums`` is accumulator[parts, ...].
+
+    ``end`` adds them up and does the rest; its last parameter is ``sums``, before it are those of the body at ``kept``.
+    """
+
+    body: Graph
+    heart: Node
+    sums: Node
+    end: Graph
+    kept: tuple[int, ...]
+
+    @staticmethod
+    def of(body: Graph, heart: Node, parts: int, accumulator: DType) -> SumOfParts:
+        table = body.table
+        with table.active(), table.at(table.locations.get(heart, ())):
+            sums = table.parameter(TensorType((parts, *heart.shape), accumulator), "parts")
+            total = reduce_add(sums, (0,))
+            total = total if total.dtype == heart.dtype else CONVERT(total, dtype=heart.dtype)
+            after = rewrite(body, [lambda n: total if n is heart else None])
+        used = set(after.nodes)
+        kept = tuple(k for k, p in enumerate(body.parameters) if p in used)
+        end = Graph(f"{body.name}_sum", [*(body.parameters[k] for k in kept), sums], after.results, table)
+        return SumOfParts(body, heart, sums, end, kept)
+
+    def region(self, calls: Sequence[KernelCall], temporaries: Sequence[int], last: ScheduledRegion) -> ScheduledRegion:
+        """``calls``, whose result are the sums, then those of ``last``, which is the end scheduled."""
+        number, nbytes = len(temporaries), bounds(self.sums.tensor.size)[1] * self.sums.dtype.itemsize
+        first = [redirected(call, {("result", 0): Operand("temporary", number)}) for call in calls]
+        places = {("parameter", i): Operand("parameter", k) for i, k in enumerate(self.kept)}
+        places["parameter", len(self.kept)] = Operand("temporary", number)
+        places |= {("temporary", i): Operand("temporary", number + 1 + i) for i in range(len(last.temporaries))}
+        after = [redirected(call, places) for call in last.calls]
+        same = {(self.kept[p], r) for p, r in last.in_place if p < len(self.kept)}
+        pairs = in_place_pairs(self.body, opaque=(self.heart,)) & same
+        return ScheduledRegion((*first, *after), (*temporaries, nbytes, *last.temporaries), pairs)
 
 
 def _after(body: Graph, stop: dict[Node, tuple[Fold, Node]]) -> list[Node]:

@@ -28,8 +28,8 @@ class SumsFrame:
     """What kernels of contractions and convolutions share: ``heart`` is the op of ``body`` that sums products.
 
     ``read`` are its operands as this kernel reads them; ``temporaries`` the nodes that earlier kernels of the region
-    have computed, and the number of each. A kernel that is given a ``number`` writes there, not to the results; with
-    ``copies`` it computes so many of each side by side. Array constants are ``in_tables`` on a GPU.
+    have computed, and the number of each. A kernel that is given a ``number`` writes the sums there, ``in_parts``, not
+    the results; with ``copies`` it computes so many of each side by side. Array constants are ``in_tables`` on a GPU.
     """
 
     def __init__(
@@ -57,15 +57,19 @@ class SumsFrame:
         for node, k in temporaries.items():
             self.memories[node] = self._buffer(f"t{k}", node, "read", Operand("temporary", k))
         self.results: list[Memory] = []
+        self.in_parts = number is not None
         for k, r in enumerate(body.results):
             place = Operand("result", k) if number is None else Operand("temporary", number)
-            self.results.append(self._buffer(f"r{k}", r, "write", place, copies))
+            dtype = r.dtype if number is None else accumulator
+            self.results.append(self._buffer(f"r{k}", r, "write", place, copies, dtype))
         self.elements = Elements(b, self.sizes, self.memories, in_tables=in_tables)
 
-    def _buffer(self, name: str, node: Node, access: str, operand: Operand, copies: int = 1) -> Memory:
+    def _buffer(
+        self, name: str, node: Node, access: str, operand: Operand, copies: int = 1, dtype: DType | None = None
+    ) -> Memory:
         self.operands.append(operand)
         size = self.sizes.index(node.tensor.size) * copies
-        return self.builder.buffer(name, node.dtype, (size,), access=access)
+        return self.builder.buffer(name, dtype or node.dtype, (size,), access=access)
 
     def zero(self, lanes: int) -> Value:
         return self.builder.constant(0, self.accumulator, lanes)

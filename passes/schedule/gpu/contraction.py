@@ -12,19 +12,29 @@ from mlc.ir.types import DType
 from mlc.passes.schedule.axes import in_place_pairs
 from mlc.passes.schedule.contraction_form import Contraction, Side, contraction_form
 from mlc.passes.schedule.contraction_frame import Frame
+from mlc.passes.schedule.parts import SumOfParts
 from mlc.passes.schedule.region import ScheduledRegion
 
 from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
-from .product_call import product_call
+from .product_call import parts_of_depth, product_call
+from .reduce import schedule_reduce
 
 
 def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
-    """One kernel computes the contraction and its epilogue; none where the result has no elements."""
+    """One kernel computes the contraction and its epilogue; none where the result has no elements.
+
+    Where results are few and sums long, it computes parts of the sums, which another one adds up.
+    """
     c = contraction_form(body)
     if c.dot.tensor.size == 0:
         return ScheduledRegion(())
-    call = product_call(ContractionProduct(c, {}, target), target)
-    return ScheduledRegion((call,), (), in_place_pairs(body, opaque=(c.dot,)))
+    cut = parts_of_depth(c.batch, c.m, c.n, c.k, target)
+    if cut is None:
+        call = product_call(ContractionProduct(c, {}, target), target)
+        return ScheduledRegion((call,), (), in_place_pairs(body, opaque=(c.dot,)))
+    parts = SumOfParts.of(body, c.dot, cut[0], c.accumulator)
+    call = product_call(ContractionProduct(c.in_parts(parts.sums, cut[1]), {}, target), target)
+    return parts.region([call], [], schedule_reduce(parts.end, target))
 
 
 class ContractionProduct(Product):

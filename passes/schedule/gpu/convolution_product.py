@@ -23,13 +23,18 @@ from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
 
 
 class ConvolutionProduct(Product):
-    """The product that a convolution is; batches are its groups."""
+    """The product that a convolution is; batches are its groups.
+
+    With ``parts``, a number and a length, they are parts of the sums of the only group, which a temporary takes.
+    """
 
     frame: Frame
 
-    def __init__(self, c: Convolution, target: GpuTarget) -> None:
-        self.c = c
+    def __init__(self, c: Convolution, target: GpuTarget, parts: tuple[int, int] | None = None) -> None:
+        self.c, self.parts = c, parts
         self.frame = Frame(c, {}, c.lhs, c.rhs, in_tables=True)
+        if parts is not None:
+            self.frame = Frame(c.alone(), {}, c.lhs, c.rhs, parts[0], 0, in_tables=True)
         lhs, rhs = c.axes.lhs, c.axes.rhs
         y, x = (None, *lhs.spatial)[-2:]
         self.row_order = _by_memory({lhs.outer: 0, y: 1, x: 2})  # of batch, y, x
@@ -37,7 +42,8 @@ class ConvolutionProduct(Product):
         self.pixels = c.batch, c.y.count, c.x.count
         self.products = c.y.taps, c.x.taps, c.inputs
         self.outputs = c.outputs // c.groups
-        self.batch, self.depth = c.groups, size_product(self.products)
+        self.batch = c.groups if parts is None else parts[0]
+        self.depth = size_product(self.products)
         self.factor = matrix_type(c.lhs.dtype, c.rhs.dtype, c.accumulator)
         last, most = len(c.lhs.shape) - 1, self.most_lanes
         along = lhs.outer != last
@@ -111,10 +117,24 @@ class ConvolutionProduct(Product):
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
         image, y, x = self._split(row, self.pixels, self.row_order)
         at = self.c.result_coordinates(image, y, x, batch[0] * self.outputs + column)
-        self.frame.store(at, total, mask)
+        self.frame.store(at, total, mask, batch[1])
 
     def batch_at(self, number: Index) -> Batch:
-        return (number,)
+        """The group, and the part."""
+        return (number, Index.of(0)) if self.parts is None else (Index.of(0), number)
+
+    def contracted(self, batch: Batch) -> tuple[Index, Index]:
+        if self.parts is None:
+            return super().contracted(batch)
+        start = batch[1] * self.parts[1]
+        return start, self.builder.min(start + self.parts[1], self.index(self.depth))
+
+    @property
+    def longest(self) -> int:
+        return super().longest if self.parts is None else self.parts[1]
+
+    def is_whole(self, depth: int) -> bool:
+        return super().is_whole(depth) and (self.parts is None or self.parts[1] % depth == 0)
 
     def _split(self, index: Index, sizes: Sequence[Size], order: Sequence[int]) -> list[Index]:
         """The position along each axis of a number that counts them all in this order, the last one fastest."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from mlc.ir.dims import Size, bounds
 from mlc.ir.target import GpuTarget
 from mlc.passes.schedule.region import KernelCall
 
 from .matrix_product import matrix_product
 from .product import Product
-from .tile import choose_matrix_tile, choose_tile
+from .tile import MATRIX_TILES, choose_matrix_tile, choose_tile, count_blocks
 from .tiled_product import tiled_product
+
+SHORTEST_PART = 256  # products of a part of a sum
+MOST_PARTS = 64
 
 
 def product_call(product: Product, target: GpuTarget) -> KernelCall:
@@ -17,3 +21,19 @@ def product_call(product: Product, target: GpuTarget) -> KernelCall:
     if product.factor is not None:
         return matrix_product(product, choose_matrix_tile(*sizes, target), product.factor)
     return tiled_product(product, choose_tile(*sizes, product.frame.accumulator, target))
+
+
+def parts_of_depth(batch: Size, m: Size, n: Size, depth: Size, target: GpuTarget) -> tuple[int, int] | None:
+    """The number and the length of parts of a deep sum, where there are too few results to keep a GPU busy.
+
+    By shape and target alone, so that sums have one order.
+    """
+    middle = MATRIX_TILES[1]
+    blocks = count_blocks(middle, batch, m, n)
+    if not isinstance(depth, int) or batch != 1 or 2 * blocks > target.multiprocessors or bounds(m)[1] == 0:
+        return None
+    count = min(-(-target.multiprocessors // max(blocks, 1)), depth // SHORTEST_PART, MOST_PARTS)
+    if count < 2:
+        return None
+    length = -(-depth // (count * middle.depth)) * middle.depth
+    return -(-depth // length), length
