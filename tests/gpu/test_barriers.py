@@ -38,6 +38,7 @@ def softmax(x: Node) -> Node:
 
 
 CASES: dict[str, tuple[Callable[[Node], Node | Sequence[Node]], tuple[int, ...]]] = {
+    "turned": (lambda x: g.TRANSPOSE(x, permutation=(1, 0)), (40, 70)),
     "rows": (lambda x: fold(x, 1), (3, 1201)),
     "columns": (columns, (150, 3)),
     "parts": (lambda x: fold(x, 0), (9001,)),

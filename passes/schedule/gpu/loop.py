@@ -1,20 +1,22 @@
 """Loop fusions on a GPU: a thread computes a vector of neighbouring elements, or one where they do not lie together.
 
 Threads are numbered through the elements of the results in row-major order. A block has neighbouring vectors, some of
-them for each thread where there are many, all read before the first is written.
+them for each thread where there are many, all read before the first is written. Operands that lie along another axis
+than the results are turned in tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import Graph, reachable
-from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Value
+from mlc.ir.kernel import Index, IndexVariable, KernelBuilder
 from mlc.ir.target import GpuTarget
 from mlc.passes.schedule.access import Access
 from mlc.passes.schedule.axes import Group, in_place_pairs, join, leaf_indices, refine
-from mlc.passes.schedule.domain import divided
+from mlc.passes.schedule.domain import Domain, divided
 from mlc.passes.schedule.elements import Elements, Point
 from mlc.passes.schedule.loop import Piece, parameter_buffers
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
@@ -22,6 +24,7 @@ from mlc.passes.schedule.scalars import kernel_name
 from mlc.passes.schedule.sizes import Sizes
 
 from .threads import block_of, spread, vector_lanes
+from .turned import find_squares
 
 MOST_EACH = 4  # vectors that a thread does
 FEW_BLOCKS = 16  # blocks of a multiprocessor: with fewer, a thread does one vector
@@ -49,10 +52,9 @@ def loop_calls(body: Graph, target: GpuTarget, pieces: Sequence[Piece]) -> tuple
     inner = groups[-1]
     lanes = vector_lanes(domain, accesses, list(zip(written, nodes, strict=True)), groups, inner, target)
 
-    total = size_product(g.extent for g in groups)
-    threads = block_of(-(-bounds(total)[1] // lanes), target)
-    each = _vectors_each(bounds(total)[1] // (lanes * threads), target)
-    nest: tuple[tuple[Size, int], ...] = ((total, lanes * threads * each), (threads, 1))
+    squares = find_squares(domain, accesses, groups, sizes) if all(p.at is None for p in pieces) else None
+    flat = _Flat.of(domain, groups, inner, lanes, sizes, target)
+    nest = flat.nest if squares is None else squares.nest
     b = KernelBuilder(kernel_name(body.nodes), sizes.count)
     roots = (*nodes, *(a.node for a in needs))
     memories, operands = parameter_buffers(b, Graph(body.name, body.parameters, roots, body.table), sizes)
@@ -63,29 +65,69 @@ def loop_calls(body: Graph, target: GpuTarget, pieces: Sequence[Piece]) -> tuple
     operands += tuple(Operand("result", p.result) for p in pieces)
     elements = Elements(b, sizes, memories, in_tables=True)
 
-    def emit(vectors: Sequence[dict[IndexVariable, Index]], width: int) -> None:
-        points = [Point(elements, domain, at, width, inner.variable) for at in vectors]
-        values: list[list[Value]] = [[point.value(n) for n in nodes] for point in points]
+    def emit(points: Sequence[Point]) -> None:
+        """All values before the first is stored."""
+        values = [[point.value(n) for n in nodes] for point in points]
         for point, found in zip(points, values, strict=True):
             for memory, value, place, whole in zip(results, found, places, wholes, strict=True):
                 point.store(memory, value, place, whole)
 
-    with b.parallel(*((sizes.index(e), n) for e, n in nest), threads=1) as (block, thread):
+    tiles = [] if squares is None else squares.tiles(b)
+    with b.parallel(*((sizes.index(e), n) for e, n in nest), threads=1 if squares is None else 2) as at:
         elements.prepare(reachable(roots))
-        first = block * (threads * each) + thread
-        if isinstance(total, int) and total % (lanes * threads * each) == 0:
-            emit([spread(b, first + threads * k, groups, sizes, lanes) for k in range(each)], lanes)
+        if squares is None:
+            flat.emit(elements, at[0], at[1], emit)
         else:
-            extent = sizes.index(total)
-            whole = divided(total, lanes)
-            count = b.floordiv(extent, lanes) if whole is None else sizes.index(whole)
-            end = b.min(block * (threads * each) + threads * each if each > 1 else first + 1, count)
-            with b.loop(first, end, threads, unroll=each) as loop:
-                emit([spread(b, loop.index, groups, sizes, lanes)], lanes)
-            if whole is None and len(groups) == 1:  # fewer than a vector are left
-                with b.loop(count * lanes + block * threads + thread, extent, lanes) as rest:
-                    emit([inner.at(rest.index)], 1)
+            squares.emit(elements, tiles, at, lambda point: emit([point]))
     return (KernelCall(b.build(), operands, sizes.operands, nest, False),)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """Vectors of ``lanes`` along ``inner``, numbered through all groups: ``each`` for each of a block's threads."""
+
+    domain: Domain
+    groups: tuple[Group, ...]
+    inner: Group
+    lanes: int
+    sizes: Sizes
+    total: Size
+    threads: int
+    each: int
+
+    @staticmethod
+    def of(
+        domain: Domain, groups: tuple[Group, ...], inner: Group, lanes: int, sizes: Sizes, target: GpuTarget
+    ) -> _Flat:
+        total = size_product(g.extent for g in groups)
+        threads = block_of(-(-bounds(total)[1] // lanes), target)
+        each = _vectors_each(bounds(total)[1] // (lanes * threads), target)
+        return _Flat(domain, groups, inner, lanes, sizes, total, threads, each)
+
+    @property
+    def nest(self) -> tuple[tuple[Size, int], ...]:
+        """The axes of the kernel: blocks, then threads."""
+        return (self.total, self.lanes * self.threads * self.each), (self.threads, 1)
+
+    def emit(self, elements: Elements, block: Index, thread: Index, store: Callable[[Sequence[Point]], None]) -> None:
+        """What this thread does, in as few steps as can be."""
+        b, lanes, threads, each = elements.builder, self.lanes, self.threads, self.each
+        first = block * (threads * each) + thread
+        if isinstance(self.total, int) and self.total % (lanes * threads * each) == 0:
+            store([self._vector(elements, first + threads * k) for k in range(each)])
+            return
+        extent, whole = self.sizes.index(self.total), divided(self.total, lanes)
+        count = b.floordiv(extent, lanes) if whole is None else self.sizes.index(whole)
+        end = b.min(block * (threads * each) + threads * each if each > 1 else first + 1, count)
+        with b.loop(first, end, threads, unroll=each) as loop:
+            store([self._vector(elements, loop.index)])
+        if whole is None and len(self.groups) == 1:  # fewer than a vector are left
+            with b.loop(count * lanes + block * threads + thread, extent, lanes) as rest:
+                store([Point(elements, self.domain, self.inner.at(rest.index))])
+
+    def _vector(self, elements: Elements, number: Index) -> Point:
+        at = spread(elements.builder, number, self.groups, self.sizes, self.lanes)
+        return Point(elements, self.domain, at, self.lanes, self.inner.variable)
 
 
 def _vectors_each(blocks: int, target: GpuTarget) -> int:
