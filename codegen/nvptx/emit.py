@@ -267,6 +267,8 @@ class _Function(Body):
                 left = addresses.index(stop - start, "i32")
                 lanes = VectorType(I32, t.lanes)
                 return values.compare(self.out, "GT", lanes, values.splat(self.out, left, lanes), values.iota(lanes))
+        if n.op == "splat" and t.dtype == BOOL:
+            self.accesses.uniform[n.value.id] = self.operands[n.operands[0].id]
         if n.op == "index_value" and t.dtype.bits <= 32:
             operand = addresses.index(n.indices[0], "i32")
             return operand if t.dtype.bits == 32 else self.out.let(f"trunc i32 {operand} to {typed(t)}")

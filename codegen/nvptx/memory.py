@@ -25,6 +25,7 @@ class DeviceAccesses(Accesses):
         self.addresses: DeviceAddresses = addresses
         self.divisors = divisors
         self.tails: dict[int, tuple[Index, Index]] = {}  # start and stop of the masks that are tails
+        self.uniform: dict[int, str] = {}  # of the masks that are the same in all lanes
 
     def read(self, n: Instruction) -> str:
         m, mask, t = _memory(n), self.mask_of(n), _stored(n)
@@ -53,6 +54,9 @@ class DeviceAccesses(Accesses):
         m, align = _memory(n), self.alignment(n)
         if mask is None:
             return self.load(m, place, t, align)
+        if n.mask is not None and n.mask.id in self.uniform:
+            on = self.uniform[n.mask.id]
+            return self.choose(on, lambda: self.load(m, place, t, align), lambda: constant(0, t), typed(t))
         on, places = self.all_on(n, mask), self.following(m, place, t.lanes)
         return self.choose(
             on, lambda: self.load(m, place, t, align), lambda: self.read_lanes(m, places, t, mask), typed(t)
@@ -62,6 +66,9 @@ class DeviceAccesses(Accesses):
         m, align = _memory(n), self.alignment(n)
         if mask is None:
             self.store(m, place, t, operand, align)
+            return
+        if n.mask is not None and n.mask.id in self.uniform:
+            self.choose(self.uniform[n.mask.id], lambda: self.store(m, place, t, operand, align))
             return
         on, places = self.all_on(n, mask), self.following(m, place, t.lanes)
         self.choose(
