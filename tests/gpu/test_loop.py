@@ -9,6 +9,7 @@ from mlc.ir.graph import ADD, MAXIMUM, TRANSPOSE, Node, broadcast_in_dim, full_l
 from mlc.ir.target import SM_80
 from mlc.ir.types import BF16, F32, F64, U8, DType, TensorType
 from mlc.passes.schedule import schedule_region
+from mlc.passes.schedule.gpu import loop
 from tests.schedule.running import body_of_types, check_region, random_array
 
 
@@ -52,3 +53,14 @@ def test_many_vectors_are_read_before_the_first_is_written() -> None:
     body = body_of_types(lambda x: ADD(x, x), TensorType((1 << 26,), F32))
     ops = [n.op for n in schedule_region("loop", body, SM_80).calls[0].kernel.body]  # type: ignore[union-attr]
     assert [op for op in ops if op in ("load", "store")] == ["load"] * 4 + ["store"] * 4
+
+
+@pytest.mark.parametrize("n", [4096, 4099, 3, 1025])
+def test_threads_that_do_several_vectors(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FEW_BLOCKS", 0)
+    static = body_of_types(lambda x: ADD(x, x), TensorType((n,), F32))
+    symbolic = body_of_types(lambda x: ADD(x, x), TensorType((dim("n", 0, 5000),), F32))
+    for body in (static, symbolic):
+        check_region("loop", body, [random_array((n,), F32)], targets=(SM_80,), compiled=False)
+        ((_, elements), (threads, _)) = schedule_region("loop", body, SM_80).calls[0].tasks
+        assert isinstance(threads, int) and elements // threads >= 8
