@@ -50,7 +50,9 @@ class Simulation:
         compiled = self._compiled.function
         codes = kernel_codes(compiled)
         inputs = [self._leaves(rank, own) for rank, own in enumerate(arguments)]
-        kernels = [NativeKernel(code.address) for code in codes]
+        kernels = [NativeKernel(code.address) for code in codes if code is not None]
+        if len(kernels) < len(codes):
+            raise ArgumentError(f"simulation: {compiled.plan.name} has kernels of a GPU; simulate it on cpu:0")
         found = interpret_ranks(compiled.plan, kernels, compiled.constants, inputs, order=self.order)
         return [tree.unflatten(self._compiled.out_tree, leaves) for leaves in found]
 
