@@ -3,6 +3,7 @@
 Commands:
     mlc data fetch mnist    # once; without it the digits that travel with mlc are used
     python models/mnist_cnn.py        # all steps, or as many as an argument says
+    mlc launch -n 2 models/mnist_cnn.py --checkpoint folder    # the same steps, cut among 2 processes
     mlc compile models/mnist_cnn.py -o mnist_cnn.mlc
 """
 
@@ -10,12 +11,13 @@ import argparse
 
 import mlc
 import mlc.numpy as mnp
+from mlc import distributed
 
 WIDTHS, HIDDEN = (32, 64), 1024
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("steps", type=int, nargs="?", help="how many (default: 6000 of MNIST, 500 of the digits)")
-parser.add_argument("--batch", type=int, default=50, help="images in a step")
+parser.add_argument("--batch", type=int, default=50, help="images in a step, of all processes together")
 parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 parser.add_argument("--checkpoint", metavar="FOLDER", help="keep checkpoints there, and go on from the last one")
 parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next (default: 100)")
@@ -59,6 +61,7 @@ def loss(params, images, labels, key):
     return mlc.nn.cross_entropy(logits, labels)
 
 
+@distributed.data_parallel(batch_argnames=("images", "labels"))
 @mlc.jit(donate_argnames=("params", "state"))
 def step(params, state, images, labels, key):
     value, gradient = mlc.value_and_grad(loss)(params, images, labels, key)
@@ -76,22 +79,24 @@ state = optimizer.init(params)
 checkpoints = mlc.train.Checkpoints(options.checkpoint)
 done, (params, state) = checkpoints.restore((params, state))
 training = mlc.data.batches(
-    (data.train_images.astype(options.dtype), data.train_labels), options.batch, seed=0, epochs=None, start=done
-)
+    (data.train_images.astype(options.dtype), data.train_labels), options.batch, seed=0, epochs=None,
+    start=done, shard=(distributed.rank(), distributed.size()),
+)  # fmt: skip
 
 for count in mlc.train.progress(range(done + 1, steps + 1), steps, done=done):
     images, labels = next(training)
     params, state, value = step(params, state, images, labels, mlc.random.fold_in(mlc.random.key(1), count))
     if count % options.every == 0 or count == steps:
         checkpoints.save(count, (params, state))
-    if count % 100 == 0:
+    if count % 100 == 0 and distributed.rank() == 0:
         print(f"step {count:4} loss {float(value):.4f}", flush=True)
 
-found, total = 0, len(data.test_labels)
-for begin in range(0, total, 500):
-    part = slice(begin, begin + 500)
-    found += int(hits(params, data.test_images[part].astype(options.dtype), data.test_labels[part]))
-print(f"test accuracy {found / total:.4f}")
+if distributed.rank() == 0:
+    found, total = 0, len(data.test_labels)
+    for begin in range(0, total, 500):
+        part = slice(begin, begin + 500)
+        found += int(hits(params, data.test_images[part].astype(options.dtype), data.test_labels[part]))
+    print(f"test accuracy {found / total:.4f}")
 
 mlc.export(
     "predict",

@@ -1,8 +1,9 @@
-"""A network with two hidden layers of 512, trained by Adam.
+"""A network with two hidden layers of 512, trained by Adam, on one process or on many.
 
 Commands:
     mlc data fetch mnist    # once; without it the digits that travel with mlc are used
     python models/mnist_mlp.py
+    mlc launch -n 4 models/mnist_mlp.py --checkpoint folder    # the same steps, cut among 4 processes
     mlc compile models/mnist_mlp.py -o mnist_mlp.mlc
 """
 
@@ -10,12 +11,13 @@ import argparse
 
 import mlc
 import mlc.numpy as mnp
+from mlc import distributed
 
 HIDDEN = 512
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("steps", type=int, nargs="?", help="how many (default: 4 epochs of MNIST, 20 of the digits)")
-parser.add_argument("--batch", type=int, default=100, help="images in a step")
+parser.add_argument("--batch", type=int, default=100, help="images in a step, of all processes together")
 parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 parser.add_argument("--checkpoint", metavar="FOLDER", help="keep checkpoints there, and go on from the last one")
 parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next (default: 100)")
@@ -51,6 +53,7 @@ def loss(params, images, labels):
     return mlc.nn.cross_entropy(forward(params, images), labels)
 
 
+@distributed.data_parallel(batch_argnames=("images", "labels"))
 @mlc.jit(donate_argnames=("params", "state"))
 def step(params, state, images, labels):
     value, gradient = mlc.value_and_grad(loss)(params, images, labels)
@@ -68,19 +71,21 @@ state = optimizer.init(params)
 checkpoints = mlc.train.Checkpoints(options.checkpoint)
 done, (params, state) = checkpoints.restore((params, state))
 training = mlc.data.batches(
-    (data.train_images.astype(options.dtype), data.train_labels), options.batch, seed=0, epochs=None, start=done
-)
+    (data.train_images.astype(options.dtype), data.train_labels), options.batch, seed=0, epochs=None,
+    start=done, shard=(distributed.rank(), distributed.size()),
+)  # fmt: skip
 
 for count in mlc.train.progress(range(done + 1, steps + 1), steps, done=done):
     images, labels = next(training)
     params, state, value = step(params, state, images, labels)
     if count % options.every == 0 or count == steps:
         checkpoints.save(count, (params, state))
-    if count % 100 == 0:
+    if count % 100 == 0 and distributed.rank() == 0:
         print(f"step {count:4} loss {float(value):.4f}")
 
-test_images = data.test_images.astype(options.dtype)
-print(f"test accuracy {float(accuracy(params, test_images, data.test_labels)):.3f}")
+if distributed.rank() == 0:
+    test_images = data.test_images.astype(options.dtype)
+    print(f"test accuracy {float(accuracy(params, test_images, data.test_labels)):.3f}")
 
 mlc.export(
     "predict",
