@@ -71,6 +71,28 @@ def test_vectors_and_batches() -> None:
     check(lambda x, y: dot(x, y, 0, 0, batch=1), TensorType((5, 20), F32), TensorType((5, 20), F32))
 
 
+THIN = {
+    "two vectors": (lambda x, y: dot(x, y, 0, 0), (3000,), (3000,)),
+    "a matrix by rows": (lambda x, y: dot(x, y, 1, 0), (37, 500), (500,)),
+    "a matrix by columns": (lambda x, y: dot(x, y, 0, 0), (50,), (50, 370)),
+    "one row": (lambda x, y: dot(x, y, 1, 1), (1, 130), (66, 130)),
+    "one column": (lambda x, y: dot(x, y, 1, 0), (66, 130), (130, 1)),
+    "few results": (lambda x, y: dot(x, y, 0, 0), (900, 3), (900, 5)),
+    "batches": (lambda x, y: dot(x, y, 0, 1, batch=1), (6, 40), (6, 30, 40)),
+}
+
+
+@pytest.mark.parametrize("name", THIN)
+@pytest.mark.parametrize("dtype", [F32, BF16, I32], ids=str)
+def test_products_of_vectors(name: str, dtype: DType) -> None:
+    """Folds: no tile would be used twice."""
+    function, *shapes = THIN[name]
+    types = [TensorType(s, dtype) for s in shapes]
+    check(function, *types, tolerance=1e-2 if dtype == BF16 else 1e-6)
+    text = "".join(str(c.kernel) for c in schedule_region("contraction", body_of_types(function, *types), SM_80).calls)
+    assert "shared %rows" not in text
+
+
 def layer(x: Node, w: Node, b: Node) -> list[Node]:
     shifted = ADD(dot(x, w), broadcast_in_dim(b, (x.shape[0], w.shape[1]), (1,)))
     return [MAXIMUM(shifted, full_like(shifted, 0.0)), TANH(shifted), TRANSPOSE(shifted, permutation=(1, 0))]

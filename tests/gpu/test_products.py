@@ -38,6 +38,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "whole tiles": lambda: typed(dot, F32, (32, 48), (48, 32)),
     "tails": lambda: typed(lambda x, y: dot(x, y, 0, 1), F32, (37, 33), (35, 37)),
     "batches of doubles": lambda: typed(lambda x, y: dot(x, y, batch=1), F64, (2, 5, 20), (2, 20, 6)),
+    "a vector": lambda: typed(lambda x, y: dot(x, y, 1, 0), BF16, (3, 300), (300,)),
     "parts": lambda: typed(lambda x, y: dot(x, y, 0, 0), F32, (512, 5), (512, 7)),
     "a layer": lambda: typed(layer, F32, (35, 24), (24, 45), (45,)),
     "bf16": lambda: typed(dot, BF16, (40, 136), (136, 24)),

@@ -15,6 +15,7 @@ from mlc.passes.schedule.contraction_frame import Frame
 from mlc.passes.schedule.parts import SumOfParts
 from mlc.passes.schedule.region import ScheduledRegion
 
+from .inner_product import as_reduce, is_thin
 from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
 from .product_call import parts_of_depth, product_call
 from .reduce import schedule_reduce
@@ -23,11 +24,14 @@ from .reduce import schedule_reduce
 def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
     """One kernel computes the contraction and its epilogue; none where the result has no elements.
 
-    Where results are few and sums long, it computes parts of the sums, which another one adds up.
+    Where results are few and sums long, it computes parts of the sums, which another one adds up. Products of a vector
+    have nothing that a tile would use twice: they are sums of rows or columns like any other.
     """
     c = contraction_form(body)
     if c.dot.tensor.size == 0:
         return ScheduledRegion(())
+    if is_thin(c):
+        return schedule_reduce(as_reduce(c), target)
     cut = parts_of_depth(c.batch, c.m, c.n, c.k, target)
     if cut is None:
         call = product_call(ContractionProduct(c, {}, target), target)
