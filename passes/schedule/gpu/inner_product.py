@@ -1,4 +1,4 @@
-"""Contractions of vectors as folds of elementwise products: a warp or a block for each result, or columns side by side."""
+"""Contractions of vectors as folds of elementwise products: threads of a warp or block for a result, or columns."""
 
 from __future__ import annotations
 
