@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import train as train
     from . import tree as tree
     from .array import Array as Array
+    from .array import device_put as device_put
     from .artifact import export as export
     from .artifact import load as load
     from .control import cond as cond
@@ -62,6 +63,7 @@ _NAMES = {
     "custom_jvp": "transforms",
     "custom_vjp": "transforms",
     "device": "tracing",
+    "device_put": "array",
     "dim": "ir.dims",
     "eval_shape": "tracing",
     "explain_cache": "explain",

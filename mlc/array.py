@@ -13,13 +13,16 @@ from mlc.errors import ArgumentError, DTypeError
 from mlc.ir.graph.node import TRACES, has_active_table
 from mlc.ir.types import BF16, DTYPES, F32, I64, DType, dtype_of
 from mlc.runtime import ArrayBase
-from mlc.runtime._array import from_buffer, tensor_of, to_dlpack
+from mlc.runtime._array import from_buffer, place_on, tensor_of, to_device, to_dlpack
+from mlc.tracing.location import default_device
 from mlc.tracing.value import Value
 
 if TYPE_CHECKING:
     from mlc.ir.types import TensorType
 
 
+DL_CPU = (1, 0)  # kDLCPU
+DL_CUDA = 2  # kDLCUDA
 _PLAIN = {int, slice, type(None), type(...)}
 
 
@@ -30,6 +33,9 @@ class Array(ArrayBase, Value):
     read-only views without a copy, and memory that is viewed is never reused. An array that was donated to a call is
     deleted: reading it raises DeletedError. Operators and methods
     (``x + y``, ``x.sum()``) are those of ``mlc.numpy``: they run compiled, at once.
+
+    The elements may be on a GPU (``device``): then what reads them in Python waits for the GPU and copies them, DLPack
+    shares the GPU's memory, and operations run there. DeviceError tells of what failed on it since the last wait.
 
     Example:
         >>> import mlc.array
@@ -82,12 +88,21 @@ class Array(ArrayBase, Value):
         copy: bool | None = None,
     ) -> object:
         """A DLPack capsule of the memory, which must not be written to; versioned capsules say so."""
-        if stream is not None or dl_device not in (None, (1, 0)):
+        versioned = max_version is not None and max_version[0] >= 1
+        if dl_device == DL_CPU and self.on is not None:
+            if copy is False:
+                raise ValueError(f"dlpack: {self.type} is on {self.device}; on the CPU it is a copy")
+            return to_dlpack(to_device(self, None), versioned)
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"dlpack: {self.type} is on {self.device}, not on the DLPack device {dl_device}")
+        if self.on is None and stream is not None:
             raise BufferError(f"dlpack: {self.type} is on the CPU, which has no streams")
-        return to_dlpack(asarray(self, copy=True) if copy else self, max_version is not None and max_version[0] >= 1)
+        if self.on is not None and stream != -1:
+            self.on.synchronize()  # whatever stream the other library goes on with, the elements are there
+        return to_dlpack(asarray(self, copy=True) if copy else self, versioned)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)  # kDLCPU
+        return DL_CPU if self.on is None else (DL_CUDA, int(self.on.name.partition(":")[2]))
 
     def __repr__(self) -> str:
         if self.is_deleted():
@@ -105,7 +120,7 @@ class Array(ArrayBase, Value):
 
     def __getitem__(self, key: object) -> Array:
         """The elements at ``key``, as ``mlc.numpy.getitem`` has it; by ints and slices outside of traces a copy."""
-        if TRACES and has_active_table():
+        if self.on is not None or (TRACES and has_active_table()):
             return super().__getitem__(key)
         try:
             plain = all(type(item) in _PLAIN for item in (key if type(key) is tuple else (key,)))
@@ -141,6 +156,8 @@ class Array(ArrayBase, Value):
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise TypeError("iteration over an array without axes")
+        if self.on is not None:
+            return (self[i] for i in range(self.shape[0]))
         view = _numpy_view(self)
         return (asarray(view[i]) for i in range(self.shape[0]))
 
@@ -181,10 +198,15 @@ class Array(ArrayBase, Value):
         return _numpy_view(self).tobytes()
 
     def to_device(self, device: str, /, *, stream: object = None) -> Array:
-        """This array, for the CPU, where it is."""
-        if stream is not None or str(device) not in ("cpu", "cpu:0"):
-            raise ArgumentError(f"to_device: arrays are on cpu:0, not on {device!r}, and have no streams")
-        return self
+        """This array on ``device`` (cpu:0, gpu:0, ...): itself where it is there, else a copy.
+
+        TargetError where the GPU is not there, ArgumentError for other names and for streams.
+        """
+        from mlc.devices import placed
+
+        if stream is not None:
+            raise ArgumentError("to_device: mlc orders what a device does by itself, and takes no stream")
+        return to_device(self, placed(str(device), "to_device"))
 
     def __copy__(self) -> Array:
         return asarray(self, copy=True)
@@ -193,7 +215,9 @@ class Array(ArrayBase, Value):
         return asarray(self, copy=True)
 
     def block_until_ready(self) -> Array:
-        """This array, when it is computed; calls on the CPU return when it is."""
+        """This array, when it is computed; calls on the CPU return when it is. DeviceError where that failed."""
+        if self.on is not None:
+            self.on.synchronize()
         return self
 
 
@@ -204,12 +228,45 @@ def asarray(data: object, dtype: object = None, copy: bool | None = None) -> Arr
     are not seen; ``copy=False`` borrows contiguous memory instead and raises ValueError where it cannot. An Array of
     the wanted dtype is returned as it is unless ``copy=True``.
 
-    Floats become integers as in ``astype``: truncated and saturated. Raises DTypeError for elements that mlc has no
-    type for.
+    Floats become integers as in ``astype``: truncated and saturated. Inside of ``mlc.device("gpu:0")`` host data goes
+    to that GPU; arrays stay where they are. Raises DTypeError for elements that mlc has no type for.
     """
     wanted = None if dtype is None else _dtype(dtype)
     if isinstance(data, Array) and not copy and wanted in (None, data.dtype):
         return data
+    on = data.on if isinstance(data, Array) else None
+    if on is None and not isinstance(data, Array) and default_device() is not None:
+        from mlc.devices import open_device
+
+        on = open_device(str(default_device()))
+    if on is None:
+        return _on_host(data, wanted, copy)
+    if copy is False:
+        raise ValueError(f"asarray: what is not an array of {on.name}, or of another dtype, is copied to {on.name}")
+    return to_device(_on_host(data, wanted, None), on)
+
+
+def device_put(x: Any, device: str) -> Any:
+    """``x``, a tree of arrays, numbers and host data, as Arrays on ``device`` (cpu:0, gpu:0, ...).
+
+    Arrays that are there stay themselves. TargetError where the GPU is not there.
+
+    Example:
+        >>> import numpy as np
+        >>> device_put({"w": np.zeros((2, 3), np.float32)}, "cpu:0")["w"].device
+        'cpu:0'
+    """
+    from mlc import tree
+    from mlc.devices import placed
+
+    there = placed(device, "device_put")
+    leaves, structure = tree.flatten(x)
+    arrays = [leaf if isinstance(leaf, Array) else _on_host(leaf, None, None) for leaf in leaves]
+    return tree.unflatten(structure, [to_device(a, there) for a in arrays])
+
+
+def _on_host(data: object, wanted: DType | None, copy: bool | None) -> Array:
+    """As ``asarray``, in the host's memory."""
     if wanted is None and copy is not False and type(data) is np.ndarray and data.dtype.char in "fdeilqbhBHILQ?":
         return from_buffer(Array, data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("=")), True)
     host = _host_array(data, wanted)
@@ -226,8 +283,8 @@ def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None
     """The array of another library that speaks DLPack (``x.__dlpack__()``), bf16 included.
 
     Contiguous memory is borrowed, others copied; with ``copy=True`` always, with ``copy=False`` never: ValueError where
-    it must be. The other library must not write to borrowed memory. Raises ArgumentError for what is no array on the
-    CPU, DTypeError for elements that mlc has no type for.
+    it must be. The other library must not write to borrowed memory. Memory of a CUDA device stays there, and has to be
+    contiguous. Raises ArgumentError for what is on another device, DTypeError for elements that mlc has no type for.
 
     Example:
         >>> import numpy as np
@@ -238,8 +295,12 @@ def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None
         return x
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise ArgumentError(f"from_dlpack: an object of type {type(x).__name__} does not speak DLPack")
-    if x.__dlpack_device__()[0] != 1 or str(device) not in ("None", "cpu", "cpu:0"):
-        raise ArgumentError("from_dlpack: only arrays on the CPU are taken", hint="copy it to the CPU first")
+    kind, number = x.__dlpack_device__()
+    if kind == DL_CUDA:
+        return _of_cuda(x, int(number), device, copy)
+    if kind != DL_CPU[0] or str(device) not in ("None", "cpu", "cpu:0"):
+        raise ArgumentError("from_dlpack: only arrays on the CPU and on CUDA devices are taken, and stay there",
+                            hint="copy it to the CPU first")  # fmt: skip
     try:
         capsule = x.__dlpack__(max_version=(1, 0))
     except TypeError:  # from before version 1
@@ -251,6 +312,21 @@ def from_dlpack(x: object, /, *, device: object = None, copy: bool | None = None
         if copy is False:
             raise
         return from_buffer(Array, tensor, True)
+
+
+def _of_cuda(x: Any, number: int, device: object, copy: bool | None) -> Array:
+    """An array that borrows memory of CUDA device ``number``, when the other library has written it."""
+    from mlc.devices import open_device
+
+    on = open_device(f"gpu:{number}")
+    if str(device) not in ("None", on.name):
+        raise ArgumentError(f"from_dlpack: the array is on {on.name}, not on {device}", hint="use its to_device")
+    tensor = tensor_of(x.__dlpack__(stream=on.stream))
+    try:
+        borrowed = place_on(from_buffer(Array, tensor, False), on)
+    except ValueError:
+        raise ArgumentError("from_dlpack: memory of a GPU has to be contiguous", hint="copy it there first") from None
+    return to_device(to_device(borrowed, None), on) if copy else borrowed
 
 
 def _dtype(dtype: object) -> DType:
@@ -315,4 +391,4 @@ def operators(methods: dict[str, Any]) -> None:
         setattr(Array, name, method)
 
 
-__all__ = ["Array", "asarray", "from_dlpack", "operators"]
+__all__ = ["Array", "asarray", "device_put", "from_dlpack", "operators"]

@@ -62,7 +62,8 @@ class EagerFunction(JitFunction):
 
     def _compile_for(self, leaves: Sequence[Any], structure: TreeDef, static: dict[str, Any]) -> tuple[Any, TreeDef]:
         marks = _marks(leaves)
-        key = structure, tuple(marks or ()), static_key(tuple(sorted(static.items())))
+        home = self._home(tuple(leaves), {})
+        key = structure, tuple(marks or ()), static_key(tuple(sorted(static.items()))), home
         pattern = self._patterns.get(key)
         if pattern is not None and pattern.code is not None and not pattern.sums:
             return pattern.code
@@ -78,22 +79,29 @@ class EagerFunction(JitFunction):
             return _ready(lowered.compile())
         if not pattern.tried:
             pattern.tried = True
-            pattern.code = self._for_all_shapes(leaves, marks, structure, static)
+            pattern.code = self._for_all_shapes(leaves, marks, structure, static, home)
         return pattern.code or _ready(lowered.compile())
 
     def _for_all_shapes(
-        self, leaves: Sequence[Any], marks: Sequence[Any], structure: TreeDef, static: dict[str, Any]
+        self,
+        leaves: Sequence[Any],
+        marks: Sequence[Any],
+        structure: TreeDef,
+        static: dict[str, Any],
+        home: str | None,
     ) -> tuple[Any, TreeDef] | None:
-        """Code for every shape of a pattern; None where each shape needs its own."""
+        """Code for every shape of a pattern on ``home``; None where each shape needs its own."""
         args, kwargs = tree.unflatten(structure, list(map(_spec, leaves, marks)))
         try:
-            lowered = self._lower(args, kwargs, static)
+            lowered = self._lower(args, kwargs, static, home)
         except (MlcError, TypeError, ValueError):  # the operation needs to know its sizes
             return None
         if not all(n.op.elementwise or n.op.name in _MOVES | _SUMS for n in _nodes(lowered.graph)):
             return None
         compiled = lowered.compile()
-        return _ready(compiled) if compiled.program.plan.arena_bytes <= LITTLE_MEMORY else None
+        plan = compiled.program.plan
+        arenas = plan.arena_bytes + sum(d.arena_bytes for d in plan.devices)
+        return _ready(compiled) if arenas <= LITTLE_MEMORY else None
 
     def _call_unusual(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:

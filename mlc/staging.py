@@ -127,12 +127,15 @@ class JitFunction(Function):
             args = args[:first]
         return args, kept, static
 
-    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> Any:
+    def _lower(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any], home: str | None = None
+    ) -> Any:
+        """``home`` is the GPU for arguments that are specs; arrays and the function say it themselves."""
         from .stages import Lowered
         from .transforms.closed import raised
         from .transforms.custom_pullback import check_transposed
 
-        home = self._home(args, kwargs)
+        home = home or self._home(args, kwargs)
         device = None if home is not None else self.device
         traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=device))
         check_transposed(traced.graph)

@@ -57,8 +57,10 @@ def operation(
 
 def _made(host: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What ``host`` makes, as an array; None where it makes nothing, or the arguments do not fit."""
-    from mlc.array import asarray
+    from mlc.array import Array, asarray
 
+    if any(isinstance(x, Array) and x.on is not None for x in args):  # the result is there too
+        return None
     try:
         found = host(*args, **kwargs)
     except (MlcError, TypeError, ValueError):  # the operation itself says what is wrong

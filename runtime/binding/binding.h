@@ -150,6 +150,7 @@ int tensor_dtype(PyObject *object);
 
 PyObject *to_dlpack(PyObject *module, PyObject *arguments);
 PyObject *tensor_of(PyObject *module, PyObject *capsule);
+PyObject *place_on(PyObject *module, PyObject *arguments);
 
 /* ---- contexts.c ---- */
 

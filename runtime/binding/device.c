@@ -209,6 +209,12 @@ static PyObject *device_memory(PyObject *object, void *unused)
     return Py_BuildValue("(nn)", (Py_ssize_t)memory->used, (Py_ssize_t)memory->cached);
 }
 
+static PyObject *device_stream(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyLong_FromVoidPtr(((Device *)object)->device->stream);
+}
+
 static PyObject *device_name(PyObject *object, void *unused)
 {
     (void)unused;
@@ -223,6 +229,7 @@ static PyMethodDef device_methods[] = {
 
 static PyGetSetDef device_properties[] = {
     {"name", device_name, NULL, "What programs call it: gpu:0.", NULL},
+    {"stream", device_stream, NULL, "The CUDA stream that everything happens on, as a number.", NULL},
     {"info", device_info, NULL, "What the driver says of it.", NULL},
     {"memory", device_memory, NULL, "Bytes in use, and bytes kept for what comes next.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

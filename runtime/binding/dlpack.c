@@ -6,7 +6,7 @@
 
 #include "binding.h"
 
-enum { DL_CPU = 1, DL_READ_ONLY = 1 };
+enum { DL_CPU = 1, DL_CUDA = 2, DL_READ_ONLY = 1 };
 
 struct dl_tensor {
     void *data;
@@ -96,7 +96,8 @@ static struct dl_tensor describe(struct export *export, const Array *array)
         stride *= array->shape[axis];
     }
     return (struct dl_tensor){
-        .data = array->data, .device_type = DL_CPU, .rank = array->rank, .code = TYPES[array->dtype].code,
+        .data = array->data, .device_type = array->device ? DL_CUDA : DL_CPU,
+        .device_id = array->device ? array->device->number - 1 : 0, .rank = array->rank, .code = TYPES[array->dtype].code,
         .bits = TYPES[array->dtype].bits, .lanes = 1, .shape = export->sizes, .strides = strides,
     };
 }
@@ -159,8 +160,8 @@ static int read_tensor(Tensor *self)
 {
     const struct dl_tensor *tensor = self->tensor;
 
-    if (tensor->device_type != DL_CPU)
-        return refuse("the tensor is not in the memory of the CPU");
+    if (tensor->device_type != DL_CPU && tensor->device_type != DL_CUDA)
+        return refuse("the tensor is neither in the memory of the CPU nor of a CUDA device");
     if (tensor->rank < 0 || tensor->rank > MLC_MAX_RANK)
         return refuse("the tensor has more axes than mlc arrays");
     self->dtype = -1;
@@ -237,6 +238,24 @@ static int take_capsule(Tensor *self, PyObject *capsule)
         return refuse("it is no DLPack capsule, or one that was used");
     }
     return read_tensor(self);
+}
+
+/* place_on(array, device): `array`, which borrows a tensor's memory, is in the memory of a Device. */
+PyObject *place_on(PyObject *module, PyObject *arguments)
+{
+    Array *array;
+    PyObject *device;
+    (void)module;
+
+    if (!PyArg_ParseTuple(arguments, "O!O!", process.array_base, &array, process.device, &device))
+        return NULL;
+    if (array->device || !array->lender || Py_TYPE(array->lender->obj) != process.tensor ||
+        ((Tensor *)array->lender->obj)->tensor->device_type != DL_CUDA) {
+        PyErr_SetString(PyExc_TypeError, "place_on: the array does not borrow memory of a CUDA device");
+        return NULL;
+    }
+    array->device = (Device *)Py_NewRef(device);
+    return Py_NewRef((PyObject *)array);
 }
 
 /* tensor_of(capsule): the memory of a capsule, which is taken over, as an object with a buffer. */

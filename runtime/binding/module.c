@@ -20,6 +20,7 @@ static PyMethodDef functions[] = {
     {"from_buffer", from_buffer, METH_VARARGS, "from_buffer(array_type, buffer, copy): an array of a buffer's elements."},
     {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(array, versioned): a DLPack capsule of the array's memory."},
     {"tensor_of", tensor_of, METH_O, "tensor_of(capsule): the memory of a DLPack capsule as an object with a buffer."},
+    {"place_on", place_on, METH_VARARGS, "place_on(array, device): an array that borrows memory of a CUDA device, as one there."},
     {"to_device", to_device, METH_VARARGS, "to_device(array, device): the array in a Device's memory, in the host's for None."},
     {"default_device", default_device, METH_O, "default_device(number): where this thread's calls run; gives what it was."},
     {"set_num_threads", set_num_threads, METH_O, "Run later calls on that many threads; 0 for the default."},
