@@ -1,4 +1,5 @@
 /* Opens a device of the CUDA driver, hands out its memory and says what went wrong on its stream. */
+#define _GNU_SOURCE /* recursive mutexes */
 #include "device.h"
 
 #include <errno.h>
@@ -232,7 +233,11 @@ int mlc_device_open(const char *path, int ordinal, struct mlc_device **out, cons
     *out = NULL;
     if (!device)
         return mlc_fail(error, -ENOMEM, "out of memory");
-    pthread_mutex_init(&device->lock, NULL);
+    pthread_mutexattr_t again;
+    pthread_mutexattr_init(&again);
+    pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&device->lock, &again);
+    pthread_mutexattr_destroy(&again);
     pthread_mutex_init(&device->memory.lock, NULL);
     snprintf(device->name, sizeof device->name, "gpu:%d", ordinal);
     int status = open_device(device, path, ordinal, error);

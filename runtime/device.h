@@ -57,7 +57,10 @@ int mlc_device_open(const char *path, int ordinal, struct mlc_device **out, cons
 /* Wait for the device and free all that it has. Nobody may hold or use it. NULL is fine. */
 void mlc_device_close(struct mlc_device *device);
 
-/* Be the one thread that uses the device, until released. Fails with -EIO, not held, where the device is lost. */
+/*
+ * Be the one thread that uses the device, until released as often as held: what a poll of a run calls may use it too.
+ * Fails with -EIO, not held, where the device is lost.
+ */
 int mlc_device_hold(struct mlc_device *device, const struct mlc_error *error);
 void mlc_device_release(struct mlc_device *device);
 
