@@ -94,7 +94,8 @@ class Array(ArrayBase, Value):
                 raise ValueError(f"dlpack: {self.type} is on {self.device}; on the CPU it is a copy")
             return to_dlpack(to_device(self, None), versioned)
         if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(f"dlpack: {self.type} is on {self.device}, not on the DLPack device {dl_device}")
+            here = "the CPU" if self.on is None else self.device
+            raise BufferError(f"dlpack: {self.type} is on {here}, not on the DLPack device {dl_device}")
         if self.on is None and stream is not None:
             raise BufferError(f"dlpack: {self.type} is on the CPU, which has no streams")
         if self.on is not None and stream != -1:

@@ -97,7 +97,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ArgumentError, match="of type list does not speak DLPack"):
         from_dlpack([1.0])
     with pytest.raises(ArgumentError, match="only arrays on the CPU"):
-        from_dlpack(Foreign(x, device=2))
+        from_dlpack(Foreign(x, device=10))  # kDLROCM
     with pytest.raises(DTypeError, match="DLPack type 5 with 64 bits"):
         from_dlpack(np.ones(3, np.complex64))
     capsule = x.__dlpack__()
