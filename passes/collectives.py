@@ -26,7 +26,7 @@ BUCKET_BYTES = 4 << 20  # of all-reduces that become one: less would pay for lat
 
 
 def combine_all_reduces(graph: Graph) -> Graph:
-    """All-reduces of one kind that do not depend on each other as one on several operands, up to BUCKET_BYTES.
+    """All-reduces of one kind that do not depend on each other as one on several operands, of about BUCKET_BYTES.
 
     They are taken in the order in which their operands are computed: the gradients of the last layers first.
     """
@@ -63,7 +63,8 @@ def _buckets(graph: Graph) -> Iterable[tuple[Node, ...]]:
     for members in kinds.values():
         bucket: list[Node] = []
         for node in sorted(members, key=lambda n: n.operands[0].uid):
-            if bucket and _bytes(bucket) + _bytes([node]) > BUCKET_BYTES:
+            sofar = _bytes(bucket) if bucket else 0
+            if sofar >= BUCKET_BYTES // 4 and sofar + _bytes([node]) > BUCKET_BYTES:
                 yield tuple(bucket)
                 bucket = []
             bucket.append(node)

@@ -77,30 +77,27 @@ def _sort(units: list[Node], after: dict[Node, set[Node]]) -> tuple[Node, ...]:
     for unit, before in after.items():
         for b in before:
             followers.setdefault(b, []).append(unit)
-    ready = [(_rank(f), position[f]) for f in units if not waiting[f]]
+    ready = [position[f] for f in units if not waiting[f] and f.op is not COLLECTIVE_START]
+    starts = [position[f] for f in units if not waiting[f] and f.op is COLLECTIVE_START]
     heapq.heapify(ready)
     order: list[Node] = []
-    in_flight: list[Node] = []
-    while ready:
-        rank, i = heapq.heappop(ready)
-        unit = units[i]
-        if unit.op is COLLECTIVE_START and len(in_flight) == MOST_IN_FLIGHT:  # wait for the first of them instead
-            heapq.heappush(ready, (rank, i))
-            unit = next(f for f in followers[in_flight[0]] if f.op is COLLECTIVE_DONE)
-            ready.remove((_rank(unit), position[unit]))
-            heapq.heapify(ready)
-        if unit.op is COLLECTIVE_START:
-            in_flight.append(unit)
-        elif unit.op is COLLECTIVE_DONE:
-            in_flight.remove(unit.operands[0])
+    in_flight: list[Node] = []  # ends that are waited for in the order of their starts
+    while ready or starts or in_flight:
+        if starts and len(in_flight) < MOST_IN_FLIGHT:
+            unit = units[heapq.heappop(starts)]
+        elif ready and not starts:
+            unit = units[heapq.heappop(ready)]
+        else:
+            unit = in_flight.pop(0)
         order.append(unit)
         for follower in followers.get(unit, ()):
             waiting[follower] -= 1
-            if not waiting[follower]:
-                heapq.heappush(ready, (_rank(follower), position[follower]))
+            if waiting[follower]:
+                continue
+            if follower.op is COLLECTIVE_DONE:
+                in_flight.append(follower)
+            elif follower.op is COLLECTIVE_START:
+                heapq.heappush(starts, position[follower])
+            else:
+                heapq.heappush(ready, position[follower])
     return tuple(order)
-
-
-def _rank(unit: Node) -> int:
-    """Starts first, ends last."""
-    return {COLLECTIVE_START: 0, COLLECTIVE_DONE: 2}.get(unit.op, 1)

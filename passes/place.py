@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from mlc.errors import TargetError, UnsupportedError
 from mlc.ir.device import Device, Machine
-from mlc.ir.graph import CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node, Table
+from mlc.ir.graph import COLLECTIVES, CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node, Table
 from mlc.ir.graph.cost import Cost, node_cost, value_bytes
 
 from .regions import changed_regions, is_control, regions_of
@@ -83,6 +83,9 @@ def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
                 )  # fmt: skip
             if names:
                 fixed[node] = next(iter(names))
+        elif node.op in COLLECTIVES:
+            if len(machine.devices) > 1:  # MPI reads and writes the host's memory
+                fixed[node] = machine.host.name
         elif node.device is not None and node.op not in ANYWHERE:
             fixed[node] = _known(graph, node, machine)
     return fixed
@@ -108,7 +111,9 @@ def _devices_inside(graph: Graph, control: Node, machine: Machine) -> dict[str, 
     todo = [(graph, control)]
     while todo:
         where, node = todo.pop()
-        if node.device is not None and node.op not in ANYWHERE:
+        if node.op in COLLECTIVES:
+            found[machine.host.name] = None
+        elif node.device is not None and node.op not in ANYWHERE:
             found[_known(where, node, machine)] = None
         todo += [(region, n) for region in regions_of(node) for n in region.nodes]
     return found

@@ -7,7 +7,7 @@ whose library folds in the same order. It is an oracle for tests, not a way to c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ..errors import ArgumentError
 from ..staging import JitFunction
 from .parallel import RANK, ParallelFunction
 from .world import pretended
+
+if TYPE_CHECKING:
+    from ..ir.plan import Plan
 
 
 class Simulation:
@@ -37,6 +40,12 @@ class Simulation:
     ) -> None:
         self.function, self.ranks, self.order, self.axes = function, ranks, order, axes
         self._compiled: Any = None
+
+    @property
+    def plan(self) -> Plan:
+        """What every rank runs; there is one after the first call."""
+        plan: Plan = self._compiled.function.plan
+        return plan
 
     def __call__(self, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         from ..compiler import kernel_codes
