@@ -23,6 +23,7 @@ _BOOL_BINARY = {
     "xor": "xor",
 }
 _FLOAT_UNARY = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round_nearest_even": "roundeven"}
+_HALVES = {F16: "half", BF16: "bfloat"}
 _FLOAT_COMPARE = {"EQ": "oeq", "NE": "une", "LT": "olt", "LE": "ole", "GT": "ogt", "GE": "oge"}
 
 
@@ -57,9 +58,9 @@ def select(out: Lines, mask: str, t: VectorType, x: str, y: str) -> str:
 
 
 def convert(out: Lines, x: str, source: VectorType, target: VectorType) -> str:
-    """Between element types; f16 meets f32 only, bf16 is bits to integer operations by then."""
+    """Between element types; f16 meets f32 only, and so does bf16 where a target converts it at all."""
     s, d = source.dtype, target.dtype
-    if F16 in (s, d) and F32 in (s, d):
+    if F32 in (s, d) and (s in _HALVES or d in _HALVES):
         return _convert_half(out, x, source, target)
     if any(t.is_float and t not in (F32, F64) for t in (s, d)):
         raise InternalError(f"codegen: convert {source} to {target} should have been expanded by a kernel pass")
@@ -245,9 +246,11 @@ def _integer_sign(out: Lines, t: VectorType, x: str) -> str:
 
 
 def _convert_half(out: Lines, x: str, source: VectorType, target: VectorType) -> str:
-    half, wide = vector("half", source.lanes), vector("float", source.lanes)
+    """Halves travel as their bits."""
+    narrow = source.dtype if source.dtype in _HALVES else target.dtype
+    half, wide = vector(_HALVES[narrow], source.lanes), vector("float", source.lanes)
     bits = vector("i16", source.lanes)
-    if source.dtype == F16:
+    if source.dtype == narrow:
         return out.let(f"fpext {half} {out.let(f'bitcast {bits} {x} to {half}')} to {wide}")
     return out.let(f"bitcast {half} {out.let(f'fptrunc {wide} {x} to {half}')} to {bits}")
 

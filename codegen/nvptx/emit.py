@@ -30,7 +30,7 @@ from mlc.codegen.nvptx.memory import DeviceAccesses
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Role, Value, VectorType
 from mlc.ir.target import STATIC_SHARED_BYTES, GpuTarget
-from mlc.ir.types import BOOL, I32, U8
+from mlc.ir.types import BF16, BOOL, F16, F32, I32, U8
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _DIVISIONS = {"floordiv": "udiv", "mod": "urem"}  # of what is not negative
@@ -323,6 +323,11 @@ class _Function(Body):
 
     def lanewise(self, n: Instruction, operands: list[str], types: list[VectorType], result: VectorType) -> str:
         """Lane by lane where one is of 8 or 16 bits: LLVM 22.1 ends the process over a select of ``<4 x i8>``."""
+        if n.op in ("maximum", "minimum") and result.dtype == F32:
+            name = f"llvm.{n.op}.{mangled(result)}"
+            return self.out.call(typed(result), name, [(typed(result), v) for v in operands])
+        if n.op == "convert" and F32 in (types[0].dtype, result.dtype) and {types[0].dtype, result.dtype} & {F16, BF16}:
+            return super().lanewise(n, operands, types, result)  # two at a time
         if n.op in ("shift_left", "shift_right_logical") and result.dtype.bits == 64:
             return self.long_shift(n.op, operands, result)
         if result.lanes == 1 or not any(1 < t.dtype.bits < 32 for t in (*types, result)):

@@ -14,6 +14,7 @@ from mlc.ir.target import GpuTarget
 _FLOAT, _INTEGER = r"(v\d+)?f(32|64)", r"(v\d+)?i(8|16|32|64)"
 _EVERYWHERE = (
     rf"llvm\.(fma|fabs|sqrt|floor|ceil|roundeven)\.{_FLOAT}",
+    r"llvm\.(maximum|minimum)\.(v\d+)?f32",
     rf"llvm\.(smin|smax|umin|umax|abs|ctpop|ctlz)\.{_INTEGER}",
     rf"llvm\.fpto[su]i\.sat\.{_INTEGER}\.{_FLOAT}",
     r"llvm\.nvvm\.read\.ptx\.sreg\.(tid|ctaid)\.x",

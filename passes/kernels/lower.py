@@ -36,7 +36,7 @@ class KernelPass:
 KERNEL_PIPELINE: tuple[KernelPass, ...] = (
     KernelPass("unroll", unroll),
     KernelPass("expand-dots", expand_dots, required=True, by_target=True),
-    KernelPass("widen", widen, required=True),
+    KernelPass("widen", widen, required=True, by_target=True),
     KernelPass("expand-math", expand_math, required=True),
     KernelPass("share-common", share_common),
     KernelPass("hoist-invariants", hoist_invariants),

@@ -10,7 +10,7 @@ import pytest
 from mlc.errors import InternalError
 from mlc.ir.kernel import Kernel, interpret_kernel, parse_kernel, print_kernel, verify_kernel
 from mlc.ir.kernel.ops import TRANSCENDENTAL
-from mlc.ir.target import X86_64_V4
+from mlc.ir.target import SM_80, X86_64_V3, X86_64_V4
 from mlc.passes.kernels import (
     expand_math,
     hoist_invariants,
@@ -289,7 +289,7 @@ def test_unroll_by_run_time_sizes(copies: int, step: int) -> None:
 
 def test_widen() -> None:
     changes(
-        widen,
+        lambda k: widen(k, X86_64_V3),
         """
         %0 = load %x[%i0*16] : f16x16
         %1 = add %0, %0 : f16x16
@@ -311,8 +311,15 @@ def test_widen() -> None:
     )
 
 
+def test_a_gpu_converts_bf16_itself() -> None:
+    text = "%0 = load %x[%i0] : bf16\n{0}store %y[%i0] {1}"
+    wide = "%1 = convert %0 : f32\n%2 = convert %0 : f32\n%3 = add %1, %2 : f32\n%4 = convert %3 : bf16\n"
+    given = text.format("%1 = add %0, %0 : bf16\n", "%1")
+    changes(lambda k: widen(k, SM_80), given, text.format(wide, "%4"), "bf16")
+
+
 def test_widen_keeps_f32() -> None:
-    keeps(widen, "%0 = load %x[%i0] : f32\n%1 = add %0, %0 : f32\nstore %y[%i0] %1")
+    keeps(lambda k: widen(k, X86_64_V3), "%0 = load %x[%i0] : f32\n%1 = add %0, %0 : f32\nstore %y[%i0] %1")
 
 
 def test_expand_math() -> None:
