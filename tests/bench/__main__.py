@@ -1,11 +1,12 @@
 """The project's own small benchmark, on one thread: ``python -m tests.bench``.
 
-    python -m tests.bench [--only steps,warm,calls,matmul] [--quick] [--json FILE] [--jax PYTHON] [--torch PYTHON]
+    python -m tests.bench [--only steps,warm,calls,matmul,collectives] [--quick] [--json FILE] [--jax PYTHON] [--torch PYTHON]
 
 ``steps``: the training steps T1 to T3 and the time to compile each, beside the peers whose Python is named (or is in
 ``MLC_BENCH_JAX``, ``MLC_BENCH_TORCH``; a peer without one is left out by name). ``warm``: a start from the cache on
 disk. ``calls``: dispatch of a small call, and symbolic against exact sizes. ``matmul``: f32 products, launched from C,
-against the multiply-add peak of the same run. Columns run in turns, each in a process of its own, and the least time
+against the multiply-add peak of the same run. ``collectives``: all-reduces of two
+ranks as a program's step, against the same library's own calls, for each MPI that is here. Columns run in turns, each in a process of its own, and the least time
 counts; their losses have to agree, else the exit code is 4.
 """
 
@@ -22,11 +23,12 @@ from pathlib import Path
 from . import parts, tables
 from .columns.common import TITLES
 
-PARTS = ("steps", "warm", "calls", "matmul")
+PARTS = ("steps", "warm", "calls", "matmul", "collectives")
 PEERS = ("jax", "torch")
 SQUARES = (64, 96, 128, 192, 256, 320, 384, 448, 512)
-FULL = {"seconds": 3.0, "rounds": 3, "squares": SQUARES, "random": 200}
-QUICK = {"seconds": 0.1, "rounds": 1, "squares": (64, 128), "random": 5}
+BYTES = tuple(1 << n for n in range(10, 27, 2))
+FULL = {"seconds": 3.0, "rounds": 3, "squares": SQUARES, "random": 200, "bytes": BYTES}
+QUICK = {"seconds": 0.1, "rounds": 1, "squares": (64, 128), "random": 5, "bytes": BYTES[:2]}
 FAILED, MISMATCH, UNAVAILABLE = 1, 4, 5  # exit codes, as those of mlc
 
 
@@ -66,6 +68,9 @@ def _measure(options: argparse.Namespace, columns: dict[str, str]) -> parts.Repo
     if "matmul" in options.only:
         report["matmul"] = parts.measure_matmul(options.squares, options.random)
         tables.print_matmul(report["matmul"])
+    if "collectives" in options.only:
+        report["collectives"] = parts.measure_collectives(options.bytes, options.rounds)
+        tables.print_collectives(report["collectives"])
     return report
 
 
@@ -95,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     steps = tuple(TITLES)
     parser.add_argument("--steps", type=_some_of(steps), default=steps, metavar="STEPS", help="of " + ",".join(steps))
     parser.add_argument("--squares", type=_sides, metavar="N,N,...", help="sides of square products")
+    parser.add_argument("--bytes", type=_sides, metavar="N,N,...", help="sizes of all-reduces, multiples of 4")
     parser.add_argument("--random", type=int, metavar="COUNT", help="random products, M, K, N in 1..600")
     parser.add_argument("--seconds", type=float, help="of a measurement in each round")
     parser.add_argument("--rounds", type=int, choices=range(1, 101), metavar="N", help="in which columns take turns")
@@ -115,7 +121,7 @@ def _some_of(there: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 def _sides(words: str) -> tuple[int, ...]:
     sides = tuple(int(w) for w in words.split(",") if w)
     if any(n < 1 for n in sides):
-        raise argparse.ArgumentTypeError("a side is at least 1")
+        raise argparse.ArgumentTypeError("a side or size is at least 1")
     return sides
 
 

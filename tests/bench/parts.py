@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlc.errors import TargetError
+from mlc.launch.launchers import LIBRARIES, find
+
 from . import matmul
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,10 +83,34 @@ def measure_matmul(squares: Sequence[int], count: int) -> Report:
     return found
 
 
+def measure_collectives(sizes: Sequence[int], rounds: int) -> Report:
+    """By MPI that is here and by bytes: ``raw``, an all-reduce of two ranks by the library, and as a program's ``step``.
+
+    Raises ColumnError where one fails.
+    """
+    found: Report = {}
+    for name in LIBRARIES:
+        try:
+            mpi = find(name)
+        except TargetError as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+            continue
+        column = [sys.executable, "-m", "tests.bench.columns.collectives"]
+        with tempfile.TemporaryDirectory(prefix="mlc-bench-") as folder:
+            words = [*column, ",".join(map(str, sizes)), str(rounds)]
+            found[name] = _run(mpi.command(2, words, Path(folder), ()), {"PYTHONPATH": str(ROOT), **mpi.environment})
+    return found
+
+
 def run_column(python: str, column: str, *words: str, env: Mapping[str, str] | None = None) -> Report:
     """What a module of ``columns`` prints, in a process of its own on one thread. Raises ColumnError where it fails."""
     command = [python, "-m", f"tests.bench.columns.{column}", *words]
-    settings = {"MLC_CACHE": "0", "MLC_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **(env or {})}
+    return _run(command, env or {})
+
+
+def _run(command: Sequence[str], env: Mapping[str, str]) -> Report:
+    """The last line that a command prints."""
+    settings = {"MLC_CACHE": "0", "MLC_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **env}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **settings})
     if done.returncode:
         raise ColumnError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")

@@ -63,6 +63,18 @@ def print_matmul(found: Report) -> None:
         print(f"{r['count']} random products of {r['peak']:.1f} GFLOP/s: geometric mean {mean}, worst {worst}")
 
 
+def print_collectives(found: Report) -> None:
+    """A row a size: the library's own time, the step's, and what the step adds."""
+    for name, sizes in found.items():
+        table = _table(
+            f"all-reduce of two ranks, f32, {name}", "bytes", "library us", "step us", "adds us", "step/library"
+        )
+        for size, times in sizes.items():
+            raw, step = times["raw"] * 1e6, times["step"] * 1e6
+            table.add_row(size, f"{raw:.1f}", f"{step:.1f}", f"{step - raw:.1f}", f"{step / raw:.2f}x")
+        _print(table)
+
+
 def _table(title: str, *columns: str) -> Table:
     print(title)
     table = Table(box=box.SIMPLE_HEAD)

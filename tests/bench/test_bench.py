@@ -45,14 +45,29 @@ def test_shares_of_the_peak_are_reported(tmp_path: Path, capsys: pytest.CaptureF
     assert 0 < found["random"]["worst"] <= found["random"]["geometric mean"] < 1.2
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the library's own calls need a C compiler")
+def test_collectives_are_compared_with_the_librarys_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "found.json"
+    assert main(["--quick", "--only", "collectives", "--bytes", "1024", "--json", str(written)]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(written.read_text())["collectives"]
+    if not found:
+        pytest.skip(f"needs an MPI, which is not here: {err}")
+    for name, sizes in found.items():
+        assert f"all-reduce of two ranks, f32, {name}" in out
+        assert list(sizes) == ["1024"]
+        assert 0 < sizes["1024"]["raw"] < 1
+        assert 0 < sizes["1024"]["step"] < 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--only", "steps,speed"], "there is no 'speed'; there are steps, warm, calls, matmul"),
+        (["--only", "steps,speed"], "there is no 'speed'; there are steps, warm, calls, matmul, collectives"),
         (["--steps", "T9"], "there is no 'T9'; there are T1, T2, T3"),
         (["--jax", "no/such/python"], "jax: there is no Python no/such/python"),
         (["--json", "no/such/folder/found.json"], "the folder no/such/folder does not exist"),
-        (["--squares", "0"], "a side is at least 1"),
+        (["--squares", "0"], "a side or size is at least 1"),
     ],
 )
 def test_wrong_options_are_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
