@@ -1,12 +1,13 @@
 """The project's own small benchmark, on one thread: ``python -m tests.bench``.
 
-    python -m tests.bench [--only steps,warm,calls,matmul,collectives] [--quick] [--json FILE] [--jax PYTHON] [--torch PYTHON]
+    python -m tests.bench [--only PARTS] [--quick] [--json FILE] [--jax PYTHON] [--torch PYTHON]
 
 ``steps``: the training steps T1 to T3 and the time to compile each, beside the peers whose Python is named (or is in
 ``MLC_BENCH_JAX``, ``MLC_BENCH_TORCH``; a peer without one is left out by name). ``warm``: a start from the cache on
 disk. ``calls``: dispatch of a small call, and symbolic against exact sizes. ``matmul``: f32 products, launched from C,
-against the multiply-add peak of the same run. ``collectives``: all-reduces of two
-ranks as a program's step, against the same library's own calls, for each MPI that is here. Columns run in turns, each in a process of its own, and the least time
+against the multiply-add peak of the same run. ``collectives``: all-reduces of two ranks as a program's step, against
+the same library's own calls, for each MPI that is here. ``overlap``: how much of the shorter of an all-reduce over
+1 Gbit/s and of products is hidden behind the other. Columns run in turns, each in a process of its own, and the least time
 counts; their losses have to agree, else the exit code is 4.
 """
 
@@ -23,12 +24,13 @@ from pathlib import Path
 from . import parts, tables
 from .columns.common import TITLES
 
-PARTS = ("steps", "warm", "calls", "matmul", "collectives")
+PARTS = ("steps", "warm", "calls", "matmul", "collectives", "overlap")
 PEERS = ("jax", "torch")
 SQUARES = (64, 96, 128, 192, 256, 320, 384, 448, 512)
 BYTES = tuple(1 << n for n in range(10, 27, 2))
 FULL = {"seconds": 3.0, "rounds": 3, "squares": SQUARES, "random": 200, "bytes": BYTES}
 QUICK = {"seconds": 0.1, "rounds": 1, "squares": (64, 128), "random": 5, "bytes": BYTES[:2]}
+OVERLAP_BYTES = (16 << 20, 1 << 20)  # of gradients; --quick
 FAILED, MISMATCH, UNAVAILABLE = 1, 4, 5  # exit codes, as those of mlc
 
 
@@ -71,6 +73,9 @@ def _measure(options: argparse.Namespace, columns: dict[str, str]) -> parts.Repo
     if "collectives" in options.only:
         report["collectives"] = parts.measure_collectives(options.bytes, options.rounds)
         tables.print_collectives(report["collectives"])
+    if "overlap" in options.only:
+        report["overlap"] = parts.measure_overlap(OVERLAP_BYTES[options.quick], options.rounds)
+        tables.print_overlap(report["overlap"])
     return report
 
 

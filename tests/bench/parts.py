@@ -14,7 +14,7 @@ from typing import Any
 from mlc.errors import TargetError
 from mlc.launch.launchers import LIBRARIES, find
 
-from . import matmul
+from . import hosts, matmul
 
 ROOT = Path(__file__).resolve().parents[2]
 AGREE = 1e-3  # relative, of losses
@@ -84,7 +84,7 @@ def measure_matmul(squares: Sequence[int], count: int) -> Report:
 
 
 def measure_collectives(sizes: Sequence[int], rounds: int) -> Report:
-    """By MPI that is here and by bytes: ``raw``, an all-reduce of two ranks by the library, and as a program's ``step``.
+    """By MPI that is here and by bytes: an all-reduce of two ranks, ``raw`` by the library and as a program's ``step``.
 
     Raises ColumnError where one fails.
     """
@@ -100,6 +100,25 @@ def measure_collectives(sizes: Sequence[int], rounds: int) -> Report:
             words = [*column, ",".join(map(str, sizes)), str(rounds)]
             found[name] = _run(mpi.command(2, words, Path(folder), ()), {"PYTHONPATH": str(ROOT), **mpi.environment})
     return found
+
+
+def measure_overlap(size: int, rounds: int) -> Report:
+    """Times of an all-reduce over 1 Gbit/s and of products that take as long, alone and together; the share ``hidden``.
+
+    Empty where there is no MPICH or namespaces are denied. Raises ColumnError where it fails.
+    """
+    try:
+        mpi = find("mpich")
+        with hosts.two_hosts("1gbit") as enter, tempfile.TemporaryDirectory(prefix="mlc-bench-") as folder:
+            column = [*enter, sys.executable, "-m", "tests.bench.columns.overlap", str(size), str(3 * rounds)]
+            variables = {"PYTHONPATH": str(ROOT), **mpi.environment, **hosts.environment()}
+            found = _run(mpi.command(2, column, Path(folder), ()), variables)
+    except (TargetError, hosts.Denied) as error:
+        print(f"without overlap: {error}", file=sys.stderr)
+        return {}
+    shorter = min(found["communication"], found["compute"])
+    found["hidden"] = (found["communication"] + found["compute"] - found["both"]) / shorter
+    return {"bytes": size, **found}
 
 
 def run_column(python: str, column: str, *words: str, env: Mapping[str, str] | None = None) -> Report:

@@ -75,6 +75,14 @@ def print_collectives(found: Report) -> None:
         _print(table)
 
 
+def print_overlap(found: Report) -> None:
+    if found:
+        one, other, both = (found[k] * 1e3 for k in ("communication", "compute", "both"))
+        print(f"all-reduce of {found['bytes'] >> 20} MB between two hosts over 1 Gbit/s: {one:.0f} ms")
+        print(f"{found['products']} products: {other:.0f} ms; both: {both:.0f} ms")
+        print(f"hidden of the shorter: {100 * found['hidden']:.0f}%")
+
+
 def _table(title: str, *columns: str) -> Table:
     print(title)
     table = Table(box=box.SIMPLE_HEAD)

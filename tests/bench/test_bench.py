@@ -60,10 +60,22 @@ def test_collectives_are_compared_with_the_librarys_own(tmp_path: Path, capsys: 
         assert 0 < sizes["1024"]["step"] < 1
 
 
+def test_the_overlap_over_a_link_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "found.json"
+    assert main(["--quick", "--only", "overlap", "--json", str(written)]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(written.read_text())["overlap"]
+    if not found:
+        pytest.skip(err)
+    assert out.startswith("all-reduce of 1 MB between two hosts over 1 Gbit/s: ")
+    assert found["communication"] > 0.008  # what a megabyte takes at that rate: it went through the link
+    assert found["both"] >= found["compute"] * 0.5
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--only", "steps,speed"], "there is no 'speed'; there are steps, warm, calls, matmul, collectives"),
+        (["--only", "steps,speed"], "there is no 'speed'; there are steps, warm, calls, matmul, collectives, overlap"),
         (["--steps", "T9"], "there is no 'T9'; there are T1, T2, T3"),
         (["--jax", "no/such/python"], "jax: there is no Python no/such/python"),
         (["--json", "no/such/folder/found.json"], "the folder no/such/folder does not exist"),
