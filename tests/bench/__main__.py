@@ -7,8 +7,8 @@
 disk. ``calls``: dispatch of a small call, and symbolic against exact sizes. ``matmul``: f32 products, launched from C,
 against the multiply-add peak of the same run. ``collectives``: all-reduces of two ranks as a program's step, against
 the same library's own calls, for each MPI that is here. ``overlap``: how much of the shorter of an all-reduce over
-1 Gbit/s and of products is hidden behind the other. Columns run in turns, each in a process of its own, and the least time
-counts; their losses have to agree, else the exit code is 4.
+1 Gbit/s and of products is hidden behind the other. Columns run in turns, each in a process of its own, and the least
+time counts; their losses have to agree, else the exit code is 4.
 """
 
 from __future__ import annotations
