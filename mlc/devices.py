@@ -12,7 +12,7 @@ from .ir.device import Device as Described
 from .ir.device import Link, Machine
 from .ir.graph import Graph
 from .ir.graph.node import graphs_in
-from .ir.target import GPU_TARGETS, GpuTarget
+from .ir.target import GPU_TARGETS, GpuTarget, named_gpu_target
 from .options import Options
 from .runtime import Device
 
@@ -70,9 +70,10 @@ def describe(name: str) -> Described:
     """A GPU as placement sees it: its target, and speeds by its clocks. MLC_GPU_TARGET names a target unasked."""
     wanted = os.environ.get("MLC_GPU_TARGET")
     if wanted:
-        if wanted not in GPU_TARGETS:
+        target = named_gpu_target(wanted)
+        if target is None:
             raise TargetError(f"MLC_GPU_TARGET={wanted} is not known", hint=f"it is one of {', '.join(GPU_TARGETS)}")
-        return Described(full_name(name), 1e13, 1e12, GPU_TARGETS[wanted])
+        return Described(full_name(name), 1e13, 1e12, target)
     device = open_device(name)
     info = device.info
     flops = info["multiprocessors"] * info["clock_khz"] * 1e3 * 256  # 128 fused multiply-adds a clock

@@ -32,7 +32,7 @@ _SWIZZLES = {128: 1, 64: 2, 32: 3, 0: 0}  # the field of a descriptor
 
 def check_has(op: str, kernel: str, target: GpuTarget) -> None:
     """Raises UnsupportedError where a target has no such operation."""
-    if target.name not in _TARGETS.get(op, ()):
+    if target.cpu not in _TARGETS.get(op, ()):
         others = " and ".join(_TARGETS.get(op, ("no target",)))
         raise UnsupportedError(f"{kernel}: {op} is of {others}, not of {target.name}")
 

@@ -45,7 +45,7 @@ def check_intrinsics(text: str, target: GpuTarget) -> None:
         >>> check_intrinsics("call float @llvm.fma.f32(float %x, float %y, float %z)", SM_80)
     """
     for name in sorted(set(re.findall(r'@"?(llvm\.[\w.]+)', text))):
-        if _matches(name, _EVERYWHERE) or _matches(name, _ARCHITECTURE_ONLY.get(target.name, ())):
+        if _matches(name, _EVERYWHERE) or _matches(name, _ARCHITECTURE_ONLY.get(target.cpu, ())):
             continue
         others = [t for t, patterns in _ARCHITECTURE_ONLY.items() if _matches(name, patterns)]
         if others:

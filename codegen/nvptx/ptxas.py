@@ -71,7 +71,7 @@ def assemble_ptx(ptx_text: str, target: GpuTarget, ptxas: Path | None = None) ->
     with tempfile.TemporaryDirectory(prefix="mlc-ptxas-") as folder:
         source, result = Path(folder, "module.ptx"), Path(folder, "module.cubin")
         source.write_text(ptx_text)
-        command = [str(program), f"-arch={target.name}", "-v", str(source), "-o", str(result)]
+        command = [str(program), f"-arch={target.cpu}", "-v", str(source), "-o", str(result)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise InternalError(f"codegen: ptxas refuses the text for {target.name}: {done.stderr}\n{ptx_text}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlc.errors import ArgumentError, TargetError
-from mlc.ir.target import GPU_TARGETS, GpuTarget
+from mlc.ir.target import GPU_TARGETS, GpuTarget, named_gpu_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ def _device(record: Any) -> Device:
     if not isinstance(record, dict) or not isinstance(record.get("name"), str) or not record["name"]:
         raise _wrong(f"a device has a name, which {json.dumps(record)[:60]} has not")
     plain, target = Device(record["name"]), record.get("target")
-    if target is not None and target not in GPU_TARGETS:
+    kind = named_gpu_target(target) if isinstance(target, str) else None
+    if target is not None and kind is None:
         raise _wrong(f"target is {target!r}, which is none of {', '.join(GPU_TARGETS)}")
     return Device(
-        plain.name, _number(record, "flops", plain.flops), _number(record, "bandwidth", plain.bandwidth),
-        GPU_TARGETS[target] if target else None,
-    )  # fmt: skip
+        plain.name, _number(record, "flops", plain.flops), _number(record, "bandwidth", plain.bandwidth), kind
+    )
 
 
 def _number(record: Mapping[str, Any], key: str, default: float, zero: bool = False) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlc.errors import TargetError
@@ -49,6 +49,7 @@ class GpuTarget:
     ``shared_bytes`` is what a block may have at most (above ``STATIC_SHARED_BYTES`` it is given at launch),
     ``registers`` are the 32-bit ones that the threads of a multiprocessor share, ``thread_registers`` what one thread
     may have; ``multiprocessors`` is the number that the largest chip of the kind has: work is cut for that many.
+    With ``tf32``, products of f32 round their operands to 19 bits, for matrix units.
     """
 
     name: str
@@ -61,6 +62,7 @@ class GpuTarget:
     thread_registers: int = 255
     max_threads: int = 1024
     warp: int = 32
+    tf32: bool = False
 
     def lanes(self, dtype: DType) -> int:
         """Elements of ``dtype`` in the 16 bytes that a thread reads or writes at once.
@@ -79,6 +81,20 @@ SM_90A = GpuTarget("sm_90a", _NVPTX, "sm_90a", "+ptx80", 227 << 10, 132)  # an `
 SM_100A = GpuTarget("sm_100a", _NVPTX, "sm_100a", "+ptx86", 227 << 10, 148)
 GPU_TARGETS: dict[str, GpuTarget] = {t.name: t for t in (SM_80, SM_90A, SM_100A)}
 AnyTarget = Target | GpuTarget
+_TF32 = "-tf32"
+
+
+def named_gpu_target(name: str) -> GpuTarget | None:
+    """The GPU target ``name``, which may end in ``-tf32``: products of f32 are then less exact, and faster.
+
+    None for what is no such name.
+
+    >>> named_gpu_target("sm_80-tf32").tf32, named_gpu_target("sm_20")
+    (True, None)
+    """
+    found = GPU_TARGETS.get(name.removesuffix(_TF32))
+    return replace(found, name=name, tf32=True) if found is not None and name.endswith(_TF32) else found
+
 
 _V3_FLAGS = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _DOT_FLAGS = {"avx512_vnni", "avx512_bf16"}

@@ -8,7 +8,7 @@ import pytest
 from mlc.errors import VerifyError
 from mlc.ir.graph import CONVERT, MULTIPLY, Graph
 from mlc.ir.kernel import Instruction, Kernel, Loop
-from mlc.ir.target import SM_80
+from mlc.ir.target import SM_80, named_gpu_target
 from mlc.ir.types import BF16, F16, F32, DType, TensorType
 from mlc.passes.schedule import schedule_region
 from mlc.passes.schedule.gpu import product_call
@@ -55,7 +55,9 @@ def test_operands_in_memory_are_copied_asynchronously() -> None:
     assert text.count("async_copy[16] %rows[") == text.count("async_copy[16] %columns[") > 0
     assert "load_matrix %rows[" in text and "load_matrix.transposed %columns[" in text and "load %x" not in text
     text = str(only_kernel(product(64, 64, 60, 1, 0, BF16)))
-    assert "async_copy[16] %rows" not in text and "load %x0" in text and "async_copy[16] %columns[" in text
+    assert "async_copy[8] %rows[" in text and "async_copy[16] %columns[" in text and "load %x" not in text
+    text = str(only_kernel(product(64, 64, 61, 1, 0, BF16)))
+    assert "async_copy[16] %columns[" in text and "load %x0" in text
 
 
 def test_batches_and_epilogues() -> None:
@@ -98,6 +100,31 @@ def test_images_are_copied_asynchronously() -> None:
         text = str(only_kernel(body, "convolution"))
         assert "async_copy[16] %rows[" in text and "async_copy[16] %columns[" in text and "load %x0" not in text
         check("convolution", body, BF16)
+
+
+TF32 = named_gpu_target("sm_80-tf32")
+
+
+@pytest.mark.parametrize("left, right", [(1, 0), (1, 1), (0, 0), (0, 1)], ids=["nn", "nt", "tn", "tt"])
+@pytest.mark.parametrize("m, n, k", [(64, 64, 32), (72, 40, 100), (33, 17, 9), (5, 7, 130)])
+def test_products_in_tf32_on_request(m: int, n: int, k: int, left: int, right: int) -> None:
+    """Small whole numbers are exact, others are rounded to 19 bits."""
+    body = product(m, n, k, left, right, F32)
+    assert TF32 is not None and "mma" not in str(only_kernel(body))
+    arrays = [random_array(p.shape, F32, k) for k, p in enumerate(body.parameters)]  # type: ignore[arg-type]
+    check_region("contraction", body, arrays, 3e-3, targets=(TF32,), compiled=False)
+    whole = [np.rint(np.asarray(a) * 4) for a in arrays]
+    check_region("contraction", body, whole, 1e-7, targets=(TF32,), compiled=False)
+    (call,) = schedule_region("contraction", body, TF32).calls
+    assert "mma" in str(call.kernel) and "transposed" not in str(call.kernel)
+
+
+def test_convolutions_in_tf32() -> None:
+    for name in ("same", "turned", "spread"):
+        lhs, rhs, labels, attributes = PIXELS[name]
+        body = body_of(lhs, rhs, labels, **attributes)
+        arrays = [random_array(p.shape, F32, k) for k, p in enumerate(body.parameters)]  # type: ignore[arg-type]
+        check_region("convolution", body, arrays, 3e-3, targets=(TF32,), compiled=False)
 
 
 @pytest.mark.parametrize("op", ["barrier", "wait"])

@@ -8,7 +8,6 @@ from dataclasses import replace
 from mlc.ir.graph import Graph, Node
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
-from mlc.ir.types import DType
 from mlc.passes.schedule.axes import in_place_pairs
 from mlc.passes.schedule.contraction_form import Contraction, Side, contraction_form
 from mlc.passes.schedule.contraction_frame import Frame
@@ -16,7 +15,7 @@ from mlc.passes.schedule.parts import SumOfParts
 from mlc.passes.schedule.region import ScheduledRegion
 
 from .inner_product import as_reduce, is_thin
-from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
+from .product import Batch, Product, Reader, Walk, matrix_type
 from .product_call import parts_of_depth, product_call
 from .reduce import schedule_reduce
 
@@ -47,7 +46,7 @@ class ContractionProduct(Product):
     frame: Frame
 
     def __init__(self, c: Contraction, temporaries: Mapping[Node, int], target: GpuTarget) -> None:
-        self.factor = matrix_type(c.rows.node.dtype, c.columns.node.dtype, c.accumulator)
+        self.factor = matrix_type(c.rows.node.dtype, c.columns.node.dtype, c.accumulator, target)
         self.c = c = replace(c, factor=self.factor)
         self.frame = Frame(c, temporaries, in_tables=True)
         self.batch, self.depth = c.batch, c.k
@@ -57,7 +56,7 @@ class ContractionProduct(Product):
     def _walk(self, side: Side, target: GpuTarget) -> Walk:
         along = side.walks_contracted or side.free is None
         axis = side.contracted if along else side.free
-        return Walk(even_lanes(side.node, axis, self.frame.sizes, target, self.most_lanes), along)
+        return self.walk_of(side.node, axis, along, 0, target)
 
     def _side(self, operand: Reader) -> Side:
         return self.c.rows if operand is self.left else self.c.columns
@@ -67,9 +66,8 @@ class ContractionProduct(Product):
         axis = side.contracted if operand.walk.along_depth else side.free
         return self.frame.read(side, side.coordinates(batch, free, k), lanes, None, axis)
 
-    def is_direct(self, operand: Reader, dtype: DType) -> bool:
-        node = self._side(operand).node
-        return node in self.frame.memories and node.dtype == dtype and operand.walk.lanes * dtype.itemsize == 16
+    def source(self, operand: Reader) -> Node:
+        return self._side(operand).node
 
     def address(
         self, operand: Reader, batch: Batch, free: Index, k: Index

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.ir.dims import Size, size_product
+from mlc.ir.graph import Node
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
-from mlc.ir.types import DType
 from mlc.passes.schedule.access import Access, Guard
 from mlc.passes.schedule.convolution_form import Convolution, Window
 from mlc.passes.schedule.convolution_frame import Frame
 from mlc.passes.schedule.domain import Domain
 from mlc.passes.schedule.elements import Point
 
-from .product import Batch, Product, Reader, Walk, even_lanes, matrix_type
+from .product import Batch, Product, Reader, matrix_type
 
 
 class ConvolutionProduct(Product):
@@ -44,17 +44,16 @@ class ConvolutionProduct(Product):
         self.outputs = c.outputs // c.groups
         self.batch = c.groups if parts is None else parts[0]
         self.depth = size_product(self.products)
-        self.factor = matrix_type(c.lhs.dtype, c.rhs.dtype, c.accumulator)
-        last, most = len(c.lhs.shape) - 1, self.most_lanes
-        along = lhs.outer != last
-        lanes = even_lanes(c.lhs, last, self.frame.sizes, target, most) if last in (lhs.outer, lhs.feature) else 1
-        self.left = Reader("rows", size_product(self.pixels), Walk(_dividing(lanes, c.inputs if along else 0), along))
-        along = rhs.outer != last
-        lanes = even_lanes(c.rhs, last, self.frame.sizes, target, most) if last in (rhs.outer, rhs.feature) else 1
-        beside = c.inputs if along else self.outputs
+        self.factor = matrix_type(c.lhs.dtype, c.rhs.dtype, c.accumulator, target)
+        last = len(c.lhs.shape) - 1
+        along, axis = lhs.outer != last, last if last in (lhs.outer, lhs.feature) else None
+        walk = self.walk_of(c.lhs, axis, along, c.inputs if along else 0, target)
+        self.left = Reader("rows", size_product(self.pixels), walk)
+        along, axis = rhs.outer != last, last if last in (rhs.outer, rhs.feature) else None
         if along and self.depth_order[-1] != 2:  # neighbours along K are taps
-            lanes = 1
-        self.right = Reader("columns", self.outputs, Walk(_dividing(lanes, beside), along))
+            axis = None
+        walk = self.walk_of(c.rhs, axis, along, c.inputs if along else self.outputs, target)
+        self.right = Reader("columns", self.outputs, walk)
 
     def read(self, operand: Reader, batch: Batch, free: Index, k: Index, lanes: int) -> Value:
         if operand is self.left:
@@ -65,9 +64,8 @@ class ConvolutionProduct(Product):
             found = self._read_rhs(batch, free, k, lanes)
         return self.builder.convert(found, self.factor or self.frame.accumulator)
 
-    def is_direct(self, operand: Reader, dtype: DType) -> bool:
-        node = self.c.lhs if operand is self.left else self.c.rhs
-        return node in self.frame.memories and node.dtype == dtype and operand.walk.lanes * dtype.itemsize == 16
+    def source(self, operand: Reader) -> Node:
+        return self.c.lhs if operand is self.left else self.c.rhs
 
     def address(
         self, operand: Reader, batch: Batch, free: Index, k: Index
@@ -167,12 +165,3 @@ def _place(w: Window, position: Index, tap: Index, domain: Domain, guards: list[
     if not domain.is_within(at, size):
         guards.append(Guard(at, size))
     return at
-
-
-def _dividing(lanes: int, extent: Size) -> int:
-    """Fewer lanes, if need be, that divide ``extent``."""
-    if not isinstance(extent, int):
-        return 1
-    while extent % lanes:
-        lanes //= 2
-    return lanes

@@ -1,7 +1,7 @@
-"""Sums of products of f16 or bf16 by the matrix units of sm_80: copies that run ahead, `ldmatrix`, `mma.sync`.
+"""Sums of products of f16, bf16 or tf32 by the matrix units of sm_80: copies that run ahead, `ldmatrix`, `mma.sync`.
 
 Tiles of both operands go round in a ring of shared memory: while one is multiplied, the next are on their way. An
-operand that lies in memory as it is multiplied is copied asynchronously, 16 bytes a copy; others go by registers. A
+operand that lies in memory as it is multiplied is copied asynchronously, 16 bytes at best; others go by registers. A
 part of the ring is overwritten after the barrier that follows its last reads. Sums are f32, 16 x 8 of a warp at once.
 """
 
@@ -20,28 +20,35 @@ from .tile_writer import TileCopy, TileWriter
 
 STAGES = 3  # of the ring
 LINE = 64  # elements side by side in shared memory, at most: 128 bytes, all banks once
-_ROWS, _COLUMNS, _DEPTH = 16, 8, 16  # of a product of the matrix unit
+_ROWS, _COLUMNS, _DEPTH_BYTES = 16, 8, 32  # of a product of the matrix unit
 
 
 def matrix_product(product: Product, tile: MatrixTile, dtype: DType) -> KernelCall:
-    """The kernel that computes ``product`` of elements of ``dtype``, f16 or bf16, a block of threads a tile."""
+    """The kernel that computes ``product`` of elements of ``dtype`` (f32 as tf32), a block of threads a tile."""
     return _Writer(product, tile, dtype).write()
 
 
 class _Writer(TileWriter):
-    """Shared memory is [stage, part, line, element]: lines along an operand's walk, in parts of at most ``LINE``."""
+    """Shared memory is [stage, part, line, element]: lines along an operand's walk, in parts of at most ``LINE``.
+
+    Lines of tf32 are along K, whichever way it lies: `ldmatrix` turns halves only.
+    """
 
     def __init__(self, product: Product, tile: MatrixTile, dtype: DType) -> None:
         super().__init__(product, tile.rows, tile.columns, tile.depth, tile.threads, dtype)
-        self.tile = tile
+        self.tile, self.step = tile, _DEPTH_BYTES // dtype.itemsize
         self.left, self.right = self.ring(product.left, tile.rows), self.ring(product.right, tile.columns)
         self.copies_ahead = product.is_direct(product.left, dtype) or product.is_direct(product.right, dtype)
 
     def ring(self, operand: Reader, wide: int) -> Memory:
-        across, along = (wide, self.depth) if operand.walk.along_depth else (self.depth, wide)
+        across, along = (wide, self.depth) if self.is_along_depth(operand) else (self.depth, wide)
         line = min(along, LINE)
         swizzle = line * self.dtype.itemsize
         return self.builder.shared(operand.name, self.dtype, (STAGES, along // line, across, line), swizzle=swizzle)
+
+    def is_along_depth(self, operand: Reader) -> bool:
+        """Whether lines in shared memory are along K."""
+        return operand.walk.along_depth or self.dtype == F32
 
     @property
     def memories(self) -> tuple[Memory, Memory]:
@@ -91,13 +98,13 @@ class _Writer(TileWriter):
     ) -> list[Value]:
         """``sums`` plus the products of the tiles of a stage."""
         b, t, along, found = self.builder, self.tile, self.along(thread), list(sums)
-        for k in range(0, t.depth, _DEPTH):
+        for k in range(0, t.depth, self.step):
             rows = [
-                self.fragment(copies[0], stage, along[0] + i, k, (_ROWS, _DEPTH), "a")
+                self.fragment(copies[0], stage, along[0] + i, k, (_ROWS, self.step), "a")
                 for i in range(0, t.warp_rows, _ROWS)
             ]
             columns = [
-                self.fragment(copies[1], stage, along[1] + j, k, (_DEPTH, _COLUMNS), "b")
+                self.fragment(copies[1], stage, along[1] + j, k, (self.step, _COLUMNS), "b")
                 for j in range(0, t.warp_columns, _COLUMNS)
             ]
             for number, (x, y) in enumerate([(x, y) for x in rows for y in columns]):
@@ -108,7 +115,7 @@ class _Writer(TileWriter):
 
     def fragment(self, copy: TileCopy, stage: Index, free: Index, k: int, shape: tuple[int, int], role: str) -> Value:
         """Of an operand's tile from row (or column) ``free`` and product ``k`` on."""
-        kind = None if copy.operand.walk.along_depth else "transposed"
+        kind = None if self.is_along_depth(copy.operand) else "transposed"
         wanted = VectorType.of_fragment(*shape, self.dtype, role)
         to = copy.memory, self.place(copy, stage, free, k)
         found = self.builder.machine("load_matrix", to=to, attribute=kind, result=wanted)
@@ -118,7 +125,7 @@ class _Writer(TileWriter):
     def place(self, copy: TileCopy, stage: Index, free: IndexLike, k: IndexLike) -> tuple[Index, ...]:
         """Where an element of an operand's tile is in shared memory."""
         b, (_, parts, _, line) = self.builder, (n.constant or 0 for n in copy.memory.shape)
-        across, beside = (free, k) if copy.operand.walk.along_depth else (k, free)
+        across, beside = (free, k) if self.is_along_depth(copy.operand) else (k, free)
         part = Index.of(0) if parts == 1 else b.floordiv(beside, line)
         return stage, part, Index.of(across), Index.of(beside) - part * line
 
@@ -136,7 +143,8 @@ class _Writer(TileWriter):
             on = b.tail_mask(at, stop, 1)
             on = on if inside is None else b.op("and", on, inside)
             to = copy.memory, self.place(copy, stage, place, depth)
-            b.machine("async_copy", on, to=to, source=(memory, address), attribute=16, result=VectorType(TOKEN))
+            nbytes = copy.operand.walk.lanes * self.dtype.itemsize
+            b.machine("async_copy", on, to=to, source=(memory, address), attribute=nbytes, result=VectorType(TOKEN))
         return []
 
     def put(self, copy: TileCopy, values: Sequence[Value], stage: Index) -> None:

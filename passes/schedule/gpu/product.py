@@ -71,8 +71,26 @@ class Product(ABC):
         """Where that element lies, of an operand in memory; and the condition on which it does, else it is a zero."""
 
     @abstractmethod
+    def source(self, operand: Reader) -> Node:
+        """What an operand is read from."""
+
     def is_direct(self, operand: Reader, dtype: DType) -> bool:
-        """Whether an operand lies in memory as elements of ``dtype``, 16 bytes of them side by side along its walk."""
+        """Whether an operand lies in memory as elements of ``dtype``, as many side by side as one copy takes."""
+        node = self.source(operand)
+        fits = operand.walk.lanes * dtype.itemsize in (4, 8, 16)
+        return node in self.frame.memories and node.dtype == dtype and fits
+
+    def walk_of(self, node: Node, axis: int | None, along_depth: bool, run: Size, target: GpuTarget) -> Walk:
+        """How ``node`` is read along an axis, of which a multiple of ``run`` elements follow one another.
+
+        tf32 is turned one by one on its way to matrix units, which read lines along K.
+        """
+        if (self.factor == F32 and not along_depth) or not isinstance(run, int):
+            return Walk(1, along_depth)
+        lanes = even_lanes(node, axis, self.frame.sizes, target, self.most_lanes)
+        while run % lanes:
+            lanes //= 2
+        return Walk(lanes, along_depth)
 
     @abstractmethod
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
@@ -102,9 +120,10 @@ class Product(ABC):
         return self.frame.call(tasks)
 
 
-def matrix_type(left: DType, right: DType, accumulator: DType) -> DType | None:
-    """The type in which matrix units multiply operands of these types: f16 or bf16, summed in f32."""
-    return left if left == right and left in (F16, BF16) and accumulator == F32 else None
+def matrix_type(left: DType, right: DType, accumulator: DType, target: GpuTarget) -> DType | None:
+    """The type in which matrix units multiply operands of these types: f16, bf16, or f32 where tf32 is exact enough."""
+    kinds = (F16, BF16, F32) if target.tf32 else (F16, BF16)
+    return left if left == right and left in kinds and accumulator == F32 else None
 
 
 def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget, most: int = 4) -> int:

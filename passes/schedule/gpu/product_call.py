@@ -19,7 +19,7 @@ def product_call(product: Product, target: GpuTarget) -> KernelCall:
     """The kernel that computes ``product``."""
     sizes = product.batch, product.left.extent, product.right.extent
     if product.factor is not None:
-        return matrix_product(product, choose_matrix_tile(*sizes, target), product.factor)
+        return matrix_product(product, choose_matrix_tile(*sizes, product.factor, target), product.factor)
     return tiled_product(product, choose_tile(*sizes, product.frame.accumulator, target))
 
 

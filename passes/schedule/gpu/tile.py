@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlc.ir.dims import Size, bounds
 from mlc.ir.target import GpuTarget
@@ -62,6 +62,7 @@ class MatrixTile:
 
 
 SLOWNESS = {128: 1.0, 64: 1.25, 32: 1.7}  # of a multiply-add, by the rows of the tile that it is part of
+LINE_BYTES = 64
 MATRIX_TILES = (MatrixTile(128, 128, 32, 2, 4), MatrixTile(64, 64, 32, 2, 2), MatrixTile(32, 32, 32, 2, 2))
 
 
@@ -74,8 +75,10 @@ def choose_tile(batch: Size, m: Size, n: Size, accumulator: DType, target: GpuTa
     return min(tiles, key=lambda t: _cost(t, batch, m, n, target))
 
 
-def choose_matrix_tile(batch: Size, m: Size, n: Size, target: GpuTarget) -> MatrixTile:
-    return min(MATRIX_TILES, key=lambda t: _cost(t, batch, m, n, target))
+def choose_matrix_tile(batch: Size, m: Size, n: Size, dtype: DType, target: GpuTarget) -> MatrixTile:
+    """The same, of lines of 64 bytes along K."""
+    tile = min(MATRIX_TILES, key=lambda t: _cost(t, batch, m, n, target))
+    return replace(tile, depth=LINE_BYTES // dtype.itemsize)
 
 
 def count_blocks(tile: Tile | MatrixTile, batch: Size, m: Size, n: Size) -> int:
