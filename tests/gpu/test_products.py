@@ -42,7 +42,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "parts": lambda: typed(lambda x, y: dot(x, y, 0, 0), F32, (512, 5), (512, 7)),
     "a layer": lambda: typed(layer, F32, (35, 24), (24, 45), (45,)),
     "bf16": lambda: typed(dot, BF16, (40, 136), (136, 24)),
-    "f16 through registers": lambda: typed(lambda x, y: dot(x, y, 0, 1), F16, (70, 33), (35, 70)),
+    "f16 through registers": lambda: typed(lambda x, y: dot(x, y, 0, 1), F16, (71, 33), (35, 71)),
     "f16 layer": lambda: typed(layer, F16, (35, 24), (24, 48), (48,)),
     "windows": lambda: body_of((2, 5, 6, 4), (3, 3, 4, 8), NHWC, **SAME),
     "windows of bf16": lambda: body_of((1, 5, 6, 8), (3, 3, 8, 8), NHWC, BF16, **SAME),
