@@ -13,7 +13,8 @@ from pathlib import Path
 from . import rank
 from .launchers import Launcher
 from .output import Output, progress_bar
-from .supervisor import Attempt, Outcome
+from .ranks import Outcome, Ranks
+from .supervisor import Attempt
 
 FINAL = (2, 3, 5)  # usage, unsupported, target unavailable: the same again at every start
 DEADLINE = 600.0  # seconds that a rank waits for another one
@@ -48,9 +49,9 @@ class Job:
             variables = self._variables(folder, attempt, environment)
             wrapper = [sys.executable, "-I", "-S", rank.__file__, str(folder), self.launcher.rank_variable]
             command = self.launcher.command(self.ranks, [*wrapper, *self.program], folder, sorted(variables))
-            output = Output(self.ranks)
+            output, ranks = Output(self.ranks), Ranks(folder, self.ranks)
             with progress_bar() as bar:
-                run = Attempt(command, {**environment, **variables}, self.ranks, folder, self.timeout, output)
+                run = Attempt(command, {**environment, **variables}, ranks, folder, self.timeout, output)
                 outcome = run.run(bar)
             if output.launcher and outcome.by_launcher:
                 print("\n".join(output.launcher), file=sys.stderr)

@@ -56,6 +56,15 @@ def reap(others: frozenset[int], owned: int = 0) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
+def state(pid: int) -> str:
+    """R for a process that runs, S for one that waits, T for one that is stopped ... (proc(5)); empty for none."""
+    try:
+        status = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    return status[status.rindex(")") + 1 :].split()[0]
+
+
 def mapped_files(pid: int, folder: str) -> set[str]:
     """The files of ``folder`` that the process has mapped."""
     found = set()

@@ -38,6 +38,7 @@ class Report:
 
     rank: int
     pid: int
+    watcher: int  # the process that writes this
     host: str
     state: str = "running"
     code: int = 0
@@ -87,7 +88,7 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     told: list[int] = []
     for number in PASSED_ON:
         signal.signal(number, lambda number, frame: _pass_on(child, number, told))
-    report = Report(rank, child, socket.gethostname(), time=time.time())
+    report = Report(rank, child, os.getpid(), socket.gethostname(), time=time.time())
     report.write(folder)
     return _watch(report, folder, told, waking, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
 

@@ -73,6 +73,19 @@ def test_the_rank_that_fails_is_named_and_all_end(mpi: str, how: str, code: int,
     assert sorted(out.splitlines()) == ["[0] begins", "[1] begins"]
 
 
+@pytest.mark.parametrize("mpi", MPIS)
+@pytest.mark.parametrize(("number", "code"), [("SIGKILL", 137), ("SIGSTOP", 75)])
+def test_what_watches_a_rank_is_no_weak_point(mpi: str, number: str, code: int, tmp_path: Path) -> None:
+    body = f"""
+        if rank == 1:
+            os.kill(os.getppid(), signal.{number})
+        time.sleep(300)
+        """
+    options = ("-n", "3", "--mpi", mpi, "--timeout", "0.5")
+    got, _, err = start(program(tmp_path, body), options=options).end()
+    assert got == code and "rank 1 (process " in err
+
+
 @needs("mpich")
 def test_an_exception_is_the_rank_s_own_traceback(tmp_path: Path) -> None:
     path = program(tmp_path, "if rank == 0:\n    raise ValueError('so it is')\ntime.sleep(300)")

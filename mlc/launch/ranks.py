@@ -1,0 +1,155 @@
+"""What is known of a job's ranks: from their reports, and on this host from the processes themselves."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import processes
+from .rank import Report, read_reports
+
+WAITED_TOO_LONG = 75  # exit code of a rank whose collective ran into its deadline
+AT_ONCE = 1.0  # seconds within which a launcher that misses a rank kills the others
+LATE = 2.0  # seconds from a rank's end to its report
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: exit code, in words what failed first, and the signal that interrupted it, or 0.
+
+    ``by_launcher``: no rank has failed, so that what the launcher printed is all there is to know.
+    """
+
+    code: int
+    reason: str = ""
+    interrupted: int = 0
+    by_launcher: bool = False
+
+
+class Ranks:
+    """The ``count`` ranks that report to ``folder``, and what the processes themselves show."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.reports: dict[int, Report] = {}
+        self._folder, self._count, self._host = folder, count, socket.gethostname()
+        self._open: dict[int, int] = {}  # a descriptor of each rank's process, readable when that has ended
+        self._gone: dict[int, float] = {}  # when they ended
+        self._halted: dict[int, float] = {}  # since when a process of them is stopped
+
+    def update(self) -> None:
+        """Read what they report."""
+        self.reports = read_reports(self._folder)
+        for report in self.here():
+            if report.rank not in self._open and report.rank not in self._gone:
+                try:
+                    self._open[report.rank] = os.pidfd_open(report.pid)
+                except OSError:
+                    self._gone[report.rank] = time.time()
+
+    def descriptors(self) -> list[int]:
+        """What becomes readable when a rank of this host ends."""
+        return list(self._open.values())
+
+    def look(self) -> None:
+        """See which processes of this host have ended or are stopped."""
+        now = time.time()
+        for rank, descriptor in list(self._open.items()):
+            if select.select([descriptor], [], [], 0)[0]:
+                self._gone[rank] = now
+                os.close(self._open.pop(rank))
+        for report in self.here():
+            if any(processes.state(pid) == "T" for pid in (report.pid, report.watcher)):
+                self._halted.setdefault(report.rank, now)
+            elif report.state != "ended":
+                self._halted.pop(report.rank, None)
+
+    def close(self) -> None:
+        """Let go of the processes."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def here(self) -> Iterator[Report]:
+        """Those of this host that have not ended."""
+        return (r for r in self.reports.values() if r.host == self._host and r.state != "ended")
+
+    def elsewhere(self) -> bool:
+        """Are there any on other hosts?"""
+        return any(report.host != self._host for report in self.reports.values())
+
+    def is_over(self, timeout: float) -> bool:
+        """Has one failed, vanished or been stopped for longer than ``timeout`` seconds, or have all ended?"""
+        now, reports = time.time(), self.reports.values()
+        ended = [r for r in reports if r.state == "ended"]
+        stopped = [now - r.stopped for r in reports if r.state == "stopped"] + [now - t for t in self._halted.values()]
+        vanished = [now - t for rank, t in self._gone.items() if self.reports[rank].state != "ended"]
+        return (
+            any(r.code for r in ended)
+            or len(ended) == self._count
+            or max(stopped, default=0) > timeout
+            or max(vanished, default=0) > LATE
+        )
+
+    def outcome(self, launcher: str, code: int) -> Outcome:
+        """What they and the exit code of the launcher come to, when all processes have ended."""
+        ended = sorted((r for r in self.reports.values() if r.state == "ended"), key=lambda r: r.time)
+        failed = [r for r in ended if r.code and not (r.told and r.signal in (r.told, signal.SIGKILL))]
+        if not failed or failed[0].code == WAITED_TOO_LONG:
+            until = failed[0].time if failed else time.time()
+            if stopped := self._stopped(until):
+                return Outcome(WAITED_TOO_LONG, ", ".join(stopped))
+        began, vanished = self._vanished()
+        if (
+            vanished
+            and not any(r.time < began for r in failed)
+            and not any(0 < began - r.time < AT_ONCE for r in ended)
+        ):
+            return Outcome(128 + signal.SIGKILL, f"{', '.join(map(_who, vanished))} was killed with what watched it")
+        if failed:
+            return Outcome(failed[0].code, _in_words(failed[0]))
+        if len(ended) == self._count and not any(r.code for r in ended):
+            return Outcome(0, by_launcher=True)
+        how = f"{launcher} ended with code {code}"
+        if first := [str(r.rank) for r in ended if not r.code]:
+            how += f"; rank {', '.join(first)} had ended before the others"
+        return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
+
+    def _vanished(self) -> tuple[float, list[Report]]:
+        """The first that have ended without a word, and when. Others may be the launcher's answer to that."""
+        times = {rank: t for rank, t in self._gone.items() if self.reports[rank].state != "ended"}
+        began = min(times.values(), default=0.0)
+        return began, [self.reports[rank] for rank, t in times.items() if t == began]
+
+    def _stopped(self, until: float) -> list[str]:
+        """Words for each rank that was stopped at that time."""
+        found = []
+        for report in sorted(self.reports.values(), key=lambda r: r.rank):
+            if report.was_stopped(until):
+                found.append(f"{_who(report)} was stopped by {_name(report.stopped_by)}")
+            elif self._halted.get(report.rank, until) < until:
+                found.append(f"{_who(report)} was stopped, or what watches it (process {report.watcher})")
+        return found
+
+
+def _in_words(report: Report) -> str:
+    """How a rank has ended."""
+    if report.signal:
+        return f"{_who(report)} was killed by {_name(report.signal)}"
+    told = " after it had waited too long for another rank" if report.code == WAITED_TOO_LONG else ""
+    return f"{_who(report)} ended with exit code {report.code}{told}"
+
+
+def _who(report: Report) -> str:
+    return f"rank {report.rank} (process {report.pid} on {report.host})"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
