@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..errors import ArgumentError, UnsupportedError
+from ..errors import ArgumentError, DistributedError, UnsupportedError
 from ..ir.graph import REPLICATED, SHARDED_CALL, results_of
 from ..ir.graph.collective import RANK_TYPE, multiplied
 from ..staging import JitFunction
@@ -19,6 +19,7 @@ from ..tracing.lift import describe
 from ..transforms.call import at_users_line
 from ..transforms.closed import raised
 from ..tree import TreeDef
+from .collectives import all_gather
 from .world import World, pretended, world
 
 RANK = "_rank"  # the argument that tells a compiled step which rank runs it
@@ -80,6 +81,11 @@ class ParallelFunction(JitFunction):
         if here.size == 1:
             return super().__call__(*args, **kwargs)
         return super().__call__(*args, **kwargs, **{RANK: rank_of(here)})
+
+    def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
+        if RANK in kwargs:
+            self.parallel.check_rows(args, {k: v for k, v in kwargs.items() if k != RANK})
+        return super()._compile_call(args, kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         here = world()
@@ -146,6 +152,22 @@ class _Parallel:
         trace_here = current_trace()
         tracers = [Tracer(n, trace_here, weak) for n, weak in zip(results, traced.out_weak, strict=True)]
         return tree.unflatten(traced.out_tree, tracers)
+
+    def check_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """All processes have as many rows. Raises DistributedError where they have not: sums would be of another batch.
+
+        Every process asks when it compiles for a new signature.
+        """
+        bound = self.signature.bind(*args, **kwargs).arguments
+        leaves = [leaf for name in self.batch for leaf in tree.leaves(bound.get(name))]
+        mine = [int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in leaves]
+        of_ranks = np.asarray(all_gather(np.asarray([mine], np.int64)))
+        if (of_ranks != of_ranks[0]).any():
+            words = "; ".join(f"rank {r} has {', '.join(map(str, rows))}" for r, rows in enumerate(of_ranks.tolist()))
+            raise DistributedError(
+                f"{self.function.__name__}: the processes have different numbers of rows: {words}",
+                location=str(user_location()), hint="cut each batch into parts of one size, or leave out its rest",
+            )  # fmt: skip
 
     def _whole(self, name: str, x: Any, ranks: int) -> Any:
         """An argument as the function sees it: rows of all processes, or as it is."""

@@ -101,3 +101,11 @@ def test_leaves_of_a_simulation() -> None:
     own = [(params, training.optimizer.init(params), x[i::2], y[i::2], training.key_of(0)) for i in range(2)]
     found = step(own)
     assert tree.structure(found[0][0]) == tree.structure(params)
+
+
+def test_ranks_with_different_numbers_of_rows_are_refused() -> None:
+    done = run("mpich", 2, [PROGRAM.with_name("uneven.py")])
+    assert done.returncode == 0, done.stdout
+    for rank in range(2):
+        said = f"rank {rank}: mean: the processes have different numbers of rows: rank 0 has 4; rank 1 has 3"
+        assert said in done.stdout
