@@ -9,7 +9,7 @@ from functools import partial
 
 from mlc.errors import ArgumentError, InternalError, MlcError
 from mlc.ir.device import Machine
-from mlc.ir.graph import Graph
+from mlc.ir.graph import Graph, Node
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.target import TARGETS, Target
 
@@ -106,6 +106,7 @@ def run_passes(
     leaves a graph that does not verify; errors of the user's program (MlcError) pass through.
     """
     timings = []
+    proven: set[Node] = set()  # what a verification found right need not be looked at again: nodes do not change
     for p in pipeline:
         if p.name in skip and not p.required:
             continue
@@ -118,16 +119,18 @@ def run_passes(
         except Exception as error:
             raise InternalError(f"pass {p.name} failed: {error!r}", before, p.name) from error
         timings.append(Timing(p.name, time.perf_counter() - begin, len(graph.nodes)))
-        if verify:
-            _verify(p, before, graph)
+        if verify and graph is not before:
+            if graph.symbols != before.symbols:
+                proven = set()
+            _verify(p, before, graph, proven)
         if observe is not None:
             observe(p.name, graph)
     return graph, timings
 
 
-def _verify(p: Pass, before: Graph, after: Graph) -> None:
+def _verify(p: Pass, before: Graph, after: Graph, proven: set[Node]) -> None:
     try:
-        verify_graph(after)
+        verify_graph(after, proven=proven)
     except MlcError as error:
         message = f"pass {p.name} left a graph that does not verify: {error}"
         raise InternalError(message, before, p.name) from error

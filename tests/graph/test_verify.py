@@ -10,7 +10,7 @@ import pytest
 from mlc.errors import VerifyError
 from mlc.ir import graph as g
 from mlc.ir.dims import Dim, dim
-from mlc.ir.graph import Graph, Location, Node, Table, verify_graph
+from mlc.ir.graph import Graph, Location, Node, Table, verify, verify_graph
 from mlc.ir.types import F32, F64, I64, TensorType, TupleType
 
 VECTOR = TensorType((3,), F32)
@@ -154,3 +154,20 @@ def test_good_graphs_pass() -> None:
     verify_graph(graph)
     assert graph.results[1].type == TensorType((), I64)
     assert g.evaluate_graph(graph, [np.full((2, 4), 3, np.float32)])[0] == 3
+
+
+def test_proven_nodes_are_looked_at_once_but_their_place_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, looked = Table(), list[str]()
+    with table.active():
+        x = table.parameter(VECTOR, "x")
+        y = g.NEGATE(x)
+    monkeypatch.setattr(verify, "check_attributes", lambda op, attributes: looked.append(op.name))
+    proven: set[Node] = set()
+    for _ in range(2):
+        verify_graph(Graph("main", (x,), (y,), table), proven=proven)
+    assert sorted(looked) == ["negate", "parameter"] and proven == {x, y}
+    with pytest.raises(VerifyError, match="every parameter is one of the graph's"):
+        verify_graph(Graph("main", (), (y,), table), proven=proven)
+    (wrong,) = make(table, g.NEGATE, y, type=TensorType((4,), F32))
+    with pytest.raises(VerifyError, match="its row gives the type"):
+        verify_graph(Graph("main", (x,), (wrong,), table), proven=proven)

@@ -18,7 +18,7 @@ MAX_TERMS = 10_000  # of the polynomial that counts a tensor's elements
 MAX_BYTES = 1 << 63
 
 
-def verify_graph(graph: Graph, symbols: Iterable[Symbol] = ()) -> None:
+def verify_graph(graph: Graph, symbols: Iterable[Symbol] = (), *, proven: set[Node] | None = None) -> None:
     """Raise VerifyError for the first constraint that ``graph`` breaks, with the line of the node that breaks it.
 
     - Parameters are distinct parameter nodes; every one that a result depends on is among them (graphs are closed).
@@ -28,14 +28,21 @@ def verify_graph(graph: Graph, symbols: Iterable[Symbol] = ()) -> None:
     - Every type is what the row infers from the operands and attributes; ranks and bytes are within bounds.
     - A size has one pair of bounds everywhere, and is a dimension of a parameter (or one of ``symbols``).
     - Nested graphs keep all of this, with the sizes of the outermost.
+
+    ``proven`` are nodes that were found right by themselves in a graph with the same symbols, and are not looked at
+    again but for their place in this one; what is found right now is added.
     """
+    proven = set() if proven is None else proven
     known = {s.name: s for s in (*graph.symbols, *symbols)}
     work, seen = [graph], {id(graph)}
     while work:
         current = work.pop()
         _verify_ends(current)
         for node in current.nodes:
-            _verify_node(current, node, known)
+            _verify_place(current, node)
+            if node not in proven:
+                _verify_node(current, node, known)
+                proven.add(node)
             for inner in graphs_in(node):
                 if id(inner) not in seen:
                     seen.add(id(inner))
@@ -92,13 +99,16 @@ def _verify_ends(graph: Graph) -> None:
             raise _error(graph, node, "results are tensors or tokens, not tuples")
 
 
-def _verify_node(graph: Graph, node: Node, known: Mapping[str, Symbol]) -> None:
-    if OPS.get(node.op.name) is not node.op:
-        raise _error(graph, node, "every operation is a row of the op table")
+def _verify_place(graph: Graph, node: Node) -> None:
     if node not in graph.table.locations:
         raise _error(graph, node, "every node is of the graph's table")
     if node.op is PARAMETER and node not in graph.parameters:
         raise _error(graph, node, "graphs are closed: every parameter is one of the graph's")
+
+
+def _verify_node(graph: Graph, node: Node, known: Mapping[str, Symbol]) -> None:
+    if OPS.get(node.op.name) is not node.op:
+        raise _error(graph, node, "every operation is a row of the op table")
     for operand in node.operands:
         if operand.uid >= node.uid:
             raise _error(graph, node, "operands come before their users")
