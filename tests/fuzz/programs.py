@@ -160,8 +160,7 @@ class _Maker:
         """One more node; where the row refuses the choices, others are made a few times."""
         if not self.depth:
             self.choices.begin_step()
-        skip = {"parameter", *self.without, *(g.REGIONS if self.depth else ()), *(CONTROL if self.depth > 1 else ())}
-        op = self.pick([op for name, op in OPS.items() if name not in skip for _ in weight(op)])
+        op = self.pick(turns(tuple(self.without), min(self.depth, 2)))
         now = self.often is not None and self.choices.chance(1 / 3)
         for _ in range(TRIES):
             if self.often and now:
@@ -571,6 +570,13 @@ class _Maker:
 def few(type: TensorType) -> bool:
     """Whether a tensor is small enough for hundreds of programs in a minute."""
     return int(np.prod([evaluate_size(s, {"n": 40}) for s in type.shape], dtype=int)) <= MOST_ELEMENTS
+
+
+@functools.cache
+def turns(without: tuple[str, ...], depth: int) -> list[Op]:
+    """The rows that a program of this depth is made of, each as often as it has turns."""
+    skip = {"parameter", *without, *(g.REGIONS if depth else ()), *(CONTROL if depth > 1 else ())}
+    return [op for name, op in OPS.items() if name not in skip for _ in weight(op)]
 
 
 def weight(op: Op) -> Sequence[DType]:

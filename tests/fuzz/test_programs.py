@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase
 
-from mlc.compiler import Options, compile_function, compile_graph
+from mlc.compiler import Options, compile_function, link
 from mlc.ir.graph import OPS, Graph, evaluate_graph, parse_graph, resources_of, verify_graph
 from mlc.ir.graph.tolerance import FORMATS, assert_close, expected
 from mlc.ir.target import Target
 from mlc.ir.types import DType
+from mlc.passes.runner import PIPELINES, run_passes
 from mlc.passes.schedule import reduce, scatter, tasks, turned
 from tests.codegen.native import TARGETS
 from tests.fuzz.programs import Array, Coverage, Made, allowed, program, programs
@@ -67,10 +68,12 @@ def test_compiled(seeds: range) -> None:
 
 
 def compare(graph: Graph, arrays: list[Array]) -> None:
-    """Compiled for every target, the program gives what it means."""
+    """Compiled for every target, the program gives what it means. Graph passes are those of all, and run once."""
     wanted = expected(graph, arrays)
+    (passes,) = {PIPELINES[t.name] for t in TARGETS}
+    optimized, _ = run_passes(graph, passes, verify=True)
     for target in TARGETS:
-        got = compile_graph(graph, Options(target, verify=True))(arrays)
+        got = link(compile_function(optimized, Options(target), pipeline=()))(arrays)
         for i, (have, want) in enumerate(zip(got, wanted, strict=True)):
             try:
                 want.check(np.asarray(have), f"{target.name}: result {i}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ TARGETS = (X86_64_V4, X86_64_V3)
 COMPILED = tuple(t for t in TARGETS if t.vector_bits <= host_target().vector_bits)
 CANARY = 0x5A
 PAD = 256  # bytes of canary on either side of every compiled buffer
+
+LAST: deque[tuple[ScheduledRegion, Target, tuple[LoadedObject, list[object]]]] = deque(maxlen=4)
+"""The regions that were compiled last, with what they became."""
 
 FUNCTION = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
@@ -66,11 +71,17 @@ def check_region(
     sizes = bind_sizes(body, values, {})
     expected = evaluate_graph(body, values)
     for target in targets:
-        region = schedule_region(kind, body, target)
+        region = region_of(kind, body, target)
         if interpreted:
             assert_close(interpret(region, body, values, sizes), expected, tolerance, f"interpreted for {target.name}")
         if compiled and target in COMPILED:
             assert_close(run_compiled(region, body, values, sizes, target), expected, tolerance, target.name)
+
+
+@lru_cache(maxsize=4)
+def region_of(kind: str, body: Graph, target: Target) -> ScheduledRegion:
+    """The same object for the same body: a test of several sizes schedules and compiles once."""
+    return schedule_region(kind, body, target)
 
 
 def check_in_place(
@@ -144,6 +155,14 @@ def count_tasks(call: KernelCall, sizes: Mapping[str, int]) -> int:
 
 def compile_calls(region: ScheduledRegion, target: Target) -> tuple[LoadedObject, list[object]]:
     """One function for each kernel of a region, and what keeps them alive."""
+    for known, its_target, compiled in LAST:
+        if known is region and its_target is target:
+            return compiled
+    LAST.append((region, target, _compile_calls(region, target)))
+    return LAST[-1][2]
+
+
+def _compile_calls(region: ScheduledRegion, target: Target) -> tuple[LoadedObject, list[object]]:
     kernels = []
     for k, call in enumerate(region.calls):
         lowered = lower_kernel(call.kernel, target)
