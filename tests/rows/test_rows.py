@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from mlc.compiler import Options, compile_graph
+from mlc.compiler import Options, compile_function, link
 from mlc.errors import MlcError
 from mlc.ir.graph import OPS, Graph, Node, Table, evaluate_graph
-from mlc.ir.graph.tolerance import assert_close
+from mlc.ir.graph.tolerance import Expected, expected
 from mlc.ir.target import Target
-from mlc.ir.types import DTYPES, F64, TensorType, TupleType
+from mlc.ir.types import DTYPES, F64, DType, TensorType, TupleType
+from mlc.passes.runner import PIPELINES, run_passes
 from tests.codegen.native import TARGETS
 from tests.rows.cases import CASES, ELSEWHERE, EVERY, Array, Case
 from tests.transforms.check import check
@@ -28,18 +31,39 @@ def test_every_row_has_cases() -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("name", CASES)
 def test_compiled(name: str, target: Target) -> None:
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
     tried = 0
     for dtype in EVERY:
-        cases = CASES[name](dtype)
-        if not cases:
+        row = evaluated(name, dtype)
+        if row is None:
             continue
-        graph, arrays = together(name, cases, rng)
-        got = [np.asarray(x) for x in compile_graph(graph, Options(target, verify=True))(arrays)]
-        assert_close(graph, arrays, got, f"{name} {dtype} {target.name}")
-        assert_close(graph, arrays, evaluate_graph(graph, arrays), f"{name} {dtype} evaluated")
+        compiled = compile_function(row.optimized, Options(target), pipeline=())
+        for i, (got, want) in enumerate(zip(link(compiled)(row.arrays), row.wanted, strict=True)):
+            want.check(np.asarray(got), f"{name} {dtype} {target.name}: result {i}")
         tried += 1
     assert tried
+
+
+@dataclass(frozen=True)
+class Row:
+    """All cases of a row for an element type: after the passes, which are those of every target, and its meaning."""
+
+    optimized: Graph
+    arrays: list[Array]
+    wanted: list[Expected]
+
+
+@lru_cache(maxsize=2 * len(EVERY))
+def evaluated(name: str, dtype: DType) -> Row | None:
+    cases = CASES[name](dtype)
+    if not cases:
+        return None
+    graph, arrays = together(name, cases, np.random.default_rng(zlib.crc32(f"{name} {dtype}".encode())))
+    (passes,) = {PIPELINES[t.name] for t in TARGETS}
+    optimized, _ = run_passes(graph, passes, verify=True)
+    wanted = expected(graph, arrays)
+    for i, (got, want) in enumerate(zip(evaluate_graph(graph, arrays), wanted, strict=True)):
+        want.check(got, f"{name} {dtype} evaluated: result {i}")
+    return Row(optimized, arrays, wanted)
 
 
 def together(name: str, cases: list[Case], rng: np.random.Generator) -> tuple[Graph, list[Array]]:
