@@ -82,9 +82,9 @@ static int errno_of(CUresult result)
     case CUDA_ERROR_HARDWARE_STACK_ERROR + 3:
     case CUDA_ERROR_HARDWARE_STACK_ERROR + 4:
     case CUDA_ERROR_LAUNCH_FAILED:
-        return -EIO;
+        return -ENOTRECOVERABLE;
     default:
-        return -EINVAL;
+        return -EIO;
     }
 }
 

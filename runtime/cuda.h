@@ -109,7 +109,8 @@ void mlc_cuda_close(struct mlc_cuda *cuda);
 
 /*
  * 0 for CUDA_SUCCESS; else the errno value for `result`, and `error` becomes "WHAT: CUDA's words (CUDA's name)":
- * -ENOMEM, -ENOEXEC for code that the device does not take, -ENODEV, -EIO for a device that is lost, -EINVAL for others.
+ * -ENOMEM, -ENOEXEC for code that the device does not take, -ENODEV, -ENOTRECOVERABLE for a device that is lost, -EIO for
+ * others.
  */
 int mlc_cuda_check(const struct mlc_cuda *cuda, CUresult result, const struct mlc_error *error, const char *what, ...)
     __attribute__((format(printf, 4, 5)));

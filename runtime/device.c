@@ -11,7 +11,7 @@ int mlc_device_check(struct mlc_device *device, CUresult result, const struct ml
 {
     int status = mlc_cuda_check(&device->cuda, result, error, "%s: %s", device->name, doing);
 
-    if (status == -EIO && !*device->lost) {
+    if (status == -ENOTRECOVERABLE && !*device->lost) {
         struct mlc_error lost = {device->lost, sizeof device->lost};
         mlc_cuda_check(&device->cuda, result, &lost, "%s", doing);
     }
@@ -23,7 +23,7 @@ int mlc_device_hold(struct mlc_device *device, const struct mlc_error *error)
     pthread_mutex_lock(&device->lock);
     int status = 0;
     if (*device->lost)
-        status = mlc_fail(error, -EIO, "%s is lost to this process, after %s", device->name, device->lost);
+        status = mlc_fail(error, -ENOTRECOVERABLE, "%s is lost to this process, after %s", device->name, device->lost);
     else
         status = mlc_device_check(device, device->cuda.CtxPushCurrent(device->context), error, "it cannot be used");
     if (status)
@@ -69,7 +69,7 @@ int mlc_device_check_late(struct mlc_device *device, CUresult result, const stru
 
     if (result == CUDA_SUCCESS)
         return 0;
-    bool late = device->pending.count && mlc_cuda_check(&device->cuda, result, NULL, "%s", "") == -EIO;
+    bool late = device->pending.count && mlc_cuda_check(&device->cuda, result, NULL, "%s", "") == -ENOTRECOVERABLE;
     if (late)
         name_pending(device, pending, sizeof pending);
     device->pending.count = 0;

@@ -59,7 +59,7 @@ void mlc_device_close(struct mlc_device *device);
 
 /*
  * Be the one thread that uses the device, until released as often as held: what a poll of a run calls may use it too.
- * Fails with -EIO, not held, where the device is lost.
+ * Fails with -ENOTRECOVERABLE, not held, where the device is lost.
  */
 int mlc_device_hold(struct mlc_device *device, const struct mlc_error *error);
 void mlc_device_release(struct mlc_device *device);
@@ -67,7 +67,7 @@ void mlc_device_release(struct mlc_device *device);
 /* Add `more` behind what `launches` are. */
 void mlc_launches_add(struct mlc_launches *launches, const struct mlc_launches *more);
 
-/* Wait until the stream is empty. -EIO for what went wrong there: the text names the kernels that may have done it. */
+/* Wait until the stream is empty. Errors are of what went wrong there: the text names the kernels that may have done it. */
 int mlc_device_synchronize(struct mlc_device *device, const struct mlc_error *error);
 
 /*

@@ -439,7 +439,8 @@ static int run_program(struct call *call)
     PyMem_Free(nanoseconds);
     if (distributed)
         leave_world(context);
-    if (status == -ENOMEM || status == -ENODEV || (status == -EIO && !distributed) || status == -ENOEXEC)
+    if (status == -ENOMEM || status == -ENODEV || (status == -EIO && !distributed) || status == -ENOEXEC ||
+        status == -ENOTRECOVERABLE)
         device_fail(status, mlc_context_error(context));
     else if (status && !PyErr_Occurred()) /* -EINTR: a signal handler's exception is there */
         fail(distributed ? "DistributedError" : "MlcError", "%s", mlc_context_error(context));

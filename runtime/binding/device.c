@@ -148,9 +148,12 @@ static void device_dealloc(PyObject *object)
     Device *self = (Device *)object;
     PyTypeObject *type = Py_TYPE(object);
 
+    PyObject *kind, *error, *traceback; /* of what let go of it */
+    PyErr_Fetch(&kind, &error, &traceback);
     Py_BEGIN_ALLOW_THREADS
     mlc_device_close(self->device);
     Py_END_ALLOW_THREADS
+    PyErr_Restore(kind, error, traceback);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }

@@ -86,9 +86,12 @@ static void executable_dealloc(PyObject *object)
     Executable *self = (Executable *)object;
     PyTypeObject *type = Py_TYPE(object);
 
+    PyObject *kind, *error, *traceback; /* of a failed construction */
+    PyErr_Fetch(&kind, &error, &traceback);
     Py_BEGIN_ALLOW_THREADS /* waits for devices, on which a call may wait for the GIL */
     mlc_program_destroy(self->program);
     Py_END_ALLOW_THREADS
+    PyErr_Restore(kind, error, traceback);
     PyMem_Free(self->times);
     Py_XDECREF(self->devices);
     for (Py_ssize_t i = 0; self->constants && i < PyTuple_Size(self->constants); i++) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import subprocess
 from collections import Counter
@@ -62,6 +63,7 @@ class MockDriver:
         self.images: list[str] = []
         self._callbacks = _Callbacks(**{name: kind(getattr(self, f"_{name}")) for name, kind in _Callbacks._fields_})
         _ALIVE.append(self)  # what mlc opened may outlive the tests, and calls back when it goes
+        atexit.register(self._c.mock_set_callbacks, ctypes.byref(_Callbacks()))
         self._c.mock_set_callbacks(ctypes.byref(self._callbacks))
         self.reset()
 
