@@ -42,7 +42,7 @@ static struct call_count {
 } counts[64];
 
 static int devices = 1, major = 8, minor = 0, pools = 1;
-static size_t limit = (size_t)1 << 30, used;
+static size_t limit = (size_t)1 << 30, described = (size_t)1 << 30, used;
 static CUresult late;     /* of a kernel, not yet told */
 static CUresult sticky;   /* told: every call fails */
 static bool initialized;
@@ -59,9 +59,10 @@ EXPORT void mock_reset(int n, int capability_major, int capability_minor, size_t
     memset(faults, 0, sizeof faults);
     memset(counts, 0, sizeof counts);
     devices = n;
+    described = bytes;
     major = capability_major;
     minor = capability_minor;
-    limit = bytes;
+    limit = used + bytes; /* what earlier tests have is the past's */
     pools = has_pools;
     late = sticky = CUDA_SUCCESS;
 }
@@ -192,7 +193,7 @@ EXPORT CUresult cuDeviceGetName(char *name, int bytes, CUdevice device)
 EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 {
     (void)device;
-    *bytes = limit;
+    *bytes = described;
     return CUDA_SUCCESS;
 }
 
