@@ -71,3 +71,13 @@ def test_features_are_read_16_bytes_at_a_time() -> None:
                  body_of((2, 8, 8, 16), (2, 8, 8, 32), TAPS, **same)):  # fmt: skip
         lines = str(schedule_region("convolution", body, SM_80).calls[0].kernel).splitlines()
         assert {line.split(" : ")[-1] for line in lines if " = load %x" in line} == {"f32x4"}
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(F32, 1e-6), (BF16, 2e-2)], ids=str)
+def test_features_by_themselves(dtype: DType, tolerance: float) -> None:
+    """No tile would be used twice; a thread has as many features as lie side by side."""
+    body = body_of((2, 5, 6, 8), (3, 3, 1, 8), NHWC, dtype, padding=((1, 1), (1, 1)), feature_group_count=8,
+                   epilogue=bias_relu_mask, more=((8,), (2, 5, 6, 8)))  # fmt: skip
+    check(body, tolerance)
+    kernel = str(schedule_region("convolution", body, SM_80).calls[0].kernel)
+    assert "shared" not in kernel and f"{dtype.name}x4" in kernel

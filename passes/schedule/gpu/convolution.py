@@ -10,6 +10,7 @@ from mlc.passes.schedule.parts import SumOfParts
 from mlc.passes.schedule.region import ScheduledRegion
 
 from .convolution_product import ConvolutionProduct
+from .depthwise import depthwise_kernel
 from .product_call import parts_of_depth, product_call
 from .reduce import schedule_reduce
 
@@ -23,6 +24,8 @@ def schedule_convolution(body: Graph, target: GpuTarget) -> ScheduledRegion:
     c = convolution_form(body)
     if c.node.tensor.size == 0:
         return ScheduledRegion(())
+    if c.by_channel:
+        return ScheduledRegion((depthwise_kernel(c, target),), (), in_place_pairs(body, opaque=(c.node,)))
     product = ConvolutionProduct(c, target)
     cut = parts_of_depth(product.batch, product.left.extent, product.right.extent, product.depth, target)
     if cut is None:

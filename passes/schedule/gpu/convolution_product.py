@@ -93,8 +93,8 @@ class ConvolutionProduct(Product):
         point = self.frame.elements.point(shape, (*pixel, *product, batch[0]), lanes, None, lane_axis)
         image, py, px, ty, tx, feature, group = point.domain.coordinates
         guards: list[Guard] = []
-        y = _place(c.y, py, ty, point.domain, guards)
-        x = _place(c.x, px, tx, point.domain, guards)
+        y = meeting_place(c.y, py, ty, point.domain, guards)
+        x = meeting_place(c.x, px, tx, point.domain, guards)
         at = c.lhs_coordinates(image, y, x, group * self.index(c.inputs) + feature)
         return point, Access(c.lhs, at, tuple(guards))
 
@@ -151,7 +151,7 @@ def _by_memory(axes: dict[int | None, int]) -> tuple[int, ...]:
     return tuple(axes[a] for a in sorted(axes, key=lambda a: -1 if a is None else a))
 
 
-def _place(w: Window, position: Index, tap: Index, domain: Domain, guards: list[Guard]) -> Index:
+def meeting_place(w: Window, position: Index, tap: Index, domain: Domain, guards: list[Guard]) -> Index:
     """The element along an axis of lhs that a result meets at a tap, and what must hold for there to be one."""
     at = position * w.stride + tap * w.dilation - w.low
     if w.spread > 1:
