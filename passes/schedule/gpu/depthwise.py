@@ -67,8 +67,8 @@ class _Writer:
         point = self.frame.elements.point(shape, at, self.lanes, None, 5)
         image, y, x, ty, tx, feature = point.domain.coordinates
         guards: list[Guard] = []
-        places = [meeting_place(w, p, t, point.domain, guards) for w, p, t in ((c.y, y, ty), (c.x, x, tx))]
-        access = Access(c.lhs, c.lhs_coordinates(image, *places, feature), tuple(guards))
+        place = [meeting_place(w, p, t, point.domain, guards) for w, p, t in ((c.y, y, ty), (c.x, x, tx))]
+        access = Access(c.lhs, c.lhs_coordinates(image, place[0], place[1], feature), tuple(guards))
         return self.builder.convert(point.widen(point.padded(access)), c.accumulator)
 
     def tap(self, ty: Index, tx: Index, feature: Index) -> Value:
