@@ -10,6 +10,7 @@ from mlc.codegen.addresses import Addresses
 from mlc.codegen.lines import Lines, Scope
 from mlc.codegen.memory import Accesses
 from mlc.codegen.names import constant, typed
+from mlc.codegen.trips import Trips
 from mlc.errors import InternalError
 from mlc.ir.kernel import (
     TOKEN,
@@ -43,6 +44,7 @@ class _Frame:
     guarded: bool
     phis: list[str]
     kind: str
+    once: bool
 
 
 class Body:
@@ -59,6 +61,7 @@ class Body:
         self.accesses = accesses
         self.operands = accesses.operands
         self.frames: list[_Frame] = []
+        self.trips = Trips(kernel)
 
     def role(self, role: Role) -> None:
         raise InternalError(f"codegen: role {role.name} is of threads of a block, which this target has not")
@@ -91,7 +94,8 @@ class Body:
             else:
                 self.instruction(statement)
 
-    # Loops are emitted with their test at the end; a test in front only where no iteration is possible.
+    # Loops are emitted with their test at the end; a test in front only where no iteration is possible, and none at
+    # the end where there is one at most.
 
     def loop(self, loop: Loop) -> None:
         kind = self.kind_of(loop)
@@ -103,7 +107,8 @@ class Body:
             return
         carried = [(a, self.operands[i.id]) for a, i in _held(loop.arguments, loop.initial)]
         self.operands.update((a.id, "") for a in loop.arguments if a.dtype == TOKEN)
-        index = self.open(lower, upper, str(loop.step), guarded=least is None, carried=carried, kind=kind)
+        once = self.runs_at_most_once(loop)
+        index = self.open(lower, upper, str(loop.step), least is None, carried, kind, once)
         self.addresses.define(loop.index, index, kind)
         self.block(loop.body)
         pairs = _held(loop.results, loop.yields)
@@ -132,6 +137,9 @@ class Body:
         out.label(exit_)
         self.operands.update(zip((r.id for r in loop.results), names, strict=True))
 
+    def runs_at_most_once(self, loop: Loop) -> bool:
+        return self.trips.at_most_once(loop)
+
     def kind_of(self, loop: Loop) -> str:
         """The type of a loop's index."""
         return "i64"
@@ -144,17 +152,23 @@ class Body:
         guarded: bool,
         carried: Sequence[tuple[Value, str]] = (),
         kind: str = "i64",
+        once: bool = False,
     ) -> str:
         out, before = self.out, self.out.current_label
         body, exit_ = out.fresh("loop"), out.fresh("exit")
         out.scopes.append(Scope(label=body))
-        index, following = out.fresh("i"), out.fresh("next")
-        phis = [f"{index} = phi {kind} [ {lower}, {before} ], [ {following}, LATCH ]"]
-        for number, (argument, initial) in enumerate(carried):
-            name = out.fresh("carried")
-            self.operands[argument.id] = name
-            phis.append(f"{name} = phi {typed(argument.type)} [ {initial}, {before} ], [ YIELD{number}., LATCH ]")
-        self.frames.append(_Frame(body, exit_, before, index, following, lower, upper, step, guarded, phis, kind))
+        index, following, phis = lower, "", list[str]()
+        if once:
+            self.operands.update((argument.id, initial) for argument, initial in carried)
+        else:
+            index, following = out.fresh("i"), out.fresh("next")
+            phis = [f"{index} = phi {kind} [ {lower}, {before} ], [ {following}, LATCH ]"]
+            for number, (argument, initial) in enumerate(carried):
+                name = out.fresh("carried")
+                self.operands[argument.id] = name
+                phis.append(f"{name} = phi {typed(argument.type)} [ {initial}, {before} ], [ YIELD{number}., LATCH ]")
+        frame = _Frame(body, exit_, before, index, following, lower, upper, step, guarded, phis, kind, once)
+        self.frames.append(frame)
         return index
 
     def close(self, initial: list[str], yields: list[str], results: list[Value]) -> None:
@@ -167,9 +181,12 @@ class Body:
                 phi = phi.replace(f"YIELD{number}.", y)
             out.add(phi.replace("LATCH", latch))
         out.scopes[-1].lines += scope.lines
-        out.add(f"{frame.following} = add nsw {frame.kind} {frame.index}, {frame.step}")
-        again = out.let(f"icmp slt {frame.kind} {frame.following}, {frame.upper}")
-        out.add(f"br i1 {again}, label {frame.body}, label {frame.exit}")
+        if frame.once:
+            out.add(f"br label {frame.exit}")
+        else:
+            out.add(f"{frame.following} = add nsw {frame.kind} {frame.index}, {frame.step}")
+            again = out.let(f"icmp slt {frame.kind} {frame.following}, {frame.upper}")
+            out.add(f"br i1 {again}, label {frame.body}, label {frame.exit}")
         out.label(frame.exit)
         for r, i, y in zip(results, initial, yields, strict=True):
             skipped = f"[ {i}, {frame.before} ], " if frame.guarded else ""

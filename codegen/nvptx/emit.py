@@ -280,6 +280,10 @@ class _Function(Body):
         narrow = self.addresses.are_narrow(loop.lower, loop.upper, loop.upper + loop.step)
         return "i32" if narrow else "i64"
 
+    def runs_at_most_once(self, loop: Loop) -> bool:
+        most = self.addresses.ranges.of(loop.upper - loop.lower)[1]
+        return most <= loop.step or super().runs_at_most_once(loop)
+
     def index_instruction(self, n: Instruction, result: IndexVariable) -> None:
         addresses = self.addresses
         if n.op == "index_of":

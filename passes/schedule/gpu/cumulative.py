@@ -155,7 +155,7 @@ class _Folds:
         if room is None:
             return self._both(b, carried, mine), self._both(b, carried, from_thread(b, value, "index", warp - 1))
         number = b.floordiv(thread, warp)
-        with b.loop((warp - 1) - b.mod(thread, warp), 1):
+        with b.loop(warp - 1, b.mod(thread, warp) + 1):
             b.store(room, (slot, number), value)
         b.machine("barrier")
         warps = room.shape[1].constant or 0
