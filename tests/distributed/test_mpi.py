@@ -1,106 +1,108 @@
-"""A training run under each MPI that is here, against the ranks simulated in this process: bit for bit."""
+"""The models under each MPI that is here, against all their ranks simulated in this process: bit for bit."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from functools import lru_cache
+import inspect
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlc import tree
+from mlc import distributed
 from mlc.distributed.simulation import Simulation
 from mlc.ir.collective import ORDERS, fold_ranks
 
 from ..mpi.launchers import MPIS, run
-from .programs import training
+from .programs import bits
 
-PROGRAM = Path(__file__).parent / "programs" / "training.py"
-STEPS = 30
+PROGRAM = Path(__file__).parent / "programs" / "bits.py"
+Saved = list[dict[str, Any]]
 
 
-def launched(name: str, ranks: int, folder: Path) -> list[dict[str, Any]]:
-    """What each rank saved."""
-    done = run(name, ranks, [PROGRAM, folder / "run", str(STEPS)])
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where the runs find their data (none but the digits) and what was compiled before."""
+    folder = tmp_path_factory.mktemp("place")
+    return {"MLC_DATA": str(folder / "none"), "MLC_CACHE": str(folder / "cache")}
+
+
+@pytest.fixture(scope="module", params=[(m, n) for m in MPIS for n in (2, 4)], ids=lambda p: f"{p[0]}-{p[1]}")
+def outcome(
+    request: pytest.FixtureRequest, place: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Saved:  # fmt: skip
+    """What each rank has saved."""
+    name, ranks = request.param
+    folder = tmp_path_factory.mktemp(name)
+    done = run(name, ranks, [PROGRAM, folder / "run"], place)
     assert done.returncode == 0, done.stdout
     return [dict(np.load(folder / f"run-{rank}.npz")) for rank in range(ranks)]
 
 
-@lru_cache
-def simulated(ranks: int, order: str) -> dict[str, Any]:
-    """The parameters and losses of the first rank, from a simulation of all."""
-    params = training.init()
-    step = Simulation(training.step, ranks, order=order)
-    of_ranks = [(params, training.optimizer.init(params))] * ranks
-    losses = []
-    for count in range(STEPS):
-        x, y = training.batch(count)
-        cut = [(training.rows(x, r, ranks), training.rows(y, r, ranks)) for r in range(ranks)]
-        found = step([(*state, *own, training.key_of(count)) for state, own in zip(of_ranks, cut, strict=True)])
-        of_ranks = [(p, s) for p, s, _ in found]
-        losses.append(found[0][2])
-    return {**of_ranks[0][0], "losses": np.stack(losses)}
-
-
-@pytest.fixture(scope="module", params=[(m, n) for m in MPIS for n in (2, 4)], ids=lambda p: f"{p[0]}-{p[1]}")
-def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    name, ranks = request.param
-    return launched(name, ranks, tmp_path_factory.mktemp(name))
-
-
-def test_the_same_bits_on_every_rank(outcome: list[dict[str, Any]]) -> None:
+def test_the_same_bits_on_every_rank(outcome: Saved) -> None:
     for other in outcome[1:]:
         assert {k: v.tobytes() for k, v in other.items()} == {k: v.tobytes() for k, v in outcome[0].items()}
 
 
-def test_integers_are_exactly_those_of_one_process(outcome: list[dict[str, Any]]) -> None:
-    w, x, y = training.integers()
+def test_integers_are_exactly_those_of_one_process(outcome: Saved) -> None:
+    w, x, y = bits.integers()
     assert outcome[0]["exact"].tobytes() == (w - x.T @ (x @ w - y)).tobytes()
 
 
-def test_the_orders_of_this_library(outcome: list[dict[str, Any]]) -> None:
-    """Every size is folded in one of the orders that the simulation has, so that it can be compared bit for bit."""
-    for elements in training.PROBES:
-        assert orders_of(outcome, f"probe{elements}", elements), f"{elements} elements: in none of {', '.join(ORDERS)}"
+def orders(outcome: Saved, elements: int) -> list[str]:
+    """The orders in which this library may have folded as many elements."""
+    values = [bits.probe(elements, rank) for rank in range(len(outcome))]
+    got = outcome[0][f"probe{elements}"].tobytes()
+    return [o for o in ORDERS if fold_ranks(values, "add", o).tobytes() == got]
 
 
-def orders_of(outcome: list[dict[str, Any]], name: str, elements: int) -> list[str]:
-    values = [training.probe(elements, rank) for rank in range(len(outcome))]
-    return [o for o in ORDERS if fold_ranks(values, "add", o).tobytes() == outcome[0][name].tobytes()]
+def test_the_orders_of_this_library(outcome: Saved) -> None:
+    """Every size is folded in one of the orders that the simulation has."""
+    for elements in bits.PROBES:
+        assert orders(outcome, elements), f"{elements} elements: in none of {', '.join(ORDERS)}"
 
 
-def test_training_is_the_simulation_bit_for_bit(outcome: list[dict[str, Any]]) -> None:
-    """In the order that the library takes for as many elements as the gradients are."""
-    ranks = len(outcome)
-    (order, *_) = orders_of(outcome, "probe4000", 4000)
-    want = simulated(ranks, order if ranks > 2 else "linear")
-    assert {k: outcome[0][k].tobytes() for k in want} == {k: v.tobytes() for k, v in want.items()}
-    assert want["losses"][-10:].mean() < want["losses"][:10].mean()  # it learns
+@pytest.mark.parametrize("name", bits.COMMANDS)
+def test_a_model_is_the_simulation_bit_for_bit(
+    name: str, outcome: Saved, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With sums in the order that the library takes for as many elements as the gradients are."""
+    order, *_ = orders(outcome, bits.PROBES[-1])
+    want = _simulated(name, len(outcome), order, place, monkeypatch)
+    got = [outcome[0][f"{name}{i}"] for i in range(len(want))]
+    assert [x.tobytes() for x in got] == [x.tobytes() for x in want]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The same program without a launcher."""
-    out = tmp_path_factory.mktemp("alone") / "run"
-    subprocess.run([sys.executable, str(PROGRAM), str(out), str(STEPS)], check=True, timeout=120)
-    return dict(np.load(f"{out}-0.npz"))
+def _simulated(
+    name: str, ranks: int, order: str, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:  # fmt: skip
+    """What the model ends with where its step is that of ``ranks`` simulated ranks."""
+    real = distributed.data_parallel
+
+    def data_parallel(**how: Any) -> Callable[..., Any]:
+        return lambda function: _Whole(real(function, **how), how["batch_argnames"], ranks, order)
+
+    monkeypatch.setattr(distributed, "data_parallel", data_parallel)
+    for variable, value in place.items():
+        monkeypatch.setitem(os.environ, variable, value)
+    return bits.train(name)
 
 
-def test_close_to_one_process(alone: dict[str, Any], outcome: list[dict[str, Any]]) -> None:
-    for name in training.init():
-        np.testing.assert_allclose(outcome[0][name], alone[name], rtol=1e-4, atol=2e-5)
+class _Whole:
+    """A step that is given the whole batch, and gives each simulated rank its rows."""
 
+    def __init__(self, step: Any, batch: tuple[str, ...], ranks: int, order: str) -> None:
+        self.names, self.batch, self.ranks = list(inspect.signature(step.parallel.function).parameters), batch, ranks
+        self.simulation = Simulation(step, ranks, order=order)
 
-def test_leaves_of_a_simulation() -> None:
-    params = training.init()
-    step = Simulation(training.step, 2)
-    x, y = training.batch(0)
-    own = [(params, training.optimizer.init(params), x[i::2], y[i::2], training.key_of(0)) for i in range(2)]
-    found = step(own)
-    assert tree.structure(found[0][0]) == tree.structure(params)
+    def __call__(self, *args: Any) -> Any:
+        columns = [
+            np.split(np.asarray(x), self.ranks) if name in self.batch else [x] * self.ranks
+            for name, x in zip(self.names, args, strict=True)
+        ]
+        return self.simulation(list(zip(*columns, strict=True)))[0]
 
 
 def test_ranks_with_different_numbers_of_rows_are_refused() -> None:
