@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mlc import runtime
-from mlc.artifact import descriptors, package
+from mlc.artifact import descriptors, gpu, package
 from mlc.artifact.archive import archive
 from mlc.artifact.exporting import Export
 from mlc.artifact.functions import Function, Report, Variant, compile_exports
+from mlc.artifact.gpu import check_gpus
 from mlc.artifact.header import header
 from mlc.artifact.link import find_linker, link_shared
 from mlc.artifact.manifest import Source, make_manifest
@@ -29,11 +30,15 @@ EMBEDDED_LIMIT = 1 << 30  # bytes of weights in a library; code reaches its data
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to emit: ``kind`` is mlc, so or a; ``linker`` None takes the first that is there."""
+    """What to emit: ``kind`` is mlc, so or a; ``linker`` None takes the first that is there.
+
+    ``gpus`` are the targets of GPUs that an artifact has code for, beside the CPU's ``targets``.
+    """
 
     kind: str = "mlc"
     targets: tuple[str, ...] = TARGETS
     linker: str | None = None
+    gpus: tuple[str, ...] = ()
 
 
 def check(options: Options) -> None:
@@ -45,12 +50,14 @@ def check(options: Options) -> None:
 
     if options.kind != "a":
         find_linker(options.linker)
+    if check_gpus(options.gpus) and options.kind != "mlc":
+        raise UnsupportedError("a library has no code for GPUs", hint="--emit mlc makes an artifact, which has")
     Flags.from_environment()
 
 
 def count_steps(exports: Sequence[Export], options: Options) -> int:
     """How many steps ``build`` reports: each function is compiled and generated for each target, then all is linked."""
-    return 2 * len(exports) * len(options.targets) + 1
+    return (2 * len(options.targets) + len(options.gpus)) * len(exports) + 1
 
 
 def build(
@@ -63,7 +70,7 @@ def build(
     """
     if not exports:
         raise ArtifactError(f"{source.name} exports nothing", hint='mark a function with mlc.export("name", f, x=spec)')
-    functions = compile_exports(exports, options.targets, report)
+    functions = compile_exports(exports, options.targets, report, options.gpus)
     return write(functions, output, options, source, report)
 
 
@@ -72,7 +79,8 @@ def write(
 ) -> list[Path]:
     """As ``build``, from functions that are compiled."""
     prefix = library_prefix(output)
-    weights, tables = collect([f.constants for f in functions])
+    weights, tables = collect([f.constants for f in functions] + [g.constants for f in functions for g in f.gpus])
+    tables, gpu_tables = tables[: len(functions)], iter(tables[len(functions) :])
     embedded = options.kind != "mlc"
     total = sum(w.array.nbytes for w in weights)
     if embedded and total > EMBEDDED_LIMIT:
@@ -92,7 +100,10 @@ def write(
             library = Path(scratch) / f"lib{prefix}.so"
             linker = _link(objects, library, Path(scratch), options.linker)
             flags = {"targets": list(options.targets), "linker": linker}
+            flags |= {"gpus": list(options.gpus)} if options.gpus else {}
             manifest = make_manifest(prefix, functions, weights, flags, source)
+            for function, said in zip(functions, manifest["functions"], strict=True):
+                said["gpus"] = {g.target.name: gpu.record(g, next(gpu_tables)) for g in function.gpus}
             _write_package(output, functions, weights, library, text, manifest)
             return [output]
     beside = output.with_suffix(".h")
@@ -185,6 +196,8 @@ def _write_package(
                 stem = f"text/{function.signature.name}.{variant.target.name}"
                 members[f"{stem}.plan"] = print_plan(variant.plan).encode()
                 members[f"{stem}.kernels"] = variant.kernels.encode()
+            for gpu_variant in function.gpus:
+                members |= gpu.members(function.signature.name, gpu_variant)
         whole = Path(folder) / "artifact"
         package.write(whole, manifest, members)
         os.replace(whole, output)

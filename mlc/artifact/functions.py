@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from mlc import tree
 from mlc.artifact.exporting import Export
+from mlc.artifact.gpu import GpuVariant, check_gpus, compile_for_gpu
 from mlc.artifact.signature import Signature, signature_of
 from mlc.artifact.structure import Json, to_json
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.plan import Plan
 from mlc.ir.plan.memory import ArenaBuffer
-from mlc.ir.target import TARGETS, Target
+from mlc.ir.target import TARGETS, GpuTarget, Target
 
 Report = Callable[[str], None]
 
@@ -47,17 +48,21 @@ class Function:
     variants: tuple[Variant, ...]
     constants: tuple[tuple[str, npt.NDArray[Any]], ...]
     cost: Json = None
+    gpus: tuple[GpuVariant, ...] = ()
 
 
-def compile_exports(exports: Sequence[Export], targets: Sequence[str], report: Report) -> list[Function]:
-    """Compile every export for every target; UnsupportedError for a target that mlc does not have."""
+def compile_exports(
+    exports: Sequence[Export], targets: Sequence[str], report: Report, gpus: Sequence[str] = ()
+) -> list[Function]:
+    """Compile every export for every target and GPU; UnsupportedError for one that mlc does not have."""
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise UnsupportedError(f"no target {unknown[0]!r}", hint=f"there are {', '.join(TARGETS)}")
-    return [_compile_export(export, [TARGETS[t] for t in targets], report) for export in exports]
+    kinds = check_gpus(gpus)
+    return [_compile_export(export, [TARGETS[t] for t in targets], report, kinds) for export in exports]
 
 
-def _compile_export(export: Export, targets: Sequence[Target], report: Report) -> Function:
+def _compile_export(export: Export, targets: Sequence[Target], report: Report, gpus: Sequence[GpuTarget]) -> Function:
     from mlc.analysis import analyse_cost
     from mlc.compiler import compile_for_library, kernels_text
     from mlc.ir.plan.memory import arena_buffers
@@ -78,7 +83,12 @@ def _compile_export(export: Export, targets: Sequence[Target], report: Report) -
     arguments, result = _structures(export)
     signature = signature_of(export.name, variants[0].plan, arguments, result)
     constants = zip((c.name for c in variants[0].plan.constants), tables[0], strict=True)
-    return Function(signature, tuple(variants), tuple(constants), analyse_cost(export.traced.graph))
+    found = []
+    for gpu in gpus:
+        report(f"compiling {export.name} for {gpu.name}")
+        variant = compile_for_gpu(export, gpu, names)
+        found += [variant] if variant is not None else []
+    return Function(signature, tuple(variants), tuple(constants), analyse_cost(export.traced.graph), tuple(found))
 
 
 def output_name(path: str) -> str:

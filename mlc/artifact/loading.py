@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlc.artifact import structure
-from mlc.errors import ArgumentError, ArtifactError, MlcError, TargetError
+from mlc.errors import ArgumentError, ArtifactError, MlcError, TargetError, notice
 
 if TYPE_CHECKING:
     from mlc.ir.plan import Plan
@@ -110,8 +110,10 @@ class Artifact:
         return f"<artifact {self.path}: {'; '.join(map(str, self.functions.values()))}>"
 
 
-def load(path: str | os.PathLike[str], *, target: str | None = None) -> Artifact:
+def load(path: str | os.PathLike[str], *, target: str | None = None, device: str | None = None) -> Artifact:
     """The artifact at ``path``, checked and ready to run with the best kernels for this CPU (or those of ``target``).
+
+    ``device`` is the GPU (``gpu:0``) that all functions run on, where results stay; the file has to have code for it.
 
     Loading runs native code of the file: load what you trust as a program. Raises ArtifactError for a file that is
     missing, no artifact, damaged or of a newer format, TargetError where this machine lacks what it needs.
@@ -121,7 +123,7 @@ def load(path: str | os.PathLike[str], *, target: str | None = None) -> Artifact
         >>> mlc.load("m.mlc").predict(x=np.zeros((1, 784), np.float32))["probs"]   # doctest: +SKIP
     """
     try:
-        return open_artifact(path, target)
+        return open_artifact(path, target, device)
     except MlcError as error:
         from mlc.tracing.location import user_location
 
@@ -131,11 +133,13 @@ def load(path: str | os.PathLike[str], *, target: str | None = None) -> Artifact
         raise
 
 
-def open_artifact(path: str | os.PathLike[str], target: str | None = None) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], target: str | None = None, device: str | None = None) -> Artifact:
     """As ``load``, for callers that are no lines of a user's program."""
+    from mlc.artifact.gpu import open_on
     from mlc.artifact.library import Library
     from mlc.artifact.manifest import check_platform
     from mlc.artifact.package import Package
+    from mlc.devices import placed
 
     package = Package(Path(path))
     manifest = package.manifest
@@ -150,6 +154,15 @@ def open_artifact(path: str | os.PathLike[str], target: str | None = None) -> Ar
     if set(records) != {f.name for f in library.functions}:
         raise ArtifactError(f"{path} is damaged: its manifest and its library name different functions")
     functions = {}
+    on = None if device is None else placed(device, "load")
+    if on is not None:
+        for name, said in records.items():
+            if not said.get("gpus") and any(r.get("gpus") for r in records.values()):
+                notice(f"{path}: {name} has no code for GPUs and is left out")
+                continue
+            kind, run, plan = open_on(on, said, package, constants)
+            functions[name] = ArtifactFunction(said, f"{kind} on {on.name}", run, plan)
+        return Artifact(Path(path), manifest, functions)
     for loaded in library.functions:
         record = records[loaded.name]
         variants = [v for v in loaded.variants if (v.level <= level if target is None else v.level == level)]

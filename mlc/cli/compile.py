@@ -19,6 +19,7 @@ ENDINGS = {"mlc": ".mlc", "so": ".so", "a": ".a"}
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--emit", type=click.Choice(list(ENDINGS)), help="Artifact or plain library (default: by --output).")
 @click.option("--target", "targets", multiple=True, type=click.Choice(TARGETS), help="Default: all of them.")
+@click.option("--gpu", "gpus", multiple=True, metavar="SM", help="GPUs to have code for too: sm_80, sm_90a, sm_100a.")
 @click.option("--linker", type=click.Choice(["cc", "zig", "ld"]), help="Default: the first that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(
@@ -27,6 +28,7 @@ def command(
     output: Path | None,
     emit: str | None,
     targets: tuple[str, ...],
+    gpus: tuple[str, ...],
     linker: str | None,
     as_json: bool,
 ) -> int:
@@ -44,7 +46,7 @@ def command(
     from mlc.artifact.manifest import Source, hash_bytes
 
     chosen = tuple(dict.fromkeys(targets)) or TARGETS
-    options = Options(kind, chosen, linker)
+    options = Options(kind, chosen, linker, tuple(dict.fromkeys(gpus)))
     check(options)
     source = Source(program.name, hash_bytes(program.read_bytes()))
     with recording() as exports:
@@ -55,7 +57,7 @@ def command(
         written = build(exports, path, options, source, report)
     files = [{"path": str(p), "bytes": p.stat().st_size} for p in written]
     if as_json:
-        print_json({"files": files, "functions": [e.name for e in exports], "targets": list(chosen)})
+        print_json({"files": files, "functions": [e.name for e in exports], "targets": [*chosen, *options.gpus]})
     else:
         names = ", ".join(e.name for e in exports)
         click.echo(f"{names}: " + ", ".join(f"{p} ({human_bytes(p.stat().st_size)})" for p in written))

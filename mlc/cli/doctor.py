@@ -112,6 +112,25 @@ def _kernel() -> tuple[bool | None, str, str]:
     return good, f"compiled and ran for {target.name}", ""
 
 
+def _gpu() -> tuple[bool | None, str, str]:
+    """The GPU that programs call gpu:0."""
+    from mlc.codegen.nvptx import find_ptxas
+    from mlc.devices import gpu_target, open_device
+    from mlc.errors import TargetError
+
+    ptxas = find_ptxas()
+    assembler = f"ptxas at {ptxas}" if ptxas else "no ptxas: the driver assembles, artifacts have PTX alone"
+    try:
+        device = open_device("gpu:0")
+        target = gpu_target(device)
+    except TargetError as error:
+        return False, f"{error.message}; {assembler}", "programs run on the CPU; MLC_LIBCUDA names another libcuda.so.1"
+    info = device.info
+    driver = f"{info['driver'] // 1000}.{info['driver'] % 1000 // 10}"
+    memory = f"{info['memory_bytes'] / (1 << 30):.1f} GiB"
+    return True, f"gpu:0 is {info['name']}, {target.name}, {memory}; driver of CUDA {driver}; {assembler}", ""
+
+
 def _linkers() -> tuple[bool | None, str, str]:
     from mlc.artifact.link import available_linkers
 
@@ -134,6 +153,7 @@ CHECKS: dict[str, Callable[[], tuple[bool | None, str, str]]] = {
     "runtime": _runtime,
     "llvm": _llvm,
     "native code": _kernel,
+    "gpu": _gpu,
     "linkers": _linkers,
     "data": _data,
 }

@@ -121,3 +121,10 @@ def _print(path: Path, manifest: dict[str, Any]) -> None:
                 f"scratch {human_bytes(variant['scratch_bytes'])} a thread"
             )
             click.echo(f"    {', '.join(kernels)}")
+        for target, variant in function.get("gpus", {}).items():
+            code = "PTX and a cubin" if variant["cubin"] else "PTX"
+            click.echo(
+                f"  {target}: {len(variant['kernels'])} kernels, {variant['steps']} steps, arena "
+                f"{human_bytes(variant['arena_bytes'])}; {code}"
+            )
+            click.echo(f"    {', '.join(variant['kernels'])}")

@@ -10,9 +10,10 @@ from mlc.cli.program import execute, guarded
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--device", metavar="NAME", help="gpu:0: run there what says nothing else.")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(path: Path, arguments: tuple[str, ...]) -> int:
+def command(path: Path, arguments: tuple[str, ...], device: str | None) -> int:
     """Run PATH: a Python program with its ARGUMENTS, or an artifact (.mlc) or stage with the options below.
 
     A stage is a graph (.graph) or kernels (.kernels, through the plan beside them) as MLC_DUMP writes them.
@@ -29,12 +30,26 @@ def command(path: Path, arguments: tuple[str, ...]) -> int:
       --interpret           do not compile a stage: NumPy for a graph, the interpreter for kernels
       --threads N           how many threads
       --target NAME         x86-64-v3 or x86-64-v4 instead of the best
+      --device NAME         gpu:0: run on that GPU (artifacts compiled with --gpu)
       --json                print the outputs as JSON
     """
     if path.suffix == ".py":
-        return guarded(lambda: execute(path, arguments))[0]
+        return guarded(lambda: _execute(path, arguments, device))[0]
     from mlc.cli.run_artifact import run_artifact
 
-    status = run_artifact.main(args=[str(path), *arguments], prog_name="mlc run", standalone_mode=False)
+    words = [str(path), *arguments, *(["--device", device] if device else [])]
+    status = run_artifact.main(args=words, prog_name="mlc run", standalone_mode=False)
     assert isinstance(status, int)
     return status
+
+
+def _execute(path: Path, arguments: tuple[str, ...], device: str | None) -> None:
+    if device is None:
+        execute(path, arguments)
+        return
+    from mlc.devices import placed
+    from mlc.tracing import device as calls_on
+
+    placed(device, "--device")  # a GPU that is not there is said before the program begins
+    with calls_on(device):
+        execute(path, arguments)

@@ -34,6 +34,7 @@ Array = npt.NDArray[Any]
 @click.option("--check-nan", is_flag=True, help="Exit 4 where an output holds a NaN.")
 @click.option("--threads", type=click.IntRange(1), help="How many threads.")
 @click.option("--target", help="x86-64-v3 or x86-64-v4 instead of the best for this CPU.")
+@click.option("--device", metavar="NAME", help="gpu:0: run on that GPU.")
 @click.option("--random", "seed", type=int, metavar="SEED", help="Fill inputs that are not fed with random numbers.")
 @click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A symbolic size of what --random fills.")
 @click.option(
@@ -52,6 +53,7 @@ def run_artifact(
     check_nan: bool,
     threads: int | None,
     target: str | None,
+    device: str | None,
     seed: int | None,
     sizes: tuple[str, ...],
     interpret: bool,
@@ -62,7 +64,7 @@ def run_artifact(
         raise click.UsageError(f"{output}: outputs are written as .npz or .npy")
     if output is not None:
         check_writable(output)
-    function = _opened(path, function_name, target, interpret)
+    function = _opened(path, function_name, target, interpret, device)
     if threads is not None:
         from mlc.runtime import set_num_threads
 
@@ -87,17 +89,21 @@ def run_artifact(
     return 4 if any(failures) else 0
 
 
-def _opened(path: Path, name: str | None, target: str | None, interpret: bool) -> ArtifactFunction | StageFunction:
+def _opened(
+    path: Path, name: str | None, target: str | None, interpret: bool, device: str | None
+) -> ArtifactFunction | StageFunction:
     """What is to be run: the stage in ``path``, or the function ``name`` of the artifact."""
     from mlc.cli.stage import STAGES, open_stage
 
     if path.suffix in STAGES:
+        if device is not None:
+            raise click.UsageError("--device goes with an artifact or a program")
         return open_stage(path, target, interpret)
     if interpret:
         raise click.UsageError(f"--interpret goes with a stage ({', '.join(STAGES)})")
     from mlc.artifact.loading import open_artifact
 
-    return _chosen(open_artifact(path, target=target).functions, name)
+    return _chosen(open_artifact(path, target=target, device=device).functions, name)
 
 
 def _chosen(functions: Mapping[str, ArtifactFunction], name: str | None) -> ArtifactFunction:

@@ -16,7 +16,7 @@ from .host_memory import HostMemory
 
 HERE = Path(__file__).resolve().parent
 RUNTIME = HERE.parent.parent / "runtime"
-INVALID_PTX, OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILED = 218, 2, 700, 719
+NO_BINARY, INVALID_PTX, OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILED = 209, 218, 2, 700, 719
 
 _LONG, _TEXT, _SIZE = ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t
 _ADDRESS, _UNSIGNED, _INT = ctypes.c_uint64, ctypes.c_uint, ctypes.c_int
@@ -91,6 +91,8 @@ class MockDriver:
     # ------------------------------------------------------------ callbacks
 
     def _load(self, module: int, image: bytes, log: Any, log_bytes: int) -> int:
+        if image.startswith(b"\x7fELF"):
+            return NO_BINARY  # for another device than this one
         text = image.decode()
         try:
             self._programs[module] = Program(text)
