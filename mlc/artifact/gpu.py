@@ -99,7 +99,7 @@ def open_on(
         raise ArtifactError(f"{package.path} is damaged: {name} names a weight that is not there")
     stem = f"gpu/{name}.{target}"
     plan, ptx = bytes(package.member(f"{stem}.plan")), bytes(package.member(f"{stem}.ptx"))
-    images = (ptx.rstrip(b"\0"),)
+    images: tuple[bytes, ...] = (ptx.rstrip(b"\0"),)
     if said.get("cubin") is True:
         images = (bytes(package.member(f"{stem}.cubin")), *images)
     decoded = decode(plan)
