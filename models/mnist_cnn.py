@@ -17,7 +17,7 @@ WIDTHS, HIDDEN = (32, 64), 1024
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("steps", type=int, nargs="?", help="how many (default: 6000 of MNIST, 500 of the digits)")
-parser.add_argument("--batch", type=int, default=50, help="images in a step, of all processes together")
+parser.add_argument("--batch", type=int, default=64, help="images in a step, of all processes together")
 parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 parser.add_argument("--checkpoint", metavar="FOLDER", help="keep checkpoints there, and go on from the last one")
 parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next (default: 100)")
