@@ -9,7 +9,7 @@ from mlc.errors import VerifyError
 from mlc.ir.graph import CONVERT, MULTIPLY, Graph
 from mlc.ir.kernel import Instruction, Kernel, Loop
 from mlc.ir.target import SM_80, named_gpu_target
-from mlc.ir.types import BF16, F16, F32, DType, TensorType
+from mlc.ir.types import BF16, F16, F32, I8, I32, DType, TensorType
 from mlc.passes.schedule import schedule_region
 from mlc.passes.schedule.gpu import product_call
 from mlc.passes.schedule.gpu.tile import MATRIX_TILES, MatrixTile
@@ -125,6 +125,21 @@ def test_convolutions_in_tf32() -> None:
         body = body_of(lhs, rhs, labels, **attributes)
         arrays = [random_array(p.shape, F32, k) for k, p in enumerate(body.parameters)]  # type: ignore[arg-type]
         check_region("convolution", body, arrays, 3e-3, targets=(TF32,), compiled=False)
+
+
+@pytest.mark.parametrize("left, right", [(1, 0), (1, 1), (0, 0), (0, 1)], ids=["nn", "nt", "tn", "tt"])
+@pytest.mark.parametrize("m, n, k", [(64, 64, 64), (72, 40, 208), (33, 17, 9)])
+def test_whole_numbers_of_8_bits(m: int, n: int, k: int, left: int, right: int) -> None:
+    """What was widened for its sums is multiplied as it was before."""
+    x, y = (m, k) if left else (k, m), (n, k) if right else (k, n)
+    types = TensorType(x, I8), TensorType(y, I8)
+    body = body_of_types(lambda a, b: dot(CONVERT(a, dtype=I32), CONVERT(b, dtype=I32), left, right), *types)
+    check_region("contraction", body, [random_array(t.shape, I8, k) for k, t in enumerate(types)], 0.0,
+                 targets=(SM_80,), compiled=False)  # fmt: skip
+    kernel = str(only_kernel(body))
+    assert "fragment(16 x 8, i32, accumulator)" in kernel and ("async_copy[16]" in kernel) == (
+        k % 16 == 0 and left + right > 0
+    )
 
 
 @pytest.mark.parametrize("op", ["barrier", "wait"])

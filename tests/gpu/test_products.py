@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mlc.codegen.nvptx import assemble_ptx, compile_ptx, find_ptxas
-from mlc.ir.graph import Graph
+from mlc.ir.graph import CONVERT, Graph
 from mlc.ir.graph.convolution import convolution
 from mlc.ir.graph.tolerance import assert_close
 from mlc.ir.target import GPU_TARGETS, GpuTarget
-from mlc.ir.types import BF16, F16, F32, F64, DType, TensorType
+from mlc.ir.types import BF16, F16, F32, F64, I8, I32, DType, TensorType
 from mlc.passes.kernels import lower_kernel
 from mlc.passes.schedule import schedule_region
 from mlc.passes.schedule.gpu import product_call
@@ -44,6 +44,9 @@ CASES: dict[str, Callable[[], Graph]] = {
     "bf16": lambda: typed(dot, BF16, (40, 136), (136, 24)),
     "f16 through registers": lambda: typed(lambda x, y: dot(x, y, 0, 1), F16, (71, 33), (35, 71)),
     "f16 layer": lambda: typed(layer, F16, (35, 24), (24, 48), (48,)),
+    "i8": lambda: typed(
+        lambda x, y: dot(CONVERT(x, dtype=I32), CONVERT(y, dtype=I32), 1, 1), I8, (40, 144), (24, 144)
+    ),
     "windows": lambda: body_of((2, 5, 6, 4), (3, 3, 4, 8), NHWC, **SAME),
     "windows of bf16": lambda: body_of((1, 5, 6, 8), (3, 3, 8, 8), NHWC, BF16, **SAME),
     "gradient of an image": lambda: body_of(

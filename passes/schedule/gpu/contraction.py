@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlc.ir.graph import Graph, Node
+from mlc.ir.graph import CONVERT, Graph, Node
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
+from mlc.ir.types import I8, I32
 from mlc.passes.schedule.axes import in_place_pairs
 from mlc.passes.schedule.contraction_form import Contraction, Side, contraction_form
 from mlc.passes.schedule.contraction_frame import Frame
@@ -40,14 +41,24 @@ def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
     return parts.region([call], [], schedule_reduce(parts.end, target))
 
 
+def _before_widening(side: Side) -> Side:
+    """An operand of i8 that was converted to i32, as it was before: matrix units widen what they multiply."""
+    node = side.node
+    widens = node.op is CONVERT and node.dtype == I32 and node.operands[0].dtype == I8
+    return replace(side, node=node.operands[0]) if widens else side
+
+
 class ContractionProduct(Product):
     """The product that a dot is; ``temporaries`` are nodes that earlier kernels have computed."""
 
     frame: Frame
 
     def __init__(self, c: Contraction, temporaries: Mapping[Node, int], target: GpuTarget) -> None:
-        self.factor = matrix_type(c.rows.node.dtype, c.columns.node.dtype, c.accumulator, target)
-        self.c = c = replace(c, factor=self.factor)
+        rows, columns = (_before_widening(side) for side in (c.rows, c.columns))
+        self.factor = matrix_type(rows.node.dtype, columns.node.dtype, c.accumulator, target)
+        if self.factor is not None:
+            c = replace(c, rows=rows, columns=columns, factor=self.factor)
+        self.c = c
         self.frame = Frame(c, temporaries, in_tables=True)
         self.batch, self.depth = c.batch, c.k
         self.left = Reader("rows", c.m, self._walk(c.rows, target))

@@ -1,8 +1,8 @@
-"""Sums of products of f16, bf16 or tf32 by the matrix units of sm_80: copies that run ahead, `ldmatrix`, `mma.sync`.
+"""Sums of products of f16, bf16, tf32, i8 by the matrix units of sm_80: copies that run ahead, `ldmatrix`, `mma.sync`.
 
 Tiles of both operands go round in a ring of shared memory: while one is multiplied, the next are on their way. An
 operand that lies in memory as it is multiplied is copied asynchronously, 16 bytes at best; others go by registers. A
-part of the ring is overwritten after the barrier that follows its last reads. Sums are f32, 16 x 8 of a warp at once.
+part of the ring is overwritten after the barrier that follows its last reads. A warp has 16 x 8 sums at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.ir.kernel import TOKEN, Index, IndexLike, Memory, Value, VectorType
-from mlc.ir.types import F32, DType
+from mlc.ir.types import DType
 from mlc.passes.schedule.region import KernelCall
 
 from .product import Batch, Product, Reader
@@ -31,7 +31,7 @@ def matrix_product(product: Product, tile: MatrixTile, dtype: DType) -> KernelCa
 class _Writer(TileWriter):
     """Shared memory is [stage, part, line, element]: lines along an operand's walk, in parts of at most ``LINE``.
 
-    Lines of tf32 are along K, whichever way it lies: `ldmatrix` turns halves only.
+    Those of other than 2 bytes are along K, whichever way an operand lies: `ldmatrix` turns no others.
     """
 
     def __init__(self, product: Product, tile: MatrixTile, dtype: DType) -> None:
@@ -48,7 +48,7 @@ class _Writer(TileWriter):
 
     def is_along_depth(self, operand: Reader) -> bool:
         """Whether lines in shared memory are along K."""
-        return operand.walk.along_depth or self.dtype == F32
+        return operand.walk.along_depth or self.dtype.itemsize != 2
 
     @property
     def memories(self) -> tuple[Memory, Memory]:
@@ -57,7 +57,7 @@ class _Writer(TileWriter):
     def zeros(self) -> list[Value]:
         """Of a thread's fragments, row by row."""
         t = self.tile
-        accumulator = VectorType.of_fragment(_ROWS, _COLUMNS, F32, "accumulator")
+        accumulator = VectorType.of_fragment(_ROWS, _COLUMNS, self.product.frame.accumulator, "accumulator")
         count = t.warp_rows // _ROWS * (t.warp_columns // _COLUMNS)
         return [self.builder.value("constant", (), 0, accumulator) for _ in range(count)]
 

@@ -9,7 +9,7 @@ from mlc.ir.dims import Size, bounds
 from mlc.ir.graph import CONSTANT, PARAMETER, Node
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
-from mlc.ir.types import BF16, F16, F32, DType
+from mlc.ir.types import BF16, F16, F32, I8, I32, DType
 from mlc.passes.schedule.access import Access, walk_accesses
 from mlc.passes.schedule.domain import Domain
 from mlc.passes.schedule.region import KernelCall
@@ -83,9 +83,9 @@ class Product(ABC):
     def walk_of(self, node: Node, axis: int | None, along_depth: bool, run: Size, target: GpuTarget) -> Walk:
         """How ``node`` is read along an axis, of which a multiple of ``run`` elements follow one another.
 
-        tf32 is turned one by one on its way to matrix units, which read lines along K.
+        Matrix units read lines along K: elements that lie otherwise, and are not of 2 bytes, are turned one by one.
         """
-        if (self.factor == F32 and not along_depth) or not isinstance(run, int):
+        if (self.factor not in (None, F16, BF16) and not along_depth) or not isinstance(run, int):
             return Walk(1, along_depth)
         lanes = even_lanes(node, axis, self.frame.sizes, target, self.most_lanes)
         while run % lanes:
@@ -121,9 +121,9 @@ class Product(ABC):
 
 
 def matrix_type(left: DType, right: DType, accumulator: DType, target: GpuTarget) -> DType | None:
-    """The type in which matrix units multiply operands of these types: f16, bf16, or f32 where tf32 is exact enough."""
-    kinds = (F16, BF16, F32) if target.tf32 else (F16, BF16)
-    return left if left == right and left in kinds and accumulator == F32 else None
+    """The type in which matrix units multiply operands of these types: f16, bf16, i8, or f32 where tf32 will do."""
+    kinds = {F16: F32, BF16: F32, I8: I32} | ({F32: F32} if target.tf32 else {})
+    return left if left == right and kinds.get(left) == accumulator else None
 
 
 def even_lanes(node: Node, axis: int | None, sizes: Sizes, target: GpuTarget, most: int = 4) -> int:
