@@ -263,12 +263,13 @@ class _Function(Body):
         if n.op == "tail_mask":
             start, stop = n.indices
             self.accesses.tails[n.value.id] = start, stop
+            if t.lanes == 1:
+                kind = "i32" if addresses.are_narrow(start, stop) else "i64"
+                return self.out.let(f"icmp slt {kind} {', '.join(addresses.index(i, kind) for i in (start, stop))}")
             if addresses.are_narrow(start + t.lanes, stop, stop - start):
                 left = addresses.index(stop - start, "i32")
                 lanes = VectorType(I32, t.lanes)
                 return values.compare(self.out, "GT", lanes, values.splat(self.out, left, lanes), values.iota(lanes))
-        if n.op == "splat" and t.dtype == BOOL:
-            self.accesses.uniform[n.value.id] = self.operands[n.operands[0].id]
         if n.op == "index_value" and t.dtype.bits <= 32:
             operand = addresses.index(n.indices[0], "i32")
             return operand if t.dtype.bits == 32 else self.out.let(f"trunc i32 {operand} to {typed(t)}")

@@ -70,8 +70,9 @@ def schedule_region(kind: str, body: Graph, target: AnyTarget) -> ScheduledRegio
     """
     if isinstance(target, GpuTarget):
         from .gpu import schedule_of
+        from .gpu.separate import mark_separate
 
-        return schedule_of(kind)(body, target)
+        return mark_separate(schedule_of(kind)(body, target))
     return _schedule_of(kind)(body, target)
 
 
