@@ -45,6 +45,7 @@ CASES: dict[str, tuple[Callable[[Node], Node | Sequence[Node]], tuple[int, ...]]
     "softmax": (softmax, (2, 1500)),
     "long softmax": (softmax, (1, 20004)),
     "cumulative": (lambda x: g.cumulative(g.ADD, x, 1), (2, 2100)),
+    "cumulative parts": (lambda x: g.cumulative(g.MAXIMUM, x, 1), (1, 5003)),
 }
 
 

@@ -2,12 +2,15 @@
 
 Along the last axis a row belongs to a warp or, where it is long, to a block. Each thread folds a vector; what comes
 before it is found in log2(32) steps in the warp, from the totals of the warps before it, and from the tiles before.
-Along other axes each thread walks a column.
+Few long rows are cut in parts: a kernel folds each, a second one the parts up to each, and the last has what comes
+before its own. Along other axes each thread walks a column.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import Graph, Node, Op, cumulative_axis, identity_of, reducer_of
@@ -20,18 +23,34 @@ from mlc.passes.schedule.scalars import bits_of_element
 from mlc.passes.schedule.sizes import Sizes
 from mlc.passes.schedule.update import write_operand
 
-from .exchange import from_thread
+from .exchange import across_row, from_thread
 from .threads import BLOCK, block_of, power_above
 
 ROWS = 4  # short ones that a block does
+TILES = 8  # of a part at least: vectors of each thread
 
 
 def schedule_cumulative(body: Graph, target: GpuTarget) -> ScheduledRegion:
     """The kernel that computes the operand, unless it is there; and the one that folds it."""
     (node,) = body.results
     first = write_operand(body, node.operands[0], target)
-    calls = () if node.tensor.size == 0 else (_Folds.of(body, target).call(),)
-    return ScheduledRegion((*first.calls, *calls), (), first.in_place, first.copies)
+    if node.tensor.size == 0:
+        return first
+    folds = _Folds.of(body, target)
+    calls, temporaries = folds.calls()
+    return ScheduledRegion((*first.calls, *calls), temporaries, first.in_place, first.copies)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How rows are cut: ``rows`` of a block, ``along`` threads each, in ``parts`` of ``grain`` vectors of ``lanes``."""
+
+    lanes: int
+    vectors: Size
+    along: int
+    rows: int
+    parts: int
+    grain: int
 
 
 @dataclass(frozen=True)
@@ -53,22 +72,39 @@ class _Folds:
         rows, columns = size_product(node.shape[:axis]), size_product(node.shape[axis + 1 :])
         return _Folds(node, reducer_of(node["body"]), Sizes(body), target, rows, node.shape[axis], columns)
 
-    def call(self) -> KernelCall:
-        b = KernelBuilder(f"cumulative_{self.op.name}", self.sizes.count)
-        memory = b.buffer("r0", self.node.dtype, (self.sizes.index(self.node.tensor.size),), access="readwrite")
-        tasks = self._rows(b, memory) if self.columns == 1 else self._columns(b, memory)
-        return KernelCall(b.build(), (Operand("result", 0),), self.sizes.operands, tasks, False)
+    def calls(self) -> tuple[list[KernelCall], tuple[int, ...]]:
+        """The kernels, and the bytes of their temporaries."""
+        result = Operand("result", 0)
+        if self.columns != 1:
+            return [self._columns(result)], ()
+        cut = self._cut()
+        if cut.parts == 1:
+            return [self._scan(cut, result)], ()
+        totals, of_parts = Operand("temporary", 0), replace(self, count=cut.parts)
+        calls = [self._totals(cut), of_parts._scan(of_parts._cut(), totals), self._scan(cut, result, totals)]
+        return calls, (bounds(self.rows)[1] * cut.parts * self.node.dtype.itemsize,)
 
-    def _neutral(self, b: KernelBuilder) -> Value:
+    def _memory(self, b: KernelBuilder, operand: Operand, count: Size, access: str) -> Memory:
+        """A buffer of ``count`` elements a row."""
+        size = self.sizes.index(self.rows * count * self.columns)
+        return b.buffer(f"{operand.kind[0]}0", self.node.dtype, (size,), access=access)
+
+    def _call(self, b: KernelBuilder, operands: Sequence[Operand], tasks: Sequence[tuple[Size, int]]) -> KernelCall:
+        return KernelCall(b.build(), tuple(operands), self.sizes.operands, tuple(tasks), False)
+
+    def _nothing(self, b: KernelBuilder, lanes: int) -> Value:
+        """What changes nothing."""
         bits = bits_of_element(identity_of(self.op, self.node.dtype), self.node.dtype)
-        return b.constant_bits(bits, self.node.dtype)
+        return b.constant_bits(bits, self.node.dtype, lanes)
 
     def _both(self, b: KernelBuilder, before: Value, value: Value) -> Value:
         return b.op(self.op.name, before, value)
 
     # ---------------------------------------------------------------- columns
 
-    def _columns(self, b: KernelBuilder, memory: Memory) -> tuple[tuple[Size, int], ...]:
+    def _columns(self, operand: Operand) -> KernelCall:
+        b = KernelBuilder(f"cumulative_{self.op.name}", self.sizes.count)
+        memory = self._memory(b, operand, self.count, "readwrite")
         total = self.rows * self.columns
         threads = block_of(total, self.target)
         tasks: tuple[tuple[Size, int], ...] = ((total, threads), (threads, 1))
@@ -78,46 +114,84 @@ class _Folds:
             with b.loop(number, b.min(number + 1, size(total))) as column:
                 row = b.floordiv(column.index, size(self.columns))
                 start = row * size(self.count) * size(self.columns) + b.mod(column.index, size(self.columns))
-                with b.loop(0, size(self.count), carried=(self._neutral(b),), unroll=4) as at:
+                with b.loop(0, size(self.count), carried=(self._nothing(b, 1),), unroll=4) as at:
                     place = start + at.index * size(self.columns)
                     folded = self._both(b, at.carried[0], b.load(memory, (place,)))
                     b.store(memory, (place,), folded)
                     b.yield_(folded)
-        return tasks
+        return self._call(b, (operand,), tasks)
 
     # ---------------------------------------------------------------- rows
 
-    def _rows(self, b: KernelBuilder, memory: Memory) -> tuple[tuple[Size, int], ...]:
-        warp, size = self.target.warp, self.sizes.index
-        lanes = self.target.lanes(self.node.dtype)
+    def _cut(self) -> _Cut:
+        target, warp = self.target, self.target.warp
+        lanes = target.lanes(self.node.dtype)
         while lanes > 1 and (divided(self.count, lanes) is None or bounds(self.count)[1] < lanes * warp):
             lanes //= 2
         vectors = divided(self.count, lanes)
         assert vectors is not None
-        along = max(min(power_above(bounds(vectors)[1]), BLOCK), warp)
-        rows = min(ROWS, power_above(bounds(self.rows)[1])) if along == warp else 1
+        most, blocks = bounds(vectors)[1], bounds(self.rows)[1]
+        along = max(min(power_above(most), BLOCK), warp)
+        rows = min(ROWS, power_above(blocks)) if along == warp else 1
+        tiles = -(-most // along)
+        grain = tiles
+        if blocks < target.multiprocessors and tiles > 2 * TILES:
+            grain = max(-(-tiles * blocks // (4 * target.multiprocessors)), TILES)
+        return _Cut(lanes, vectors, along, rows, -(-tiles // grain), grain * along)
+
+    def _totals(self, cut: _Cut) -> KernelCall:
+        """All elements of each part folded."""
+        b = KernelBuilder(f"cumulative_{self.op.name}_totals", self.sizes.count)
+        result, total = Operand("result", 0), Operand("temporary", 0)
+        memory = self._memory(b, result, self.count, "read")
+        totals = self._memory(b, total, cut.parts, "write")
+        room = b.shared("totals", self.node.dtype, (cut.along // self.target.warp,))
+        tasks: tuple[tuple[Size, int], ...] = ((self.rows, 1), (cut.parts, 1), (cut.along, 1))
+        size = self.sizes.index
+        with b.parallel(*((size(e), n) for e, n in tasks), threads=1) as (row, part, thread):
+            first, end = part * cut.grain + thread, b.min(part * cut.grain + cut.grain, size(cut.vectors))
+            with b.loop(first, end, cut.along, carried=(self._nothing(b, cut.lanes),), unroll=4) as at:
+                value = b.load(memory, (row * size(self.count) + at.index * cut.lanes,), cut.lanes)
+                b.yield_(self._both(b, at.carried[0], value))
+            value = self._vector(b, at.results[0])[-1]
+            both = partial(self._both, b)
+            (value,) = across_row(b, [value], [both], thread, cut.along, [room], self.target.warp)
+            with b.loop(thread, 1):
+                b.store(totals, (row * cut.parts + part,), value)
+        return self._call(b, (result, total), tasks)
+
+    def _scan(self, cut: _Cut, operand: Operand, totals: Operand | None = None) -> KernelCall:
+        """Each element with all before it in its row; ``totals`` has the folds of all parts up to each."""
+        warp, size, (lanes, rows, along) = self.target.warp, self.sizes.index, (cut.lanes, cut.rows, cut.along)
+        b = KernelBuilder(f"cumulative_{self.op.name}", self.sizes.count)
+        memory = self._memory(b, operand, self.count, "readwrite")
+        earlier = None if totals is None else self._memory(b, totals, cut.parts, "read")
         room = b.shared("totals", self.node.dtype, (2, along // warp)) if along > warp else None
-        tasks: tuple[tuple[Size, int], ...] = ((self.rows, rows), (rows, 1), (along, 1))
-        with b.parallel(*((size(e), n) for e, n in tasks), threads=2) as (block, mine, thread):
+        parts = 1 if earlier is None else cut.parts
+        tasks: tuple[tuple[Size, int], ...] = ((self.rows, rows), (parts, 1), (rows, 1), (along, 1))
+        with b.parallel(*((size(e), n) for e, n in tasks), threads=2) as (block, part, mine, thread):
             row = block * rows + mine
-            upper = size(vectors)
+            lower, upper, carried = Index.of(0), size(cut.vectors), self._nothing(b, 1)
+            if earlier is not None:
+                lower, upper = part * cut.grain, b.min(part * cut.grain + cut.grain, upper)
+                with b.loop(0, b.min(part, 1), carried=(carried,)) as before:  # the first has nothing before it
+                    b.yield_(b.load(earlier, (row * cut.parts + part - 1,)))
+                (carried,) = before.results
             if rows > 1 and not (isinstance(self.rows, int) and self.rows % rows == 0):
                 upper = upper * b.max(b.min(size(self.rows) - row, 1), 0)  # there is nothing in rows behind the last
-            neutral = self._neutral(b)
-            with b.loop(0, upper, along, carried=(neutral,)) as tile:
+            with b.loop(lower, upper, along, carried=(carried,)) as tile:
                 vector = tile.index + thread
                 place = row * size(self.count) + vector * lanes
                 end = b.min(vector + 1, upper)
-                nothing = b.splat(neutral, lanes) if lanes > 1 else neutral
-                with b.loop(vector, end, carried=(nothing,)) as there:
+                with b.loop(vector, end, carried=(self._nothing(b, lanes),)) as there:
                     b.yield_(b.load(memory, (place,), lanes))
-                parts = self._vector(b, there.results[0])
+                found = self._vector(b, there.results[0])
                 slot = b.mod(b.floordiv(tile.index, along), 2)
-                before, after = self._before(b, parts[-1], tile.carried[0], thread, room, slot)
+                start, after = self._before(b, found[-1], tile.carried[0], thread, room, slot)
                 with b.loop(vector, end):
-                    b.store(memory, (place,), self._joined(b, [self._both(b, before, v) for v in parts]))
+                    b.store(memory, (place,), self._joined(b, [self._both(b, start, v) for v in found]))
                 b.yield_(after)
-        return tasks
+        return self._call(b, (operand,) if totals is None else (operand, totals), tasks)
 
     def _vector(self, b: KernelBuilder, value: Value) -> list[Value]:
         """Each lane with those before it."""
@@ -143,7 +217,7 @@ class _Folds:
         Totals of warps go to one of two slots in turn: the next tile's writers have met the readers of this one's
         predecessor at the barrier.
         """
-        warp, neutral = self.target.warp, self._neutral(b)
+        warp, neutral = self.target.warp, self._nothing(b, 1)
         lane = b.index_value(b.mod(thread, warp), I32)
         distance = 1
         while distance < warp:
