@@ -25,7 +25,8 @@ static uint64_t schedule_of(const struct mlc_plan *plan, const int64_t *sizes)
         const struct mlc_step *step = &plan->steps[i];
         if (step->kind != MLC_COLLECTIVE_START)
             continue;
-        const uint32_t parts[] = {step->collective, step->dtype, step->reduction, step->root, step->group_size};
+        const bool on_device = mlc_slot_device(plan, step->operands[0].slot);
+        const uint32_t parts[] = {step->collective, step->dtype, step->reduction, step->root, step->group_size, on_device};
         for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
             hash = mix(hash, parts[p]);
         hash = mix(hash, (uint64_t)sizes[step->sizes[0]]);
@@ -60,7 +61,14 @@ int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_va
     return status;
 }
 
-int mlc_collective_start(const struct mlc_plan *plan, const struct mlc_step *step, void *source, void *destination,
+/* The device whose memory a collective is about, NULL for the host. */
+static struct mlc_device *device_of(const struct mlc_program *program, const struct mlc_step *step)
+{
+    uint32_t number = mlc_slot_device(&program->plan, step->operands[0].slot);
+    return number ? program->attached[number - 1]->device : NULL;
+}
+
+int mlc_collective_start(const struct mlc_program *program, const struct mlc_step *step, void *source, void *destination,
                          int64_t count, struct mlc_world *world, const struct mlc_error *error)
 {
     struct mlc_collective what = {
@@ -68,7 +76,7 @@ int mlc_collective_start(const struct mlc_plan *plan, const struct mlc_step *ste
         .dtype = step->dtype,
         .reduction = step->reduction,
         .root = step->root,
-        .device = mlc_slot_device(plan, step->operands[0].slot),
+        .device = device_of(program, step),
         .source = source,
         .destination = destination,
         .count = count,

@@ -35,7 +35,7 @@ enum mlc_reduction { MLC_ADD, MLC_MULTIPLY, MLC_MAXIMUM, MLC_MINIMUM, MLC_AND, M
  */
 struct mlc_collective {
     uint32_t kind, dtype, reduction, root;
-    uint32_t device; /* whose memory the buffers are in: 0 is the host, i the Plan's device i - 1 */
+    struct mlc_device *device; /* whose memory the buffers are in, held by the caller; NULL is the host */
     const void *source;
     void *destination;
     int64_t count;

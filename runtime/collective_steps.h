@@ -14,7 +14,7 @@ int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_va
                           const struct mlc_error *error);
 
 /* Start the collective of `step` in `world`. */
-int mlc_collective_start(const struct mlc_plan *plan, const struct mlc_step *step, void *source, void *destination,
+int mlc_collective_start(const struct mlc_program *program, const struct mlc_step *step, void *source, void *destination,
                          int64_t count, struct mlc_world *world, const struct mlc_error *error);
 
 /* Bytes at the source and the destination of a collective of `count` elements; false for a bad count. */

@@ -66,6 +66,8 @@ enum { CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4 };
     F(EventCreate, cuEventCreate, (CUevent * event, unsigned flags))                                                   \
     F(EventDestroy, cuEventDestroy_v2, (CUevent event))                                                                \
     F(EventRecord, cuEventRecord, (CUevent event, CUstream stream))                                                    \
+    F(StreamWaitEvent, cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags))                            \
+    F(EventQuery, cuEventQuery, (CUevent event))                                                                       \
     F(EventSynchronize, cuEventSynchronize, (CUevent event))                                                           \
     F(EventElapsedTime, cuEventElapsedTime, (float *milliseconds, CUevent start, CUevent end))                         \
     F(GraphInstantiate, cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags))    \

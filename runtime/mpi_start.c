@@ -1,87 +1,10 @@
 /* Turns one collective of a Plan into the MPI call that starts it. */
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "mpi_reduce.h"
 #include "mpi_world.h"
-
-/* Whether the ranks are 0, 1, 2, ... in one group: the world itself. */
-static bool is_world(const struct mlc_mpi_world *world, const struct mlc_collective *what)
-{
-    bool same = what->group_size == (uint32_t)world->base.size;
-
-    for (uint32_t i = 0; same && i < what->n_ranks; i++)
-        same = what->ranks[i] == i;
-    return same;
-}
-
-/* Make the communicator of this rank's group; every rank of the world does so at the same collective. */
-static int split(struct mlc_mpi_world *world, const struct mlc_collective *what, struct mlc_mpi_groups **out,
-                 const struct mlc_error *error)
-{
-    size_t bytes = what->n_ranks * sizeof *what->ranks;
-    struct mlc_mpi_groups *made = calloc(1, sizeof *made + bytes);
-    uint32_t i = 0;
-
-    if (!made)
-        return mlc_fail(error, -ENOMEM, "out of memory");
-    while (i + 1 < what->n_ranks && what->ranks[i] != (uint32_t)world->base.rank)
-        i++;
-    made->place = i % what->group_size;
-    made->group_size = what->group_size;
-    made->n_ranks = what->n_ranks;
-    memcpy(made->ranks, what->ranks, bytes);
-    struct mlc_guard *guard = mlc_guard_begin(&world->watch, what->label);
-    int code = world->mpi.comm_split(world->comm, (int)(i / what->group_size), (int)made->place, &made->comm);
-    mlc_guard_end(guard);
-    if (code) {
-        free(made);
-        return mlc_mpi_fail(world, code, what->label, error);
-    }
-    world->mpi.comm_set_errhandler(made->comm, world->mpi.errors_return);
-    made->next = world->groups;
-    world->groups = *out = made;
-    return 0;
-}
-
-/* The communicator of this rank's group and its place there. */
-static int find_group(struct mlc_mpi_world *world, const struct mlc_collective *what, mlc_mpi_handle *comm,
-                      uint32_t *place, const struct mlc_error *error)
-{
-    struct mlc_mpi_groups *g = world->groups;
-    int status = 0;
-
-    *comm = world->comm;
-    *place = (uint32_t)world->base.rank;
-    if (is_world(world, what))
-        return 0;
-    while (g && (g->group_size != what->group_size || g->n_ranks != what->n_ranks ||
-                 memcmp(g->ranks, what->ranks, what->n_ranks * sizeof *what->ranks)))
-        g = g->next;
-    if (!g)
-        status = split(world, what, &g, error);
-    if (!status) {
-        *comm = g->comm;
-        *place = g->place;
-    }
-    return status;
-}
-
-void mlc_mpi_free_groups(struct mlc_mpi_world *world)
-{
-    for (struct mlc_mpi_groups *g = world->groups, *next; g; g = next) {
-        next = g->next;
-        world->mpi.comm_free(&g->comm);
-        free(g);
-    }
-    world->groups = NULL;
-    for (int d = 0; d < MLC_N_DTYPES; d++)
-        for (int r = 0; r < MLC_N_REDUCTIONS; r++)
-            if (world->own_ops[d][r])
-                world->mpi.op_free(&world->own_ops[d][r]);
-}
 
 /* The operation of a reduction: the library's, or one of ours that it calls. */
 static int find_op(struct mlc_mpi_world *world, const struct mlc_collective *what, mlc_mpi_handle *out,
@@ -165,23 +88,22 @@ static const void *source_of(const struct mlc_mpi *mpi, const struct mlc_collect
     return what->source;
 }
 
-int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_collective *what, mlc_mpi_handle *request,
-                  const struct mlc_error *error)
+int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
+                  mlc_mpi_handle *request, const struct mlc_error *error)
 {
     const struct mlc_mpi *mpi = &world->mpi;
-    mlc_mpi_handle comm, op = NULL;
-    uint32_t place;
+    mlc_mpi_handle op = NULL;
     bool large = what->count > INT_MAX;
-    int status = find_group(world, what, &comm, &place, error);
+    int status = 0;
 
-    if (!status && (what->kind == MLC_ALL_REDUCE || what->kind == MLC_REDUCE_SCATTER))
+    if (what->kind == MLC_ALL_REDUCE || what->kind == MLC_REDUCE_SCATTER)
         status = find_op(world, what, &op, error);
     if (status)
         return status;
     if (large && !has_large(mpi))
         return mlc_fail(error, -ENOTSUP, "rank %d: %s: %s takes at most 2^31 - 1 elements in a collective, here are %lld",
                         world->base.rank, what->label, mpi->version, (long long)what->count);
-    const void *source = source_of(mpi, what, place);
-    int code = (large ? call_large : call_int)(mpi, what, source, op, comm, request);
+    const void *source = source_of(mpi, what, (uint32_t)group->place);
+    int code = (large ? call_large : call_int)(mpi, what, source, op, group->comm, request);
     return code ? mlc_mpi_fail(world, code, what->label, error) : 0;
 }

@@ -38,13 +38,31 @@ static void land(struct mlc_mpi_world *world, uint32_t index)
     mlc_watch_finish(&world->watch, world->n_flying);
 }
 
-/* Ask MPI whether flight `index` is done, which also moves on all others. */
+static int test_on_device(struct mlc_mpi_world *world, uint32_t index, const struct mlc_error *error)
+{
+    uint32_t slot = world->flying[index];
+    char text[384] = "";
+    const struct mlc_error inner = {text, sizeof text};
+    bool done = false;
+    int status = mlc_nccl_test(world->slots[slot].nccl, slot, &done, &inner);
+
+    world->failed |= status != 0;
+    if (done)
+        land(world, index);
+    return status ? mlc_fail(error, status, "rank %d of %d: %s: %s", world->base.rank, world->base.size,
+                             world->slots[slot].label, text)
+                  : 0;
+}
+
+/* Ask the library whether flight `index` is done; asking MPI moves on all of its others. */
 static int test(struct mlc_mpi_world *world, uint32_t index, const struct mlc_error *error)
 {
     struct mlc_mpi_slot *slot = &world->slots[world->flying[index]];
     int done = 0;
-    int code = world->mpi.test(&slot->request, &done, world->mpi.status_ignore);
 
+    if (slot->nccl)
+        return test_on_device(world, index, error);
+    int code = world->mpi.test(&slot->request, &done, world->mpi.status_ignore);
     if (code)
         return mlc_mpi_fail(world, code, slot->label, error);
     if (done)
@@ -134,10 +152,10 @@ static int progress(struct mlc_world *base, const struct mlc_error *error)
 
 /* ---- starting ---- */
 
-/* Note a request of MPI as the last in flight, in `slot`. */
-static void take_off(struct mlc_mpi_world *world, uint32_t slot, mlc_mpi_handle request, const char *label)
+/* Note a collective as the last in flight, in `slot`. */
+static void take_off(struct mlc_mpi_world *world, uint32_t slot, struct mlc_mpi_slot flight)
 {
-    world->slots[slot] = (struct mlc_mpi_slot){MLC_FLYING, request, label};
+    world->slots[slot] = flight;
     world->flying[world->n_flying++] = slot;
 }
 
@@ -145,7 +163,8 @@ static int start(struct mlc_world *base, uint32_t slot, const struct mlc_collect
                  const struct mlc_error *error)
 {
     struct mlc_mpi_world *world = (struct mlc_mpi_world *)base;
-    mlc_mpi_handle request = NULL;
+    struct mlc_mpi_slot flight = {.state = MLC_FLYING, .label = what->label};
+    struct mlc_mpi_group *group = NULL;
 
     if (slot >= MLC_COLLECTIVE_SLOTS || world->slots[slot].state != MLC_FREE)
         return mlc_fail(error, -EINVAL, "rank %d: slot %u for %s is in use", base->rank, slot, what->label);
@@ -153,10 +172,27 @@ static int start(struct mlc_world *base, uint32_t slot, const struct mlc_collect
         return mlc_fail(error, -EINVAL, "rank %d: %s is for %u ranks in groups of %u, the world has %d", base->rank,
                         what->label, what->n_ranks, what->group_size, base->size);
     mlc_watch_enter(&world->watch, what->label);
-    int status = mlc_mpi_start(world, what, &request, error);
+    int status = mlc_mpi_find_group(world, what, &group, error);
+    if (!status && what->device)
+        status = mlc_mpi_start_on_device(world, group, slot, what, &flight.nccl, error);
+    else if (!status)
+        status = mlc_mpi_start(world, group, what, &flight.request, error);
     if (!status)
-        take_off(world, slot, request, what->label);
+        take_off(world, slot, flight);
     return status;
+}
+
+int mlc_mpi_complete(struct mlc_mpi_world *world, mlc_mpi_handle request, const char *label,
+                     const struct mlc_error *error)
+{
+    uint32_t slot = 0;
+
+    while (slot < MLC_COLLECTIVE_SLOTS && world->slots[slot].state != MLC_FREE)
+        slot++;
+    if (slot == MLC_COLLECTIVE_SLOTS)
+        return mlc_fail(error, -EBUSY, "rank %d: %s: all slots are in use", world->base.rank, label);
+    take_off(world, slot, (struct mlc_mpi_slot){.state = MLC_FLYING, .request = request, .label = label});
+    return wait_slot(&world->base, slot, NULL, NULL, error);
 }
 
 /* ---- agreeing ---- */
@@ -200,18 +236,10 @@ static int gather(struct mlc_mpi_world *world, const char *label, const void *bl
                   const struct mlc_error *error)
 {
     mlc_mpi_handle request = NULL, type = world->mpi.datatypes[MLC_N_DTYPES - 1];
-    uint32_t slot = 0;
 
-    while (slot < MLC_COLLECTIVE_SLOTS && world->slots[slot].state != MLC_FREE)
-        slot++;
-    if (slot == MLC_COLLECTIVE_SLOTS)
-        return mlc_fail(error, -EBUSY, "rank %d: %s: all slots are in use", world->base.rank, label);
     mlc_watch_enter(&world->watch, label);
     int code = world->mpi.iallgather(block, bytes, type, blocks, bytes, type, world->control, &request);
-    if (code)
-        return mlc_mpi_fail(world, code, label, error);
-    take_off(world, slot, request, label);
-    return wait_slot(&world->base, slot, NULL, NULL, error);
+    return code ? mlc_mpi_fail(world, code, label, error) : mlc_mpi_complete(world, request, label, error);
 }
 
 static int agree(struct mlc_world *base, const char *program, uint64_t schedule, const struct mlc_error *error)
@@ -320,8 +348,8 @@ static int check_size(struct mlc_mpi_world *world, int launched, const struct ml
                         "the launcher started %d ranks, but %s (%s) sees %d: it is not the MPI of this launcher; use its "
                         "own mpiexec, or name the launcher's library in MLC_MPI",
                         launched, world->mpi.version, world->mpi.path, size);
-    world->base.size = size;
-    world->base.rank = rank;
+    world->base.size = world->all.size = size;
+    world->base.rank = world->all.place = rank;
     if (rank != world->watch.rank)
         return mlc_fail(error, -EPROTO, "the launcher calls this rank %d, %s calls it %d", world->watch.rank,
                         world->mpi.version, rank);
@@ -334,14 +362,14 @@ static int make_comms(struct mlc_mpi_world *world, const struct mlc_error *error
     struct mlc_mpi *mpi = &world->mpi;
     mlc_watch_enter(&world->watch, "the first communicator");
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the first communicator");
-    int code = mpi->comm_dup(mpi->comm_world, &world->comm);
+    int code = mpi->comm_dup(mpi->comm_world, &world->all.comm);
 
     if (!code)
         code = mpi->comm_dup(mpi->comm_world, &world->control);
     mlc_guard_end(guard);
     if (code)
         return mlc_mpi_fail(world, code, "MPI_Comm_dup", error);
-    mpi->comm_set_errhandler(world->comm, mpi->errors_return);
+    mpi->comm_set_errhandler(world->all.comm, mpi->errors_return);
     mpi->comm_set_errhandler(world->control, mpi->errors_return);
     return 0;
 }
@@ -379,7 +407,7 @@ static void end_mpi(struct mlc_mpi_world *world)
 
     if (!world->started_mpi || world->mpi.finalized(&ended) || ended)
         return;
-    if (world->comm) {
+    if (world->all.comm) {
         mlc_watch_enter(&world->watch, label);
         if (!mlc_watch_meet(&world->watch)) {
             mlc_watch_remove_shared_memory();
@@ -387,9 +415,9 @@ static void end_mpi(struct mlc_mpi_world *world)
         }
     }
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, label);
-    if (world->comm) {
+    if (world->all.comm) {
         mlc_mpi_free_groups(world);
-        world->mpi.comm_free(&world->comm);
+        world->mpi.comm_free(&world->all.comm);
         world->mpi.comm_free(&world->control);
     }
     world->mpi.finalize();
@@ -400,6 +428,7 @@ static void close_world(struct mlc_world *base)
 {
     struct mlc_mpi_world *world = (struct mlc_mpi_world *)base;
 
+    mlc_mpi_leave_devices(world);
     if (world->failed)
         mlc_watch_remove_shared_memory();
     else
@@ -411,6 +440,7 @@ static void close_world(struct mlc_world *base)
 static int join(struct mlc_mpi_world *world, const char *folder, const struct mlc_error *error)
 {
     int launched = mlc_launched_ranks();
+    snprintf(world->folder, sizeof world->folder, "%s", folder ? folder : "");
     int status = mlc_watch_open(&world->watch, launched_rank(launched), launched, error);
 
     if (!status)

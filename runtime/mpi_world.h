@@ -7,22 +7,31 @@
 
 #include "collective.h"
 #include "mpi_library.h"
+#include "nccl.h"
 #include "watch.h"
 
 enum mlc_flight { MLC_FREE, MLC_FLYING, MLC_LANDED };
 
-/* One collective between its start and its wait. */
+/* One collective between its start and its wait: MPI's, or NCCL's where `nccl` is not NULL. */
 struct mlc_mpi_slot {
     enum mlc_flight state;
     mlc_mpi_handle request;
+    struct mlc_nccl_comm *nccl;
     const char *label;
 };
 
-/* One division of the world into groups, and the communicator of this rank's. */
+/* The ranks that this rank has collectives with, itself among them. */
+struct mlc_mpi_group {
+    mlc_mpi_handle comm;
+    int place, size; /* of this rank there, and how many they are */
+    struct mlc_nccl_comm *nccl; /* of the same ranks' GPUs, from the first collective there; or NULL */
+    struct mlc_device *device;  /* this rank's */
+};
+
+/* One division of the world into groups. */
 struct mlc_mpi_groups {
     struct mlc_mpi_groups *next;
-    mlc_mpi_handle comm;
-    uint32_t place; /* of this rank in its group */
+    struct mlc_mpi_group own;
     uint32_t group_size, n_ranks;
     uint32_t ranks[];
 };
@@ -31,8 +40,11 @@ struct mlc_mpi_world {
     struct mlc_world base;
     struct mlc_mpi mpi;
     struct mlc_watch watch;
-    mlc_mpi_handle comm, control; /* ours alone: of the collectives, and of agreements */
-    struct mlc_mpi_groups *groups;
+    struct mlc_nccl nccl;
+    char folder[256];         /* where libraries are looked for first, or "" */
+    struct mlc_mpi_group all; /* of the whole world; its communicator is ours alone */
+    mlc_mpi_handle control;   /* another one, for agreements */
+    struct mlc_mpi_groups *groups; /* others than the whole world */
     mlc_mpi_handle own_ops[MLC_N_DTYPES][MLC_N_REDUCTIONS]; /* made on first use, else NULL */
     struct mlc_mpi_slot slots[MLC_COLLECTIVE_SLOTS];
     uint32_t flying[MLC_COLLECTIVE_SLOTS]; /* slots in flight, the first started first */
@@ -42,14 +54,26 @@ struct mlc_mpi_world {
     bool failed;      /* an error was returned: the other ranks may never come to MPI_Finalize */
 };
 
-/* Fill in the request of a collective that this library and world can do; it is in flight then. */
-int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_collective *what, mlc_mpi_handle *request,
-                  const struct mlc_error *error);
+/* Start a collective of host memory: *request is in flight then. Or, in `slot`, one of a device's: *nccl is. */
+int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
+                  mlc_mpi_handle *request, const struct mlc_error *error);
+int mlc_mpi_start_on_device(struct mlc_mpi_world *world, struct mlc_mpi_group *group, uint32_t slot,
+                            const struct mlc_collective *what, struct mlc_nccl_comm **nccl,
+                            const struct mlc_error *error);
+
+/* The group that this rank is in, whose communicator is made on first use, by all ranks at the same collective. */
+int mlc_mpi_find_group(struct mlc_mpi_world *world, const struct mlc_collective *what, struct mlc_mpi_group **out,
+                       const struct mlc_error *error);
+
+/* Wait for a request of our own, to the deadline. */
+int mlc_mpi_complete(struct mlc_mpi_world *world, mlc_mpi_handle request, const char *label,
+                     const struct mlc_error *error);
 
 /* Fail with what MPI says of `code`, and with the rank that has ended, if one has. -EIO. */
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error);
 
-/* Free communicators and operations of mlc_mpi_start; MPI must run. */
+/* Free what groups have in NCCL; and their communicators and our operations, while MPI runs. */
+void mlc_mpi_leave_devices(struct mlc_mpi_world *world);
 void mlc_mpi_free_groups(struct mlc_mpi_world *world);
 
 #endif

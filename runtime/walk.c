@@ -314,7 +314,7 @@ static int communicate(struct run *run, const struct mlc_step *step)
     int64_t count = run->values.sizes[step->sizes[0]], reads, writes;
     if (!mlc_collective_bytes(step, count, &reads, &writes) || !fits(run, source, reads) || !fits(run, destination, writes))
         return -ERANGE;
-    run->world_status = mlc_collective_start(&run->program->plan, step, address(run, source), address(run, destination),
+    run->world_status = mlc_collective_start(run->program, step, address(run, source), address(run, destination),
                                              count, world, &context->error);
     run->in_flight += !run->world_status;
     return run->world_status;

@@ -27,7 +27,7 @@ class _Error(ctypes.Structure):
 class _Collective(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_uint32), ("dtype", ctypes.c_uint32), ("reduction", ctypes.c_uint32),
-        ("root", ctypes.c_uint32), ("device", ctypes.c_uint32), ("source", ctypes.c_void_p),
+        ("root", ctypes.c_uint32), ("device", ctypes.c_void_p), ("source", ctypes.c_void_p),
         ("destination", ctypes.c_void_p), ("count", ctypes.c_int64), ("ranks", ctypes.POINTER(ctypes.c_uint32)),
         ("n_ranks", ctypes.c_uint32), ("group_size", ctypes.c_uint32), ("label", ctypes.c_char_p),
     ]  # fmt: skip

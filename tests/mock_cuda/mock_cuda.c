@@ -566,6 +566,18 @@ EXPORT CUresult cuEventSynchronize(CUevent event)
     return event->recorded ? wait_all() : CUDA_SUCCESS;
 }
 
+EXPORT CUresult cuEventQuery(CUevent event)
+{
+    ENTER(true);
+    return event->recorded ? wait_all() : CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
+{
+    ENTER(true);
+    return stream->capturing || !event || flags ? INVALID_VALUE : CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end)
 {
     ENTER(true);
