@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 from .errors import ArgumentError, TargetError
 from .ir.device import Device as Described
-from .ir.device import Link, Machine
-from .ir.graph import Graph
+from .ir.device import Link
+from .ir.graph import COLLECTIVES, Graph, Node
 from .ir.graph.node import graphs_in
 from .ir.target import GPU_TARGETS, GpuTarget, named_gpu_target
 from .options import Options
@@ -93,13 +96,26 @@ def with_devices(options: Options, graph: Graph, home: str | None = None) -> Opt
         known = {d.name: d for d in machine.devices}
         if name not in known:
             links = {frozenset((machine.host.name, name)): Link(2e10, 1e-5), **machine.links}
-            machine = Machine((*machine.devices, describe(name)), links)
+            machine = replace(machine, devices=(*machine.devices, describe(name)), links=links)
         elif known[name].target is None:
             target = describe(name).target
-            machine = Machine(
-                tuple(replace(d, target=target) if d.name == name else d for d in machine.devices), machine.links
-            )
+            devices = tuple(replace(d, target=target) if d.name == name else d for d in machine.devices)
+            machine = replace(machine, devices=devices)
+    if names and _has_collectives(graph):
+        machine = replace(machine, nccl=nccl_version() > 0)
     return replace(options, machine=machine, home=None if home is None else full_name(home))
+
+
+@cache
+def nccl_version() -> int:
+    """NCCL's own number of its version, 0 where it is not here: then collectives of arrays on GPUs go through the host.
+
+    It is libnccl.so.2, that of a wheel ``nvidia-nccl-cu12``, or what MLC_NCCL names.
+    """
+    from .runtime._rt import ffi, lib
+
+    found = int(lib.mlc_nccl_version(ffi.new("char[]", str(Path(sys.prefix) / "lib").encode()), ffi.NULL, 0))
+    return max(found, 0)
 
 
 def attached(names: Iterable[str], images: Sequence[str]) -> tuple[tuple[Device, ...], tuple[tuple[bytes, ...], ...]]:
@@ -108,11 +124,17 @@ def attached(names: Iterable[str], images: Sequence[str]) -> tuple[tuple[Device,
 
 
 def _named(graph: Graph) -> dict[str, None]:
-    found: dict[str, None] = {}
+    return {node.device: None for node in _all_nodes(graph) if node.device is not None}
+
+
+def _has_collectives(graph: Graph) -> bool:
+    return any(node.op in COLLECTIVES for node in _all_nodes(graph))
+
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of the graph and of all graphs in it."""
     work = [graph]
     while work:
         for node in work.pop().nodes:
-            if node.device is not None:
-                found[node.device] = None
+            yield node
             work.extend(graphs_in(node))
-    return found

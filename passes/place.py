@@ -16,8 +16,22 @@ from collections.abc import Iterator
 
 from mlc.errors import TargetError, UnsupportedError
 from mlc.ir.device import Device, Machine
-from mlc.ir.graph import COLLECTIVES, CONSTANT, COPY, GET_TUPLE_ELEMENT, IOTA, PARAMETER, SIZE, Graph, Node, Table
+from mlc.ir.graph import (
+    ALL_REDUCE,
+    COLLECTIVES,
+    CONSTANT,
+    COPY,
+    GET_TUPLE_ELEMENT,
+    IOTA,
+    PARAMETER,
+    REDUCE_SCATTER,
+    SIZE,
+    Graph,
+    Node,
+    Table,
+)
 from mlc.ir.graph.cost import Cost, node_cost, value_bytes
+from mlc.ir.types import BOOL
 
 from .regions import changed_regions, is_control, regions_of
 
@@ -84,11 +98,26 @@ def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
             if names:
                 fixed[node] = next(iter(names))
         elif node.op in COLLECTIVES:
-            if len(machine.devices) > 1:  # MPI reads and writes the host's memory
+            if len(machine.devices) > 1 and not (machine.nccl and _is_of_nccl(node)):  # MPI uses the host's memory
                 fixed[node] = machine.host.name
+            elif node.device is not None:
+                fixed[node] = _known(graph, node, machine)
         elif node.device is not None and node.op not in ANYWHERE:
             fixed[node] = _known(graph, node, machine)
     return fixed
+
+
+def _is_of_nccl(node: Node) -> bool:
+    """Whether NCCL does a collective as it is meant: what moves bytes; sums and products, but not of 16-bit integers;
+    maxima and minima of other integers, since those of floats lose NaN there."""
+    if node.op not in (ALL_REDUCE, REDUCE_SCATTER):
+        return True
+    reduction, dtype = node["reduction"], node.dtype
+    if dtype is BOOL:
+        return reduction != "xor"
+    if dtype.is_integer:
+        return dtype.bits != 16 and reduction in ("add", "multiply", "maximum", "minimum")
+    return reduction in ("add", "multiply")
 
 
 def _known(graph: Graph, node: Node, machine: Machine) -> str:

@@ -117,6 +117,13 @@ int mlc_launched_ranks(void);
  */
 int mlc_mpi_open(const char *folder, struct mlc_world **out, char *error, size_t error_size);
 
+/*
+ * The version of NCCL, as it numbers itself (22304 is 2.23.4), with which collectives of device memory are done: of what
+ * MLC_NCCL names, else libnccl.so.2 where the loader looks, else in a wheel below `folder` (NULL for none). Needs no
+ * device. -ENOENT, -ENOTSUP with a text as mlc_mpi_open.
+ */
+int mlc_nccl_version(const char *folder, char *error, size_t error_size);
+
 /* This process's place among the ranks, and their number. */
 int mlc_world_rank(const struct mlc_world *world);
 int mlc_world_size(const struct mlc_world *world);

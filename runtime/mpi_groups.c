@@ -112,6 +112,8 @@ static int join(struct mlc_mpi_world *world, struct mlc_mpi_group *group, const 
                 const struct mlc_error *error)
 {
     struct invitation invitation = {0};
+    char text[320] = "";
+    const struct mlc_error inner = {text, sizeof text};
     int status = load(world, group, what->label, error);
 
     if (!status)
@@ -119,10 +121,12 @@ static int join(struct mlc_mpi_world *world, struct mlc_mpi_group *group, const 
     if (status)
         return status;
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, what->label);
-    status = mlc_nccl_join(&world->nccl, what->device, &invitation.id, group->place, group->size, &group->nccl, error);
+    status = mlc_nccl_join(&world->nccl, what->device, &invitation.id, group->place, group->size, &group->nccl, &inner);
     mlc_guard_end(guard);
     group->device = what->device;
-    return status;
+    world->failed |= status != 0;
+    return status ? mlc_fail(error, status, "rank %d of %d: %s: %s", world->base.rank, world->base.size, what->label, text)
+                  : 0;
 }
 
 int mlc_mpi_start_on_device(struct mlc_mpi_world *world, struct mlc_mpi_group *group, uint32_t slot,

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mlc.h"
+
 enum { OLDEST = 2700 }; /* 2.7: the first with ncclCommAbort and ncclCommGetAsyncError as they are now */
 
 static const struct {
@@ -76,4 +78,13 @@ int mlc_nccl_load(struct mlc_nccl *nccl, const char *folder, const struct mlc_er
         return mlc_fail(error, -ENOTSUP, "%s is NCCL version %d: 2.7 or later is needed", nccl->path, nccl->version);
     nccl->library = library;
     return 0;
+}
+
+int mlc_nccl_version(const char *folder, char *error, size_t error_size)
+{
+    struct mlc_nccl nccl = {0};
+    const struct mlc_error text = {error, error_size};
+    int status = mlc_nccl_load(&nccl, folder, &text);
+
+    return status ? status : nccl.version;
 }

@@ -33,9 +33,12 @@ bool mlc_nccl_can(const struct mlc_collective *what)
 
 static int check(const struct mlc_nccl *nccl, int code, const char *doing, const struct mlc_error *error)
 {
+    int v = nccl->version, major = v < 10000 ? 1000 : 10000; /* 2.9 began to count otherwise */
+
     if (code == 0 || code == NCCL_IN_PROGRESS)
         return 0;
-    return mlc_fail(error, -EIO, "%s: NCCL %d says %s (%d)", doing, nccl->version, nccl->get_error_string(code), code);
+    return mlc_fail(error, -EIO, "%s: NCCL %d.%d.%d says %s (%d)", doing, v / major, v % major / 100, v % 100,
+                    nccl->get_error_string(code), code);
 }
 
 int mlc_nccl_make_id(const struct mlc_nccl *nccl, struct mlc_nccl_id *id, const struct mlc_error *error)

@@ -40,10 +40,14 @@ class Link:
 
 @dataclass(frozen=True)
 class Machine:
-    """Devices, the host first, and the links between pairs of them (either way; a plain Link where none is given)."""
+    """Devices, the host first, and the links between pairs of them (either way; a plain Link where none is given).
+
+    ``nccl``: the GPUs of all processes have collectives of their own, so that those need not go through the host.
+    """
 
     devices: tuple[Device, ...] = (Device("cpu:0"),)
     links: Mapping[frozenset[str], Link] = field(default_factory=dict, hash=False)
+    nccl: bool = False
 
     @property
     def host(self) -> Device:
@@ -66,7 +70,7 @@ class Machine:
     def __str__(self) -> str:
         """The same text for machines that are the same."""
         links = sorted((sorted(ends), link.bandwidth, link.latency) for ends, link in self.links.items())
-        return f"{[_words(d) for d in self.devices]} {links}"
+        return f"{[_words(d) for d in self.devices]} {links}{' nccl' * self.nccl}"
 
     def link(self, a: str, b: str) -> Link:
         return self.links.get(frozenset((a, b)), Link())
