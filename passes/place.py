@@ -112,7 +112,8 @@ def _is_of_nccl(node: Node) -> bool:
     maxima and minima of other integers, since those of floats lose NaN there."""
     if node.op not in (ALL_REDUCE, REDUCE_SCATTER):
         return True
-    reduction, dtype = node["reduction"], node.dtype
+    reduction: str = node["reduction"]
+    dtype = node.dtype
     if dtype is BOOL:
         return reduction != "xor"
     if dtype.is_integer:
