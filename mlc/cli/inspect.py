@@ -31,6 +31,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the functions, targets, kernels, sizes, weights and the compiler of ARTIFACT; every checksum is compared."""
+    if artifact.suffix == ".py":
+        raise click.UsageError(f"{artifact} is a program; mlc compile {artifact} makes an artifact of what it exports")
     views = {"plan": plan, "kernels": kernels, "memory": memory, "cost": cost}
     chosen = [(view, function) for view, function in views.items() if function is not None]
     if len(chosen) + header + as_json > 1:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlc.cli.feeds import by_name, leaves_of, typical_sizes, value_of
 from mlc.cli.output import check_writable, print_json
-from mlc.errors import ArgumentError
+from mlc.errors import ArgumentError, DTypeError, ShapeError
 
 if TYPE_CHECKING:
     from mlc.artifact.loading import ArtifactFunction
@@ -70,7 +70,10 @@ def run_artifact(
 
         set_num_threads(threads)
     leaves = leaves_of(function.inputs, by_name(feeds, "--feed"), seed, typical_sizes(function.symbols, sizes))
-    results = function.run_flat(leaves)
+    try:
+        results = function.run_flat(leaves)
+    except (ArgumentError, ShapeError, DTypeError) as error:  # of what was fed: the function itself was compiled
+        raise click.UsageError(f"--feed: {error}") from error
     outputs = {o["name"]: np.asarray(r) for o, r in zip(function.outputs, results, strict=True)}
     kept = {name: _named(outputs, name, "--fetch") for name in fetches} or outputs
     if output is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from mlc.errors import ArgumentError, DTypeError
-from mlc.ir.dims import Dim, Size
+from mlc.errors import ArgumentError, DTypeError, ShapeError
+from mlc.ir.dims import Dim, Size, bounds
+from mlc.ir.graph.verify import MAX_BYTES
 from mlc.ir.types import DType, Shape, TensorType, dtype_of
 
 
 class ShapeDtype:
     """What to compile for: ``shape`` (ints, or ``mlc.dim`` for sizes known at the call) and ``dtype``.
 
-    Raises ArgumentError for a negative or fractional size, DTypeError for what is no element type of mlc.
+    Raises ArgumentError for a negative or fractional size, DTypeError for what is no element type of mlc, ShapeError
+    for 2**63 bytes or more.
 
     Example:
         >>> ShapeDtype((2, 3), "f32")
@@ -28,7 +31,10 @@ class ShapeDtype:
 
     def __init__(self, shape: Sequence[Size] | Size, dtype: object = "f32") -> None:
         sizes = (shape,) if isinstance(shape, int | Dim) else tuple(shape)
-        object.__setattr__(self, "type", TensorType(tuple(_size(n) for n in sizes), element_type(dtype)))
+        found = TensorType(tuple(_size(n) for n in sizes), element_type(dtype))
+        if math.prod(bounds(n)[0] for n in found.shape) * found.dtype.itemsize >= MAX_BYTES:
+            raise ShapeError(f"shape: {found} takes 2**63 bytes or more", hint="no machine has that much memory")
+        object.__setattr__(self, "type", found)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"ShapeDtype is immutable: cannot set {name}")

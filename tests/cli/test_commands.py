@@ -141,7 +141,7 @@ def test_json_in_and_out(artifact: Path) -> None:
         (("--function", "predict", "--feed", "x"), 2, "NAME=@FILE or NAME=JSON"),
         (("--function", "predict", "--feed", "x=[[1,"), 2, "not JSON"),
         (("--function", "predict", "--feed", "x=@no.npy"), 2, "there is no file no.npy"),
-        (("--function", "predict", "--feed", "x=[[1.0]]"), 1, "x"),
+        (("--function", "predict", "--feed", "x=[[1.0]]"), 2, "input x: expected f32[batch,5], got f32[1,1]"),
         (("--function", "predict", "--feed", 'x="text"'), 2, "it takes f32"),
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "--fetch", "logits"), 2, "no output 'logits'"),
         (("--function", "predict", "--feed", "x=[[1.0,2,3,4,5]]", "-o", "out.txt"), 2, ".npz or .npy"),
@@ -214,6 +214,11 @@ def test_inspect_shows_what_is_inside(artifact: Path) -> None:
                   ("--target", "x86-64-v3")):  # fmt: skip
         done = mlc("inspect", artifact, *words)
         assert done.returncode == 2 and not done.stdout, words
+
+
+def test_inspect_says_what_to_do_with_a_program(tmp_path: Path) -> None:
+    done = mlc("inspect", write(tmp_path / "p.py", "print(1)"))
+    assert done.returncode == 2 and "p.py is a program; mlc compile" in done.stderr and not done.stdout
 
 
 def test_inspect_refuses_a_damaged_file(artifact: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
-from mlc.errors import ArgumentError, UnsupportedError
+from mlc.errors import ArgumentError, ShapeError, UnsupportedError
 
 BATCH = mlc.dim("batch", 1, 64)
 SPEC = mlc.ShapeDtype((BATCH, 3), "f32")
@@ -62,3 +62,9 @@ def test_a_size_alone_is_no_argument() -> None:
         mlc.jit(lambda x, n: x * n).lower(SPEC, BATCH)
     with pytest.raises(ArgumentError, match="is the symbolic size batch"):
         mnp.add(1.0, BATCH)
+
+
+@pytest.mark.parametrize("function", [mnp.zeros, mnp.ones, lambda shape: mnp.full(shape, 2.0), mlc.ShapeDtype])
+def test_more_bytes_than_can_be_counted_are_refused_at_the_line_that_asks(function: Callable[[Any], object]) -> None:
+    with pytest.raises(ShapeError, match=r"f32\[1099511627776,1099511627776\] takes 2\*\*63 bytes or more"):
+        function((2**40, 2**40))
