@@ -47,7 +47,8 @@ class Part:
     """What one item of a key does: takes a slice of ``axis``, or elements at ``index``; without either, a new axis.
 
     A slice counts upward from ``start`` to ``limit`` (not included) by ``step``; ``flipped`` ones are read backwards. A
-    slice of one element that an int names is not ``kept``: the result does not have its axis.
+    slice of one element that an int names is not ``kept``: the result does not have its axis. One that stands ``apart``
+    has a ``...`` before it, which counts as an item where it stands for no axes too.
     """
 
     axis: int | None = None
@@ -58,6 +59,7 @@ class Part:
     size: Size = 1
     flipped: bool = False
     kept: bool = True
+    apart: bool = False
 
     @property
     def is_slice(self) -> bool:
@@ -283,7 +285,7 @@ def _first(key: Key) -> int:
 def _together(key: Key) -> bool:
     """Whether no other item stands between those that are arrays."""
     places = [k for k, p in enumerate(key) if p.index is not None]
-    return places[-1] - places[0] == len(places) - 1
+    return places[-1] - places[0] == len(places) - 1 and not any(key[k].apart for k in places[1:])
 
 
 def _axis(part: Part) -> int:

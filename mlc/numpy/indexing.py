@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,8 @@ def parts_of(node: Node, arrays: tuple[object, ...], key: tuple[Item, ...]) -> l
             known = Part(axis, None, i, i + 1, kept=False)
             parts.append(Part(axis, constant(np.int64(i), I64)) if arrays or inside else known)
         axis += 1
+    if "..." in key and key.index("...") < len(parts):
+        parts[key.index("...")] = replace(parts[key.index("...")], apart=True)
     return parts
 
 

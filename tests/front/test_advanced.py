@@ -20,6 +20,8 @@ KEYS = [
     X > 30, np.s_[1, X[1] > 70], np.s_[np.array(1)], np.s_[:, :, np.array(-1)], np.s_[:, np.uint8(1), 1:3],
     np.s_[A.astype(np.int8)], np.s_[:, C.astype(np.uint16) % 3, :, B.astype(np.int32)], np.s_[np.zeros((0,), int)],
     np.s_[..., np.zeros((2, 0), int), :], np.s_[..., None],
+    np.s_[:, 1, ..., :, C], np.s_[:, :, 1, ..., C], np.s_[:, A, ..., 1, :], np.s_[:, A, 1, 0, ...],
+    np.s_[..., :, :, 1, C],
 ]  # fmt: skip
 keys = pytest.mark.parametrize("key", KEYS, ids=lambda k: str(k).replace("\n", "")[:60])
 
