@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mlc
 import mlc.numpy as mnp
-from mlc.errors import MlcError, ShapeError, UnsupportedError
+from mlc.errors import ArgumentError, MlcError, ShapeError
 from mlc.tracing import ShapeDtype, trace
 
 from .harness import run, types
@@ -121,8 +122,39 @@ def test_einsum(subscripts: str) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(("subscripts", "shapes"), [
+    ("ii", [(5, 5)]), ("ii->i", [(5, 5)]), ("ijj->i", [(3, 4, 4)]), ("iij,j->i", [(4, 4, 3), (3,)]),
+    ("iji->j", [(3, 2, 3)]),
+    ("iii->i", [(3, 3, 3)]), ("ii->i", [(0, 0)]), ("ii", [(1, 1)]), ("iijj->ij", [(2, 2, 3, 3)]),
+    ("...ij,...jk->...ik", [(2, 3, 7, 5), (3, 5, 2)]), ("a...,b...->ab...", [(2, 3), (4, 3)]), ("...", [(2, 3)]),
+    ("b...->...b", [(2, 3, 4)]), ("...i->...", [(2, 3, 4)]), ("...i,...i", [(2, 3), (3,)]),
+    ("...ii->...i", [(2, 3, 3)]),
+    ("...i,...i->...", [(2, 1, 3), (1, 4, 3)]), ("...,...->...", [(2, 3), ()]), ("...,i", [(1, 2), (3,)]),
+    ("ij...,jk...->ik...", [(2, 3, 4, 5), (3, 2, 1, 5)]), ("->...", [()]),
+])  # fmt: skip
+def test_einsum_with_diagonals_and_ellipses(subscripts: str, shapes: list[tuple[int, ...]]) -> None:
+    arrays = [RNG.standard_normal(shape) for shape in shapes]
+    want = np.einsum(subscripts, *arrays)
+    got = run(lambda *xs: mnp.einsum(subscripts, *xs), *arrays)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_the_diagonal_of_a_symbolic_square_and_its_derivative() -> None:
+    n = mlc.dim("n", 1, 8)
+    f = mlc.jit(mlc.value_and_grad(lambda x: mnp.einsum("ii,jj->", x, x)))
+    compiled = f.lower(ShapeDtype((n, n))).compile()
+    x = RNG.standard_normal((5, 5)).astype(np.float32)
+    for value, gradient in (compiled(x), f(x)):
+        np.testing.assert_allclose(value, np.trace(x) ** 2, rtol=1e-5)
+        np.testing.assert_allclose(gradient, 2 * np.trace(x) * np.eye(5), rtol=1e-5)
+    with pytest.raises(ShapeError, match="operand f32\\[2,3\\] has 2 along axis 0 and 3 along axis 1"):
+        mnp.einsum("ii", np.ones((2, 3), np.float32))
+
+
 @pytest.mark.parametrize(("subscripts", "kind"), [
-    ("ii->i", UnsupportedError), ("...i->i", UnsupportedError), ("ij->ik", MlcError), ("ij,jk->ik", MlcError),
+    ("...i->i", ArgumentError), ("..i->i", ArgumentError), ("i......->i", ArgumentError), ("...ijk", ShapeError),
+    ("ij->ik", MlcError), ("ij,jk->ik", MlcError),
     ("i1->i", MlcError),
     ("ijk->i", ShapeError), ("ij->ii", MlcError),
 ])  # fmt: skip
