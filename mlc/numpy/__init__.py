@@ -94,7 +94,6 @@ from .manipulation import (
     expand_dims,
     matrix_transpose,
     moveaxis,
-    pad,
     permute_dims,
     ravel,
     reshape,
@@ -104,6 +103,7 @@ from .manipulation import (
     swapaxes,
     transpose,
 )  # fmt: skip
+from .padding import pad
 from .promotion import promote_types
 from .real import (
     astype,

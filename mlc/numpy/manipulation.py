@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlc.errors import ArgumentError, ShapeError
 from mlc.ir.dims import Dim, Size, size_product
-from mlc.ir.graph import CONCATENATE, PAD, SLICE, TRANSPOSE
+from mlc.ir.graph import CONCATENATE, SLICE, TRANSPOSE
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.graph.node import Node
 from mlc.ir.types import Shape, TensorType
@@ -242,32 +242,6 @@ def split(x: object, /, indices_or_sections: int | Sequence[int], axis: int = 0)
     return [wrap(part_of_axis(node, place, a, max(a, b))) for a, b in itertools.pairwise(edges)]
 
 
-@operation("x", "constant_values")
-def _pad(x: object, constant_values: object, pad_width: tuple[tuple[int, int], ...]) -> Tracer:
-    node = as_node(x, None, "pad: operand")
-    if len(pad_width) != len(node.shape):
-        raise ShapeError(f"pad: operand is {node.type}; pad_width has {len(pad_width)} pairs")
-    if any(a < 0 or b < 0 for a, b in pad_width):
-        raise ArgumentError(f"pad: pad_width {pad_width} is negative")
-    low, high = tuple(a for a, _ in pad_width), tuple(b for _, b in pad_width)
-    return wrap(PAD(node, as_node(constant_values, node.dtype), low=low, high=high, interior=(0,) * len(low)))
-
-
-def pad(x: object, pad_width: int | Sequence[Sequence[int]], /, constant_values: object = 0) -> Tracer:
-    """``x`` with ``constant_values`` around: ``pad_width`` is one number or a pair (before, after) an axis.
-
-    Example:
-        >>> import mlc.numpy as mnp
-        >>> mnp.pad(mnp.asarray([1, 2]), 1).tolist()
-        [0, 1, 2, 0]
-    """
-    if isinstance(pad_width, int):
-        pairs: tuple[tuple[int, int], ...] = ((pad_width, pad_width),) * len(getattr(x, "shape", ()))
-    else:
-        pairs = tuple((int(a), int(b)) for a, b in pad_width)
-    return _pad(x, constant_values, pairs)
-
-
 def transpose_node(node: Node, order: tuple[int, ...]) -> Node:
     return node if order == tuple(range(len(order))) else TRANSPOSE(node, permutation=order)
 
@@ -323,7 +297,7 @@ def _join_hint(first: TensorType, other: TensorType) -> str:
 
 
 __all__ = [
-    "broadcast_to", "concat", "concatenate", "expand_dims", "matrix_transpose", "moveaxis", "pad",
-    "permute_dims", "ravel", "reshape", "split", "squeeze", "stack", "swapaxes",
+    "broadcast_to", "concat", "concatenate", "expand_dims", "matrix_transpose", "moveaxis", "permute_dims",
+    "ravel", "reshape", "split", "squeeze", "stack", "swapaxes",
     "transpose",
 ]  # fmt: skip
