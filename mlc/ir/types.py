@@ -88,8 +88,8 @@ def dtype_of(spec: object) -> DType:
     """
     if isinstance(spec, DType):
         return spec
-    if isinstance(spec, str) and spec in DTYPES:
-        return DTYPES[spec]
+    if isinstance(spec, str) and (spec in DTYPES or spec in _FROM_NUMPY):
+        return DTYPES.get(spec) or _FROM_NUMPY[spec]
     if spec is float:
         return F32
     try:

@@ -15,15 +15,16 @@ from mlc.ir.graph import (
     ROUND_NEAREST_EVEN,
     SELECT,
     SUBTRACT,
+    fill,
     full_like,
 )  # fmt: skip
 from mlc.ir.graph.node import Node
 from mlc.ir.graph.op import Op
 from mlc.ir.types import BOOL, I64
-from mlc.tracing.lift import as_node
+from mlc.tracing.lift import as_node, describe
 from mlc.tracing.tracer import Tracer
 
-from .promotion import promote, wrap
+from .promotion import broadcast_node, promote, wrap
 
 
 def apply_unary(name: str, op: Op, x: object) -> Tracer:
@@ -62,8 +63,47 @@ def apply_compare(name: str, direction: str, x1: object, x2: object) -> Tracer:
         other = x2 if x1 is None or isinstance(x1, Tracer) else x1
         raise ArgumentError(f"{name}: an array cannot be compared with {other!r}",
                             hint="`x is None` asks whether there is a value" if other is None else None)  # fmt: skip
+    for one, other, way in ((x1, x2, direction), (x2, x1, MIRRORED[direction])):
+        known = _beyond(one, other, way)
+        if known is not None:
+            return known
     (x, y), _ = promote(name, x1, x2)
-    return wrap(COMPARE(x, y, direction=direction))
+    found = COMPARE(x, y, direction=direction)
+    for one, other, way in ((x1, x2, direction), (x2, x1, MIRRORED[direction])):
+        found = _unless_beyond(found, one, other, way)
+    return wrap(found)
+
+
+MIRRORED = {"EQ": "EQ", "NE": "NE", "LT": "GT", "LE": "GE", "GT": "LT", "GE": "LE"}
+
+
+def _beyond(x: object, number: object, direction: str) -> Tracer | None:
+    """What comparing ``x`` with a Python integer gives that its element type cannot hold: the same for all elements."""
+    if not isinstance(number, int) or isinstance(number, bool) or isinstance(x, int):
+        return None
+    type, _ = describe(x, "compare: operand")
+    if not type.dtype.is_integer or type.dtype.limits[0] <= number <= type.dtype.limits[1]:
+        return None
+    true = ABOVE if number < 0 else BELOW
+    return wrap(fill(float(direction in true), type.with_dtype(BOOL)))
+
+
+ABOVE, BELOW = ("GT", "GE", "NE"), ("LT", "LE", "NE")  # what is true of all numbers above, and below, another
+
+
+def _unless_beyond(found: Node, x: object, number: object, direction: str) -> Node:
+    """``found``, unless ``number``, a Python integer that is known at the call, is one that ``x`` cannot hold."""
+    (type, _), (kind, weak) = describe(x, "compare: operand"), describe(number, "compare: operand")
+    integers = type.dtype.is_integer and kind.dtype == I64 and type.dtype != I64
+    if not (integers and weak and kind.rank == 0 and isinstance(number, Tracer)):
+        return found
+    node = as_node(number, None)
+    for limit, beyond, true in zip(type.dtype.limits, ("LT", "GT"), (ABOVE, BELOW), strict=True):
+        if limit <= I64.limits[1]:
+            outside = COMPARE(node, full_like(node, limit), direction=beyond)
+            answer = fill(float(direction in true), found.tensor)
+            found = SELECT(broadcast_node(outside, found.shape), answer, found)
+    return found
 
 
 def apply_logical(name: str, op: Op, x1: object, x2: object) -> Tracer:
@@ -92,8 +132,6 @@ def truth(node: Node) -> Node:
 
 
 def always(node: Node, value: bool) -> Node:
-    from mlc.ir.graph import fill
-
     return fill(value, node.tensor.with_dtype(BOOL))
 
 

@@ -257,8 +257,10 @@ def trunc(x: object, /) -> Tracer:
 
 
 @operation("x")
-def astype(x: object, /, dtype: object) -> Tracer:
+def astype(x: object, /, dtype: object, *, copy: bool = True) -> Tracer:
     """Converted to ``dtype``: floats to integers truncate and saturate (NaN: 0), numbers to bools are ``x != 0``.
+
+    ``copy`` is there for the array API and decides nothing: no array changes.
 
     Example:
         >>> import mlc.numpy as mnp

@@ -213,8 +213,8 @@ class Value:
             raise TypeError(f"len() of a value whose first size, {n}, is symbolic")
         return n
 
-    def astype(self, dtype: object) -> Self:
-        """Converted to ``dtype``; floats to integers truncate and saturate."""
+    def astype(self, dtype: object, *, copy: bool = True) -> Self:
+        """Converted to ``dtype``; floats to integers truncate and saturate. ``copy`` decides nothing here."""
         return _call(self, "astype", self, dtype)
 
     def reshape(self, *shape: Size | Sequence[Size]) -> Self:

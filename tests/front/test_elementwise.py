@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -226,3 +227,26 @@ def test_bools_have_no_difference_and_no_negative() -> None:
     for function in (lambda x: x - x, lambda x: -x):
         with pytest.raises(DTypeError):
             trace(function, [spec])
+
+
+@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+def test_integers_compare_with_numbers_that_their_type_does_not_hold(name: str) -> None:
+    function, want = getattr(mnp, name), getattr(np, name)
+    for dtype in (np.uint8, np.int8, np.uint64):
+        x = np.array([0, 1, np.iinfo(dtype).max], dtype)
+        for number in (-1, -(2**70), 300, 2**64, 5, 2**63 - 1, -(2**63)):
+            np.testing.assert_array_equal(run(partial(behind, function, number), x), want(x, number))
+            np.testing.assert_array_equal(run(partial(function, number), x), want(number, x))
+            if -(2**63) <= number < 2**63:  # outside of a trace numbers are given when it is called
+                np.testing.assert_array_equal(np.asarray(function(mnp.asarray(x), number)), want(x, number))
+                np.testing.assert_array_equal(np.asarray(function(number, mnp.asarray(x))), want(number, x))
+
+
+def behind(function: Any, number: int, x: Any) -> Any:
+    return function(x, number)
+
+
+def test_element_types_have_numpys_names_and_ours() -> None:
+    for name in ("bf16", "bfloat16"):
+        assert mnp.zeros(2, name).dtype_name == mnp.ones(2).astype(name, copy=False).dtype_name == "bf16"
+    assert mnp.astype(mnp.ones(2), "float16", copy=True).dtype_name == "f16"
