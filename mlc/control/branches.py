@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..ir.graph import CASE, CLAMP, CONVERT, Node, constant, results_of
-from ..ir.types import BOOL, I32, scalar
+from ..ir.graph import CASE, CLAMP, COMPARE, CONVERT, Node, constant, full_like, results_of
+from ..ir.types import BOOL, I32
 from ..tracing import Traced, Tracer, as_tracer, user_location
 from ..transforms.call import at_users_line
 from .region import (
@@ -26,7 +26,8 @@ from .region import (
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
-    """``true_fun(*operands)`` where ``pred``, a bool, is true, else ``false_fun(*operands)``; only that one runs.
+    """``true_fun(*operands)`` where ``pred``, a bool, is true (or a number, not 0), else ``false_fun(*operands)``; only
+    that one runs.
 
     Both give trees of the same structure, shapes and dtypes, and may use values of the function around them.
     Derivatives are those of the branch taken. ``mlc.numpy.where`` chooses element by element instead.
@@ -60,12 +61,15 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
 def _cond(pred: Any, *operands: Any, functions: tuple[Callable[..., Any], ...]) -> Any:
     with at_users_line():
         test = as_tracer(pred, name="cond: pred")
-        if test.node.type != scalar(BOOL):
+        if test.shape != ():
             raise DTypeError(
-                f"cond: pred is {test.node.type}, not one bool", location=str(user_location()),
+                f"cond: pred is {test.node.type}, not one bool or number", location=str(user_location()),
                 hint="compare, or reduce with mlc.numpy.any or all; mlc.numpy.where chooses for each element",
             )  # fmt: skip
-        return _choose("cond", CONVERT(test.node, dtype=I32), functions, ("false_fun", "true_fun"), operands)
+        node = test.node
+        if node.dtype != BOOL:
+            node = COMPARE(node, full_like(node, 0), direction="NE")
+        return _choose("cond", CONVERT(node, dtype=I32), functions, ("false_fun", "true_fun"), operands)
 
 
 def _switch(index: Any, *operands: Any, functions: tuple[Callable[..., Any], ...]) -> Any:

@@ -200,3 +200,9 @@ def test_mistakes_are_named(program: Any, kind: type[MlcError], words: list[str]
     for word in words:
         assert re.search(word, str(error.value)), str(error.value)
     assert "test_loops.py:" in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize("pred", [True, False, 0, 7, -1, 0.0, 0.5, np.float32(np.nan), np.uint8(0), np.uint8(3)])
+def test_a_predicate_may_be_a_number(pred: Any) -> None:
+    for function in (mlc.cond, mlc.jit(lambda p, f, g: mlc.cond(p, f, g), static_argnames=("f", "g"))):
+        assert int(function(pred, lambda: 1, lambda: 2)) == (1 if pred else 2)
