@@ -17,8 +17,8 @@ from mlc.tracing.tracer import Tracer
 def dropout(key: object, rate: Any, x: Any, /) -> Any:
     """Each element of ``x`` 0 with probability ``rate``, else divided by ``1 - rate``: the mean stays.
 
-    ``key`` is one of ``mlc.random``, to be used once. Integers become f32. Raises ArgumentError for a rate that is a
-    number outside of [0, 1).
+    ``key`` is one of ``mlc.random``, to be used once. Integers become f32. At the rate 1 all elements and derivatives
+    are 0. Raises ArgumentError for a rate that is a number outside of [0, 1].
 
     Example:
         >>> import mlc
@@ -26,9 +26,17 @@ def dropout(key: object, rate: Any, x: Any, /) -> Any:
         >>> sorted(set(dropped.tolist()))
         [0.0, 2.0]
     """
-    if isinstance(rate, int | float) and not 0 <= rate < 1:
-        raise ArgumentError(f"dropout: rate is {rate}; it is at least 0 and less than 1")
+    if isinstance(rate, int | float) and not 0 <= rate <= 1:
+        raise ArgumentError(f"dropout: rate is {rate}; it is at least 0 and at most 1")
+    if isinstance(rate, int | float) and rate == 1:
+        return _nothing(x)
     return _dropout(key, rate, x)
+
+
+@operation("x")
+def _nothing(x: Any) -> Tracer:
+    (node,), _ = promote("dropout", x, to_float=True)
+    return mnp.zeros(node.shape, node.dtype)
 
 
 @operation("key", "rate", "x")

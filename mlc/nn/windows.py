@@ -23,8 +23,10 @@ def spatial_axes(name: str, x: Node, data_format: str) -> tuple[int, ...]:
     if data_format not in words:
         raise ArgumentError(f"{name}: data_format is {data_format!r}; it is one of {', '.join(words)}")
     if len(x.shape) != len(data_format):
+        fits = [w for w in words if len(w) == len(x.shape) and w.endswith("C") == data_format.endswith("C")]
+        other = f", and data_format={fits[0]!r} has the axes of this one" if fits else ""
         raise ShapeError(f"{name}: the operand is {x.type}; {data_format} has {len(data_format)} axes",
-                         hint="a batch of one image is x[None]")  # fmt: skip
+                         hint=f"a batch of one image is x[None]{other}")  # fmt: skip
     return words[data_format]
 
 

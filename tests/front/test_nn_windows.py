@@ -129,6 +129,23 @@ def test_gradient_of_a_pool_goes_to_the_first_of_the_largest() -> None:
     assert mlc.jit(mlc.grad(loss))(x).tolist() == [[[0.0], [2.0], [0.0], [5.0], [0.0], [0.0]]]
 
 
+def test_dropout_of_all_is_zero_and_so_is_its_derivative() -> None:
+    key, x = mlc.random.key(0), np.array([1.0, np.inf], np.float32)
+    assert np.asarray(nn.dropout(key, 1.0, x)).tolist() == [0, 0]
+    assert np.asarray(mlc.grad(lambda x: nn.dropout(key, 1, x).sum())(x)).tolist() == [0, 0]
+    assert nn.dropout(key, 1, np.ones(2, np.int32)).dtype_name == "f32"
+    with pytest.raises(ArgumentError, match="at most 1"):
+        nn.dropout(key, 1.5, x)
+
+
+def test_one_and_three_spatial_axes_are_named_where_the_layout_does_not_fit() -> None:
+    with pytest.raises(ShapeError, match="data_format='NWC' has the axes of this one"):
+        nn.conv(np.ones((2, 7, 4), np.float32), np.ones((3, 4, 5), np.float32))
+    with pytest.raises(ShapeError, match="data_format='NCDHW' has"):
+        nn.max_pool(np.ones((1, 2, 3, 4, 5), np.float32), 2, data_format="NCHW")
+    assert nn.conv(np.ones((2, 7, 4), np.float32), np.ones((3, 4, 5), np.float32), data_format="NWC").shape == (2, 7, 5)
+
+
 def test_dropout() -> None:
     x = np.full((100, 100), 3, np.float32)
     key = mlc.random.key(3)
@@ -138,8 +155,8 @@ def test_dropout() -> None:
     np.testing.assert_array_equal(mlc.jit(nn.dropout)(key, 0.25, x), got)
     slope = np.asarray(mlc.grad(lambda x: mnp.sum(nn.dropout(key, 0.25, x)))(x))
     np.testing.assert_allclose(slope, got / 3, rtol=1e-6)
-    for rate in (-0.1, 1.0, 2):
-        with pytest.raises(ArgumentError, match="at least 0 and less than 1"):
+    for rate in (-0.1, 1.01, 2):
+        with pytest.raises(ArgumentError, match="at least 0 and at most 1"):
             nn.dropout(key, rate, x)
 
 
