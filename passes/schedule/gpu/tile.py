@@ -69,7 +69,8 @@ MATRIX_TILES = (MatrixTile(128, 128, 32, 2, 4), MatrixTile(64, 64, 32, 2, 2), Ma
 def choose_tile(batch: Size, m: Size, n: Size, accumulator: DType, target: GpuTarget) -> Tile:
     """The tile that takes least time: large ones move less, small ones keep more multiprocessors busy."""
     lanes = min(target.lanes(accumulator), 4)
-    tiles = [Tile(64, 64, 16, 8, 16, lanes), Tile(32, 32, 16, 8, 8, lanes)]
+    depth = 16 if accumulator.itemsize <= 4 else 8  # of f64, more would not stay in registers
+    tiles = [Tile(64, 64, depth, 8, 16, lanes), Tile(32, 32, depth, 8, 8, lanes)]
     if accumulator.itemsize <= 4:
         tiles.insert(0, Tile(128, 64, 16, 16, 8, lanes))
     return min(tiles, key=lambda t: _cost(t, batch, m, n, target))
