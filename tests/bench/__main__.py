@@ -9,6 +9,9 @@ against the multiply-add peak of the same run. ``collectives``: all-reduces of t
 the same library's own calls, for each MPI that is here. ``overlap``: how much of the shorter of an all-reduce over
 1 Gbit/s and of products is hidden behind the other. Columns run in turns, each in a process of its own, and the least
 time counts; their losses have to agree, else the exit code is 4.
+
+With ``--device gpu``, ``docs/gpu-results.md`` is written instead: operations, steps and a trained model on gpu:0,
+beside torch's.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from mlc.errors import TargetError
 
 from . import parts, tables
 from .columns.common import TITLES
@@ -42,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(options, name, value)
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist")
-    if options.device != "cpu":
-        print(f"error: there is nothing to measure on {options.device}: mlc has no code for it yet", file=sys.stderr)
-        return UNAVAILABLE
+    if options.device == "gpu":
+        return _on_gpu(options)
     try:
         report = _measure(options, _pythons(options, parser))
     except parts.ColumnError as error:
@@ -53,6 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0 if all(parts.losses_agree(s) for s in report.get("steps", {}).values()) else MISMATCH
+
+
+def _on_gpu(options: argparse.Namespace) -> int:
+    """Measure gpu:0 and write the page about it."""
+    from . import gpu
+
+    torch = options.torch or os.environ.get("MLC_BENCH_TORCH")
+    size, steps = ("quick", options.steps[:1]) if options.quick else ("full", options.steps)
+    try:
+        report = gpu.measure_gpu(steps, size, options.seconds, torch, model=not options.quick)
+    except TargetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNAVAILABLE
+    except parts.ColumnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    gpu.write(report, options.page or gpu.PAGE)
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    names = [n for n in ("mlc", "torch") if n in report]
+    return 0 if all(parts.losses_agree({n: report[n]["steps"][s] for n in names}) for s in steps) else MISMATCH
 
 
 def _measure(options: argparse.Namespace, columns: dict[str, str]) -> parts.Report:
@@ -100,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one short round of few shapes: a check, no measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured; times are seconds")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="of --device gpu (default: docs/gpu-results.md)")
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"a Python that has {name}")
     steps = tuple(TITLES)

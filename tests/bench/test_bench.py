@@ -87,8 +87,3 @@ def test_wrong_options_are_usage_errors(words: list[str], message: str, capsys: 
         main(words)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_a_device_without_code_is_unavailable(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--device", "gpu"]) == 5
-    assert "gpu" in capsys.readouterr().err

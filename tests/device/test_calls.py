@@ -28,16 +28,16 @@ def close(there: Any, here: Any, tolerance: float = 1e-6) -> None:
 X = np.random.default_rng(3).standard_normal((6, 5)).astype(np.float32)
 
 
-def test_one_program_for_all_sizes(mock: MockDriver) -> None:
+def test_one_program_for_all_sizes(gpu: MockDriver | None) -> None:
     f = mlc.jit(lambda x: mnp.tanh(x) + x, device="gpu:0")
     compiled = f.lower(mlc.ShapeDtype((mlc.dim("n", 0, 100), 5))).compile()
     for n in (0, 1, 6, 100):
         x = np.ones((n, 5), np.float32)
         close(compiled(x), mnp.tanh(x) + x)
-    assert len(mock.images) == 1
+    assert gpu is None or len(gpu.images) == 1
 
 
-def test_results_that_are_arguments_constants_or_the_same(mock: MockDriver) -> None:
+def test_results_that_are_arguments_constants_or_the_same(gpu: MockDriver | None) -> None:
     def f(x: Any) -> Any:
         y = x + 1
         return x, mnp.ones((2,)), y, y, mnp.reshape(x, (5, 6)), mnp.asarray(X[:2])
@@ -45,7 +45,7 @@ def test_results_that_are_arguments_constants_or_the_same(mock: MockDriver) -> N
     close(*both(f, X))
 
 
-def test_a_loop_on_the_device(mock: MockDriver) -> None:
+def test_a_loop_on_the_device(gpu: MockDriver | None) -> None:
     def f(x: Any, n: Any) -> Any:
         return mlc.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, mnp.sin(s[1]) * 2), (0, x))
 
@@ -57,7 +57,7 @@ def test_a_loop_on_the_device(mock: MockDriver) -> None:
     assert all(s.device == 1 for s in walk_steps(plan.steps) if isinstance(s, Launch))
 
 
-def test_branches_on_the_device(mock: MockDriver) -> None:
+def test_branches_on_the_device(gpu: MockDriver | None) -> None:
     def f(i: Any, x: Any) -> Any:
         return mlc.switch(i, [lambda x: x + 1, lambda x: mnp.exp(x), lambda x: -x], x)
 
@@ -66,7 +66,7 @@ def test_branches_on_the_device(mock: MockDriver) -> None:
     close(*both(lambda p, x: mlc.cond(p, lambda x: x * 2, lambda x: x - 1, x), True, X))
 
 
-def test_a_scan_and_its_gradient(mock: MockDriver) -> None:
+def test_a_scan_and_its_gradient(gpu: MockDriver | None) -> None:
     def loss(x: Any) -> Any:
         carry, ys = mlc.scan(lambda c, row: (mnp.tanh(c + row), c * row), mnp.zeros((5,)), x)
         return mnp.sum(carry) + mnp.sum(ys)
@@ -74,7 +74,7 @@ def test_a_scan_and_its_gradient(mock: MockDriver) -> None:
     close(*both(mlc.value_and_grad(loss), X), tolerance=1e-5)
 
 
-def test_parts_of_a_program_on_the_device(mock: MockDriver) -> None:
+def test_parts_of_a_program_on_the_device(gpu: MockDriver | None) -> None:
     """Arguments and results stay with the host: what crosses is copied once."""
 
     def f(x: Any) -> Any:
@@ -90,10 +90,10 @@ def test_parts_of_a_program_on_the_device(mock: MockDriver) -> None:
     np.testing.assert_allclose(np.asarray(found[0]), np.exp(3 * X), rtol=1e-5, atol=1e-5)
     copies = [s for s in compiled.program.plan.steps if isinstance(s, Copy)]
     assert len(copies) == 2 and all(s.serial for s in copies)
-    assert sum(mock.launched.values()) == 1
+    assert gpu is None or sum(gpu.launched.values()) == 1
 
 
-def test_threads_of_the_host_and_the_device_take_turns(mock: MockDriver) -> None:
+def test_threads_of_the_host_and_the_device_take_turns(gpu: MockDriver | None) -> None:
     """Work for all threads before and behind what the device does, in a loop."""
 
     def body(_: Any, x: Any) -> Any:
@@ -115,7 +115,7 @@ def test_threads_of_the_host_and_the_device_take_turns(mock: MockDriver) -> None
     np.testing.assert_allclose(np.asarray(found), x, rtol=1e-5, atol=1e-5)
 
 
-def test_what_gpus_have_no_schedule_for_runs_on_the_cpu_with_a_notice(mock: MockDriver) -> None:
+def test_what_gpus_have_no_schedule_for_runs_on_the_cpu_with_a_notice(gpu: MockDriver | None) -> None:
     def f(x: Any) -> Any:
         return mnp.sort(x * 2, axis=0) + 1
 
@@ -132,7 +132,7 @@ def test_what_gpus_have_no_schedule_for_runs_on_the_cpu_with_a_notice(mock: Mock
         assert "sort runs on the CPU" in str(caught[0].message)
 
 
-def test_a_donated_state_stays_in_its_memory(mock: MockDriver) -> None:
+def test_a_donated_state_stays_in_its_memory(gpu: MockDriver | None) -> None:
     step = mlc.jit(lambda s, g: ({"w": s["w"] - g, "n": s["n"] + 1}), donate_argnames="s", device="gpu:0")
     state = mlc.device_put({"w": X, "n": np.int32(0)}, "gpu:0")
     addresses = {k: x._address() for k, x in state.items()}
@@ -143,15 +143,15 @@ def test_a_donated_state_stays_in_its_memory(mock: MockDriver) -> None:
     assert int(state["n"]) == 3
 
 
-def test_a_jitted_function_in_another_and_arrays_of_the_device_as_constants(mock: MockDriver) -> None:
+def test_a_jitted_function_in_another_and_arrays_of_the_device_as_constants(gpu: MockDriver | None) -> None:
     w = mlc.device_put(X, "gpu:0")
     inner = mlc.jit(lambda x: x * w)
     close(*both(lambda x: inner(x) + inner(x + 1), X))
 
 
-def test_the_profile_has_the_time_of_every_step(mock: MockDriver) -> None:
+def test_the_profile_has_the_time_of_every_step(gpu: MockDriver | None) -> None:
     compiled = mlc.jit(lambda x: mnp.sum(mnp.exp(x), axis=1), device="gpu:0").lower(X).compile()
     with compiled.profile() as profile:
         compiled(X)
     assert profile.calls == 1 and "on gpu:0" in str(profile)
-    assert mock.count("cuEventElapsedTime") == len(compiled.program.plan.steps)
+    assert gpu is None or gpu.count("cuEventElapsedTime") == len(compiled.program.plan.steps)

@@ -15,10 +15,10 @@ def layer(x: mlc.Array, b: mlc.Array) -> mlc.Array:
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 64, 1000])
-def test_elements(mock: MockDriver, n: int) -> None:
+def test_elements(gpu: MockDriver | None, n: int) -> None:
     rng = np.random.default_rng(n)
     x, b = rng.standard_normal((n, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
     found = mlc.jit(layer, device="gpu:0")(x, b)
     assert found.device == "gpu:0"
     np.testing.assert_allclose(np.asarray(found), np.asarray(mlc.jit(layer)(x, b)), rtol=1e-6, atol=1e-6)
-    assert sum(mock.launched.values()) == (n > 0)
+    assert gpu is None or sum(gpu.launched.values()) == (n > 0)
