@@ -140,6 +140,22 @@ def _linkers() -> tuple[bool | None, str, str]:
     return True, ", ".join(found), ""
 
 
+def _launchers() -> tuple[bool | None, str, str]:
+    """What mlc launch can start processes with, the first one by itself."""
+    from mlc.errors import TargetError
+    from mlc.launch import find
+
+    found = []
+    for name in ("mpich", "openmpi", "srun"):
+        try:
+            found.append(f"{name} at {find(name).path}")
+        except TargetError:
+            continue
+    if not found:
+        return False, "no MPI and no srun: mlc launch cannot start several processes", "pip install 'mlc[mpi]'"
+    return True, ", ".join(found), ""
+
+
 def _data() -> tuple[bool | None, str, str]:
     from mlc.data import fetching
 
@@ -155,6 +171,7 @@ CHECKS: dict[str, Callable[[], tuple[bool | None, str, str]]] = {
     "native code": _kernel,
     "gpu": _gpu,
     "linkers": _linkers,
+    "launchers": _launchers,
     "data": _data,
 }
 ESSENTIAL = ("cpu", "runtime", "llvm", "native code")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.artifact.conftest import emit
 from tests.artifact.made_by_hand import expected
+from tests.launch.launching import here
 
 from .command import mlc, process
 
@@ -234,6 +235,7 @@ def test_doctor_reports_this_machine() -> None:
     assert done.returncode == 0 and report["ok"]
     assert checks["native code"]["good"] and "x86-64-v" in checks["cpu"]["text"]
     assert "native code" in mlc("doctor").stdout
+    assert checks["launchers"]["good"] == any(map(here, ("mpich", "openmpi", "srun")))
 
 
 def test_data_lists_the_sets() -> None:
