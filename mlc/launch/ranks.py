@@ -49,8 +49,8 @@ class Ranks:
             if report.rank not in self._open and report.rank not in self._gone:
                 try:
                     self._open[report.rank] = os.pidfd_open(report.pid)
-                except OSError:
-                    self._gone[report.rank] = time.time()
+                except OSError:  # it had ended before it was seen
+                    self._gone[report.rank] = report.time
 
     def descriptors(self) -> list[int]:
         """What becomes readable when a rank of this host ends."""
@@ -120,10 +120,14 @@ class Ranks:
         return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
 
     def _vanished(self) -> tuple[float, list[Report]]:
-        """The first that have ended without a word, and when. Others may be the launcher's answer to that."""
+        """The first that have ended without a word, and when. Others may be the launcher's answer to that.
+
+        Whoever ended before it was seen may have been the first, whenever it began.
+        """
         times = {rank: t for rank, t in self._gone.items() if self.reports[rank].state != "ended"}
-        began = min(times.values(), default=0.0)
-        return began, [self.reports[rank] for rank, t in times.items() if t == began]
+        unseen = [rank for rank, t in times.items() if t == self.reports[rank].time]
+        first = min(times.values(), default=0.0)
+        return first, [self.reports[rank] for rank in unseen or times if unseen or times[rank] == first]
 
     def _stopped(self, until: float) -> list[str]:
         """Words for each rank that was stopped at that time."""
