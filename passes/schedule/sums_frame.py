@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlc.ir.dims import Size
-from mlc.ir.graph import Graph, Node, reachable
+from mlc.ir.graph import PARAMETER, Graph, Node, reachable
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 from mlc.ir.types import DType
 
@@ -47,7 +47,8 @@ class SumsFrame:
         self.body, self.heart, self.accumulator = body, heart, accumulator
         self.sizes = Sizes(body)
         self.nodes = _needed(body, heart, read, temporaries)
-        self.builder = b = KernelBuilder(kernel_name(self.nodes), self.sizes.count)
+        self.in_parts = number is not None
+        self.builder = b = KernelBuilder(self._name(), self.sizes.count)
         self.operands: list[Operand] = []
         self.memories: dict[Node, Memory] = {}
         needed = set(self.nodes)
@@ -57,12 +58,16 @@ class SumsFrame:
         for node, k in temporaries.items():
             self.memories[node] = self._buffer(f"t{k}", node, "read", Operand("temporary", k))
         self.results: list[Memory] = []
-        self.in_parts = number is not None
         for k, r in enumerate(body.results):
             place = Operand("result", k) if number is None else Operand("temporary", number)
             dtype = r.dtype if number is None else accumulator
             self.results.append(self._buffer(f"r{k}", r, "write", place, copies, dtype))
         self.elements = Elements(b, self.sizes, self.memories, in_tables=in_tables)
+
+    def _name(self) -> str:
+        if self.heart.op is PARAMETER:  # where the end of the region has the sums from
+            return "dot_parts"
+        return kernel_name(self.nodes) + ("_parts" if self.in_parts else "")
 
     def _buffer(
         self, name: str, node: Node, access: str, operand: Operand, copies: int = 1, dtype: DType | None = None
