@@ -14,7 +14,9 @@ from mlc.ir.types import BF16, F32, F64, I8, I64
 from mlc.passes.kernels import lower_kernel
 from tests.codegen.test_operations import operations
 from tests.kernel.golden_kernels import golden
+from tests.rows.cases import CASES
 
+from .assembling import assembled
 from .test_kernels import block_sum, copy, one_store, turned
 from .test_operations import elementwise
 
@@ -26,7 +28,7 @@ EACH = pytest.mark.parametrize("target", GPU_TARGETS.values(), ids=lambda t: t.n
 @needs_ptxas
 @EACH
 def test_every_operation_assembles(target: GpuTarget) -> None:
-    kernels = [elementwise(name, dtype, 4) for dtype in (F32, BF16, I8) for name in operations(dtype)]
+    kernels = [elementwise(name, dtype, 2) for dtype in (F32, I8) for name in operations(dtype)]
     kernels += [elementwise(name, dtype, 1) for dtype in (F64, I64) for name in operations(dtype)]
     text = compile_ptx([lower_kernel(k, target) for k in kernels], target)
     usage = assemble_ptx(text, target).usage
@@ -78,3 +80,13 @@ def test_the_product_of_sm90a() -> None:
         compile_ptx([lower_kernel(kernel, SM_80)], replace(SM_80, shared_bytes=SM_90A.shared_bytes))
     with pytest.raises(UnsupportedError, match="gemm_sm90a: mma_fence is of sm_90a, not of sm_100a"):
         compile_ptx([lower_kernel(kernel, SM_100A)], SM_100A)
+
+
+@needs_ptxas
+@EACH
+def test_rows_assemble(target: GpuTarget) -> None:
+    """Each row of f32 for one of the targets; ``tests.nvptx.assembling`` does them all, of every type."""
+    turn = list(GPU_TARGETS.values()).index(target)
+    for name in sorted(CASES)[turn :: len(GPU_TARGETS)]:
+        for kernel, usage in assembled(name, F32, target).items():
+            assert not usage.spills, f"{name}: {kernel} {usage}"
