@@ -56,7 +56,12 @@ class Output:
             self._print(rank, kind.lower(), text)
 
     def _print(self, rank: int, kind: str, text: str) -> None:
-        print(f"[{rank:{self._width}}] {text}", file=sys.stderr if kind == "e" else sys.stdout, flush=True)
+        stream = sys.stderr if kind == "e" else sys.stdout
+        line = f"[{rank:{self._width}}] {text}"
+        try:
+            print(line, file=stream, flush=True)
+        except UnicodeEncodeError:  # the ranks' encoding is not that of this terminal
+            print(line.encode(stream.encoding, "replace").decode(stream.encoding), file=stream, flush=True)
 
 
 @contextlib.contextmanager

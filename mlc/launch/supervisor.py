@@ -145,7 +145,9 @@ class Attempt:
     @contextlib.contextmanager
     def _handling_signals(self) -> Iterator[None]:
         """The first signal asks the ranks to end, the second one ends them; neither ends this process."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+            numbers.append(signal.SIGHUP)
         before = {n: signal.signal(n, lambda number, frame: self._signals.append(number)) for n in numbers}
         try:
             yield

@@ -28,6 +28,7 @@ def test_lines_come_whole_behind_their_rank(mpi: str, tmp_path: Path) -> None:
     path = program(
         tmp_path,
         """
+        assert os.environ["MLC_COLLECTIVE_TIMEOUT"] == "50"
         assert os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == os.environ["MLC_RANK"]
         print(rank, sys.argv[1:], os.environ["MLC_WORLD_SIZE"], os.environ["MLC_NUM_THREADS"])
         print(str(rank) * 100_000, "end")
@@ -35,7 +36,8 @@ def test_lines_come_whole_behind_their_rank(mpi: str, tmp_path: Path) -> None:
         print("to stderr", file=sys.stderr)
         """,
     )
-    code, out, err = start(path, "--flag", "a b", options=("-n", "2", "--mpi", mpi)).end()
+    options = ("-n", "2", "--mpi", mpi)
+    code, out, err = start(path, "--flag", "a b", options=options, MLC_COLLECTIVE_TIMEOUT="50").end()
     assert code == 0, err
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     for rank in "01":
@@ -112,6 +114,41 @@ def test_an_interrupt_ends_all(mpi: str, tmp_path: Path) -> None:
     code, out, err = job.end()
     assert code == 130 and "Traceback" not in err
     assert sorted(out.splitlines()) == ["[0] cleans up", "[1] cleans up"]
+
+
+@needs("mpich")
+def test_what_a_terminal_cannot_show_does_not_end_the_job(tmp_path: Path) -> None:
+    path = program(tmp_path, "sys.stdout.buffer.write('\\u03bb\\n'.encode() + b'\\xff\\n')")
+    code, out, err = start(path, options=("-n", "1", "--mpi", "mpich"), PYTHONIOENCODING="ascii").end()
+    assert code == 0 and out == "[0] ?\n[0] ?\n", err
+
+
+@needs("mpich")
+def test_a_hangup_is_ignored_under_nohup_and_ends_the_job_otherwise(tmp_path: Path) -> None:
+    body = """
+        open(f"{sys.argv[1]}/{rank}", "w").close()
+        while not os.path.exists(f"{sys.argv[1]}/end"):
+            time.sleep(0.05)
+        print("ends")
+        """
+    path, options = program(tmp_path, body), ("-n", "1", "--mpi", "mpich")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        job = start(path, tmp_path, options=options)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(tmp_path / "0")
+    job.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    (tmp_path / "end").touch()
+    code, out, _ = job.end()
+    assert code == 0 and out == "[0] ends\n"
+    for name in ("0", "end"):
+        (tmp_path / name).unlink()
+    job = start(path, tmp_path, options=options)
+    wait_for(tmp_path / "0")
+    job.process.send_signal(signal.SIGHUP)
+    assert job.end()[0] == 128 + signal.SIGHUP
 
 
 @needs("mpich")
