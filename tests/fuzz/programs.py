@@ -33,6 +33,8 @@ INDEX_TYPES = [t for t in EVERY if t.is_integer]
 
 
 CONTROL = ("while", "case")
+OF_RANKS = (*(op.name for op in g.COLLECTIVES), "collective_start", "collective_done", "sharded_call")
+"""Rows that need several ranks: tests/distributed."""
 
 
 class Coverage:
@@ -575,7 +577,7 @@ def few(type: TensorType) -> bool:
 @functools.cache
 def turns(without: tuple[str, ...], depth: int) -> list[Op]:
     """The rows that a program of this depth is made of, each as often as it has turns."""
-    skip = {"parameter", *without, *(g.REGIONS if depth else ()), *(CONTROL if depth > 1 else ())}
+    skip = {"parameter", *OF_RANKS, *without, *(g.REGIONS if depth else ()), *(CONTROL if depth > 1 else ())}
     return [op for name, op in OPS.items() if name not in skip for _ in weight(op)]
 
 
