@@ -16,6 +16,8 @@ from tests.rows.test_rows import together
 
 ONE_OF_A_KIND = (BOOL, I8, U32, I64, F16, BF16, F32, F64)
 """Element types of rows that do the same with all of one width or kind."""
+FEW = {"dot_general": (I8, BF16, F32), "convolution": (I8, BF16, F32)}
+"""Of rows that have tests of their own."""
 TRIED = ((), (17, 3))
 """Shapes of elementwise rows: one element, and vectors with a rest."""
 
@@ -24,7 +26,7 @@ TRIED = ((), (17, 3))
 def test_row(name: str) -> None:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     tried = 0
-    for dtype in EVERY if OPS[name].elementwise else ONE_OF_A_KIND:
+    for dtype in EVERY if OPS[name].elementwise else FEW.get(name, ONE_OF_A_KIND):
         cases = CASES[name](dtype)
         if OPS[name].elementwise:
             cases = [c for c in cases if c.operands[0].shape in TRIED]

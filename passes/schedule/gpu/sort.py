@@ -9,12 +9,13 @@ for each distance of their exchanges that is longer than a chunk.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import Graph
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
-from mlc.ir.types import I32
+from mlc.ir.types import I32, DType
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
 from mlc.passes.schedule.sizes import Sizes
 from mlc.passes.schedule.update import write_operand
@@ -31,19 +32,28 @@ def schedule_sort(body: Graph, target: GpuTarget) -> ScheduledRegion:
     """The kernel that computes the operand, unless it is there; and those that exchange its elements."""
     (node,) = body.results
     first = write_operand(body, node.operands[0], target)
-    calls = [] if 0 in (node.tensor.size, node.shape[-1] - 1) else _Rows(body, target).calls()
+    *rows, length = node.shape
+    assert isinstance(length, int)
+    sorts = Sorts(node.dtype, size_product(rows), length, Operand("result", 0), Sizes(body), target)
+    calls = [] if node.tensor.size == 0 or length == 1 else sorts.calls()
     return ScheduledRegion((*first.calls, *calls), (), first.in_place, first.copies)
 
 
-class _Rows:
-    """The rows of a body's result and the kernels that sort them."""
+@dataclass(frozen=True)
+class Sorts:
+    """``count`` rows of ``length`` integers, and the kernels that sort them where they lie."""
 
-    def __init__(self, body: Graph, target: GpuTarget) -> None:
-        self.node, self.sizes, self.target = body.results[0], Sizes(body), target
-        *rows, length = self.node.shape
-        assert isinstance(length, int)
-        self.count, self.length = size_product(rows), length
-        self.chunk = min(CHUNK, power_above(length))
+    dtype: DType
+    count: Size
+    length: int
+    operand: Operand
+    sizes: Sizes
+    target: GpuTarget
+
+    @property
+    def chunk(self) -> int:
+        """Elements that a block sorts."""
+        return min(CHUNK, power_above(self.length))
 
     def calls(self) -> list[KernelCall]:
         """Chunks, then blocks of two chunks, of four and so on."""
@@ -66,9 +76,9 @@ class _Rows:
         rows = min(max(BLOCK // 2 // along, 1), power_above(bounds(self.count)[1]))
         rows = max(rows, self.target.warp // along)
         chunks = -(-self.length // self.chunk)
-        b = KernelBuilder(f"{name}_{self.node.dtype.name}", self.sizes.count)
+        b = KernelBuilder(f"{name}_{self.dtype.name}", self.sizes.count)
         memory = self._buffer(b)
-        tile = b.shared("tile", self.node.dtype, (rows, self.chunk))
+        tile = b.shared("tile", self.dtype, (rows, self.chunk))
         distances = b.table("distances", I32, (len(stages),), [d for d, _ in stages])
         mirrors = b.table("mirrors", I32, (len(stages),), [int(m) for _, m in stages])
         tasks: tuple[tuple[Size, int], ...] = ((self.count, rows), (chunks, 1), (rows, 1), (along, 1))
@@ -77,7 +87,7 @@ class _Rows:
             inside = b.min(row, self.sizes.index(self.count) - 1)  # threads behind the last row sort it too
             begin = inside * self.length + part * self.chunk
             places = [thread + along * k for k in range(self.chunk // along)]
-            largest = b.constant(self.node.dtype.limits[1], self.node.dtype)
+            largest = b.constant(self.dtype.limits[1], self.dtype)
             for place in places:
                 with b.loop(place, b.min(place + 1, length), carried=(largest,)) as there:
                     b.yield_(b.load(memory, (begin + place,)))
@@ -94,7 +104,7 @@ class _Rows:
                 for place in places:
                     with b.loop(place, b.min(place + 1, length)):
                         b.store(memory, (begin + place,), b.load(tile, (mine, place)))
-        return KernelCall(b.build(), (Operand("result", 0),), self.sizes.operands, tasks, False)
+        return KernelCall(b.build(), (self.operand,), self.sizes.operands, tasks, False)
 
     # ---------------------------------------------------------------- between chunks
 
@@ -103,7 +113,7 @@ class _Rows:
         distance = 1 << level
         pairs = -(-self.length // (2 * distance)) * distance
         tasks: tuple[tuple[Size, int], ...] = ((self.count, 1), (pairs, BLOCK), (BLOCK, 1))
-        name = f"{'mirror' if mirrored else 'exchange'}_{self.node.dtype.name}"
+        name = f"{'mirror' if mirrored else 'exchange'}_{self.dtype.name}"
         b = KernelBuilder(name, self.sizes.count + 2)
         memory = self._buffer(b)
         apart, extent = b.sizes[-2:]
@@ -115,10 +125,12 @@ class _Rows:
             with b.loop(second, b.min(second + 1, self.length)):
                 _exchange(b, memory, (row * self.length + first,), (row * self.length + second,))
         sizes = (*self.sizes.operands, distance, pairs)
-        return KernelCall(b.build(), (Operand("result", 0),), sizes, tasks, False)
+        return KernelCall(b.build(), (self.operand,), sizes, tasks, False)
 
     def _buffer(self, b: KernelBuilder) -> Memory:
-        return b.buffer("r0", self.node.dtype, (self.sizes.index(self.node.tensor.size),), access="readwrite")
+        return b.buffer(
+            f"{self.operand.kind[0]}0", self.dtype, (self.sizes.index(self.count) * self.length,), access="readwrite"
+        )
 
 
 def _block(level: int) -> list[Stage]:
