@@ -46,7 +46,7 @@ def analyse_scatter(body: Graph, sizes: Sizes, choose: Lanes) -> ScatterNest:
         return [Access(updates, domain.coordinates), *vector_accesses(windows, indices, domain.coordinates)]
 
     domain, accesses = refine(updates.shape, sizes, roots)
-    place = domain.linear(x.shape, _offsets(windows, domain.coordinates))
+    place = domain.linear(x.shape, window_offsets(windows, domain.coordinates))
     kinds = [_kind(windows, axis) for axis in domain.axis_of]
     groups = join(domain, leaf_indices(domain, accesses) | {place}, kinds)
     owned, serial, moved = (tuple(g for g in groups if kinds[g.variable.id][0] == k) for k in ("own", "order", "move"))
@@ -73,7 +73,7 @@ def _kind(windows: Windows, dim: int) -> tuple[str, int]:
     return ("move", dim) if axis in windows.index_map else ("own", 0)
 
 
-def _offsets(windows: Windows, at: Coordinates) -> Coordinates:
+def window_offsets(windows: Windows, at: Coordinates) -> Coordinates:
     """Where an element of the updates lies in the operand, but for the start of its window."""
     found = [Index.of(0)] * windows.operand.rank
     for axis, dim in (*zip(windows.batching, windows.batching_dims, strict=True),
@@ -107,7 +107,7 @@ class ScatterWriter:
 
     def enter_elements(self, begin: dict[int, Index], at: dict[IndexVariable, Index], stack: ExitStack) -> Coordinates:
         """Where an element of the window lies, skipped where that is outside."""
-        place = list(_offsets(self.nest.windows, self.nest.domain.coordinates))
+        place = list(window_offsets(self.nest.windows, self.nest.domain.coordinates))
         for axis, first in begin.items():
             if self._is_one(axis):
                 place[axis] = first

@@ -1,8 +1,8 @@
 """scatter on a GPU: the operand copied (or kept in place), then one update after the other combined with what is there.
 
 Every element of the result belongs to one thread, which looks at all indices in order and does the updates that fall
-on what it owns: elements of the windows and, where those are few, blocks of an axis that indices address. So there are
-no atomics, and sums have one order.
+on what it owns: elements of the windows and, where those are few, blocks of an axis that indices address. Where updates
+are many, they are sorted first. So there are no atomics, and sums have one order.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mlc.passes.schedule.scatter_form import ScatterNest, ScatterWriter, analyse
 from mlc.passes.schedule.sizes import Sizes
 from mlc.passes.schedule.update import write_operand
 
+from .scatter_sorted import sorted_calls, sorts_updates
 from .threads import block_of, spread, vector_lanes
 
 BUSY = 1024  # threads of a multiprocessor: with more, they own more each
@@ -34,13 +35,20 @@ def schedule_scatter(body: Graph, target: GpuTarget) -> ScheduledRegion:
     """The kernel that computes the operand, unless it is there; and the one that combines the updates with it."""
     (node,) = body.results
     first = write_operand(body, node.operands[0], target)
-    calls = () if 0 in (node.tensor.size, node.operands[2].tensor.size) else (_kernel(body, target),)
-    return ScheduledRegion((*first.calls, *calls), (), in_place_of_scatter(body, first), first.copies)
+    calls: list[KernelCall] = []
+    temporaries: tuple[int, ...] = ()
+    if node.tensor.size != 0 and node.operands[2].tensor.size != 0:
+        sizes = Sizes(body)
+        nest = _analyse(body, sizes, target)
+        if sorts_updates(nest):
+            calls, nbytes = sorted_calls(body, nest, sizes, target)
+            temporaries = (nbytes,)
+        else:
+            calls = [_kernel(body, nest, sizes, target)]
+    return ScheduledRegion((*first.calls, *calls), temporaries, in_place_of_scatter(body, first), first.copies)
 
 
-def _kernel(body: Graph, target: GpuTarget) -> KernelCall:
-    sizes = Sizes(body)
-    nest = _analyse(body, sizes, target)
+def _kernel(body: Graph, nest: ScatterNest, sizes: Sizes, target: GpuTarget) -> KernelCall:
     shape = nest.windows.operand.shape
     owned = nest.owned if nest.along is None else (*nest.owned, nest.along)
     elements_owned = size_product(g.extent for g in owned)
