@@ -20,7 +20,7 @@ from ..transforms.call import at_users_line
 from ..transforms.closed import raised
 from ..tree import TreeDef
 from .collectives import all_gather
-from .world import World, pretended, world
+from .world import Axes, World, pretended, world
 
 RANK = "_rank"  # the argument that tells a compiled step which rank runs it
 
@@ -30,6 +30,7 @@ def data_parallel(
     *,
     batch_argnames: str | Sequence[str] = (),
     batch_results: Any = False,
+    axis: Axes = None,
 ) -> Any:
     """Let all processes of the world compute ``function`` together, each with its rows of the batch.
 
@@ -43,6 +44,8 @@ def data_parallel(
     It is compiled as ``mlc.jit`` does, and may be a function that is jitted already, whose static and donated arguments
     stay so. What is computed of rows stays with the process that has them; sums over the batch, such as gradients, are
     added up by all-reduce; values that a step needs whole are gathered. In a world of one process it is ``function``.
+    With ``axis``, the batch is cut along these axes of the world alone (see ``init``): each of the groups of processes
+    that differ in them has a batch of its own.
     Results equal those of one process up to rounding, and are the same bits on all processes.
 
     Raises ArgumentError for unknown names and for a batch argument without rows, and what tracing raises.
@@ -56,18 +59,20 @@ def data_parallel(
         (2,)
     """
     if function is None:
-        return functools.partial(data_parallel, batch_argnames=batch_argnames, batch_results=batch_results)
+        return functools.partial(data_parallel, batch_argnames=batch_argnames, batch_results=batch_results, axis=axis)
     names = (batch_argnames,) if isinstance(batch_argnames, str) else tuple(batch_argnames)
-    return ParallelFunction(function, names, batch_results)
+    return ParallelFunction(function, names, batch_results, axis)
 
 
 class ParallelFunction(JitFunction):
     """What ``data_parallel`` returns: called and lowered as functions of ``jit`` are, with a process's own rows."""
 
-    def __init__(self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any, axis: Axes = None
+    ) -> None:
         jitted = function if isinstance(function, JitFunction) else JitFunction(function, (), (), None)
         name = getattr(jitted.function, "__name__", "the function")
-        self.parallel = _Parallel(jitted.function, batch, batch_results, jitted.static)
+        self.parallel = _Parallel(jitted.function, batch, batch_results, jitted.static, axis)
         unknown = [n for n in batch if n not in self.parallel.signature.parameters]
         if unknown or set(batch) & set(jitted.static):
             raise ArgumentError(
@@ -80,7 +85,7 @@ class ParallelFunction(JitFunction):
         here = world()
         if here.size == 1:
             return super().__call__(*args, **kwargs)
-        return super().__call__(*args, **kwargs, **{RANK: rank_of(here)})
+        return super().__call__(*args, **kwargs, **{RANK: self.parallel.rank_in(here)})
 
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
         if RANK in kwargs:
@@ -89,26 +94,30 @@ class ParallelFunction(JitFunction):
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         here = world()
-        return super().lower(*args, **kwargs, **({RANK: rank_of(here)} if here.size > 1 else {}))
-
-
-@functools.lru_cache(maxsize=64)
-def rank_of(here: World) -> Any:
-    """A rank's number as an array."""
-    from ..array import Array
-    from ..runtime._array import from_buffer
-
-    return from_buffer(Array, np.asarray(here.rank, np.int64), True)
+        return super().lower(*args, **kwargs, **({RANK: self.parallel.rank_in(here)} if here.size > 1 else {}))
 
 
 class _Parallel:
     """Traces a function on whole batches inside of the trace of a process's rows."""
 
     def __init__(
-        self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any, static: tuple[str, ...]
-    ) -> None:
+        self, function: Callable[..., Any], batch: tuple[str, ...], batch_results: Any, static: tuple[str, ...],
+        axis: Axes,
+    ) -> None:  # fmt: skip
         self.function, self.batch, self.batch_results, self.static = function, batch, batch_results, static
+        self.axis = axis
+        self._ranks: dict[World, Any] = {}
         self.signature = inspect.signature(function)
+
+    def rank_in(self, here: World) -> Any:
+        """This process's place among those that share a batch, as an array."""
+        if here not in self._ranks:
+            from ..array import Array
+            from ..runtime._array import from_buffer
+
+            (place,) = (group.index(here.rank) for group in here.groups(self.axis) if here.rank in group)
+            self._ranks[here] = from_buffer(Array, np.asarray(place, np.int64), True)
+        return self._ranks[here]
 
     def wrapper(self) -> Callable[..., Any]:
         """A function with one more argument by name, the rank."""
@@ -126,15 +135,16 @@ class _Parallel:
         return parallel
 
     def call(self, rank: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        here, name = world(), self.function.__name__
+        groups, name = world().groups(self.axis), self.function.__name__
+        ranks = len(groups[0])
         static = {k: v for k, v in kwargs.items() if k in self.static}
         given = {k: v for k, v in kwargs.items() if k not in self.static}
         bound = self.signature.bind(*args, **given, **static)
         positional = list(bound.signature.parameters)[: len(args)]
         with at_users_line():
-            whole_args = [self._whole(n, x, here.size) for n, x in zip(positional, args, strict=False)]
-            whole_args += [self._whole("", x, here.size) for x in args[len(positional) :]]
-            whole = {k: self._whole(k, x, here.size) for k, x in given.items()}
+            whole_args = [self._whole(n, x, ranks) for n, x in zip(positional, args, strict=False)]
+            whole_args += [self._whole("", x, ranks) for x in args[len(positional) :]]
+            whole = {k: self._whole(k, x, ranks) for k, x in given.items()}
             with pretended(1):  # inside, there is one process
                 traced = raised(trace(self.function, whole_args, whole, name=name, static=static, capture=True))
             leaves, _ = tree.flatten((tuple(args), given))
@@ -146,7 +156,7 @@ class _Parallel:
                 *operands, as_node(rank, RANK_TYPE.dtype), callee=traced.graph,
                 in_shardings=(*cut, *(REPLICATED for _ in traced.captured)),
                 out_shardings=tuple(0 if rows else REPLICATED for rows in self._rows(traced.out_tree)),
-                replica_groups=here.groups(),
+                replica_groups=groups,
             )  # fmt: skip
             results = results_of(node)
         trace_here = current_trace()
@@ -161,7 +171,7 @@ class _Parallel:
         bound = self.signature.bind(*args, **kwargs).arguments
         leaves = [leaf for name in self.batch for leaf in tree.leaves(bound.get(name))]
         mine = [int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in leaves]
-        of_ranks = np.asarray(all_gather(np.asarray([mine], np.int64)))
+        of_ranks = np.asarray(all_gather(np.asarray([mine], np.int64), axis=self.axis))
         if (of_ranks != of_ranks[0]).any():
             words = "; ".join(f"rank {r} has {', '.join(map(str, rows))}" for r, rows in enumerate(of_ranks.tolist()))
             raise DistributedError(

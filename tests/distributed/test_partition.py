@@ -15,6 +15,7 @@ from mlc.distributed.world import pretended
 from mlc.errors import ArgumentError, DifferentiationError, UnsupportedError
 from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
 from mlc.ir.graph.verify import verify_graph
+from mlc.ir.plan.interpret import interpret_ranks
 from mlc.passes.decompose import decompose
 from mlc.passes.partition import partition
 from mlc.passes.regions import run_inside
@@ -159,8 +160,8 @@ def test_within_a_jitted_loop_of_steps() -> None:
     ("kind", "said", "call"),
     [
         (ArgumentError, "has no array argument z", lambda: distributed.data_parallel(lambda x: x, batch_argnames="z")),
-        (ArgumentError, "x is f32\\[\\], which has no rows", lambda: parallel(2)(1.0)),
-        (ArgumentError, "batch_results does not begin", lambda: parallel(2, (True, True))(np.ones((2, 2)))),
+        (ArgumentError, "x is f32\\[\\], which has no rows", lambda: parallel(2).lower(1.0)),
+        (ArgumentError, "batch_results does not begin", lambda: parallel(2, (True, True)).lower(np.ones((2, 2)))),
         (DifferentiationError, "not differentiated", lambda: mlc.grad(lambda x: mnp.sum(parallel(2)(x)))(np.ones(2))),
         (UnsupportedError, "known when the step is compiled",
          lambda: parallel(2).lower(mlc.ShapeDtype((mlc.dim("n", 1, 4),)))),
@@ -186,6 +187,35 @@ def test_worlds_have_named_axes() -> None:
         graph = mlc.jit(lambda x: mlc.all_reduce(x, "mean", axis="model")).lower(np.ones(2)).graph
     found = evaluate_ranks(graph, [[np.full(2, float(r))] for r in range(6)])
     assert [f[0][0] for f in found] == [0.5, 0.5, 2.5, 2.5, 4.5, 4.5]
+
+
+def test_along_one_axis_of_the_world_each_group_has_its_batch() -> None:
+    parallel = distributed.data_parallel(lambda x: (mnp.mean(x), x - mnp.mean(x)), batch_argnames="x", axis="data",
+                                         batch_results=(False, True))  # fmt: skip
+    with pretended(4, {"data": 2, "model": 2}):
+        graph = parallel.lower(np.ones((3, 2))).graph
+    x = [np.random.default_rng(rank).normal(size=(3, 2)) for rank in range(4)]
+    places = [0, 0, 1, 1]  # along data
+    given = [[own, np.int64(place)] for own, place in zip(x, places, strict=True)]
+    after = partition(run_inside(decompose, graph))
+    for found in (evaluate_ranks(graph, given), evaluate_ranks(after, given)):
+        for rank in range(4):
+            mean = np.mean([x[rank], x[(rank + 2) % 4]])
+            np.testing.assert_allclose(found[rank][0], mean, rtol=1e-12)
+            np.testing.assert_allclose(found[rank][1], x[rank] - mean, rtol=1e-12, atol=1e-15)
+
+
+def test_sizes_that_are_known_at_run_time() -> None:
+    with pretended(2):
+        low = mlc.jit(lambda x: (mlc.all_reduce(x), distributed.all_gather(x))).lower(
+            mlc.ShapeDtype((mlc.dim("n", 1, 9), 2))
+        )
+    plan = low.compile().function.plan
+    x = [np.full((3, 2), rank + 1.0, np.float32) for rank in range(2)]
+    found = interpret_ranks(plan, low.compile().function.kernels, [], [[v] for v in x])
+    for total, both in found:
+        assert total.tolist() == [[3.0, 3.0]] * 3
+        assert both.tolist() == np.concatenate(x).tolist()
 
 
 def test_collectives_of_one_process_are_what_they_are_given() -> None:
