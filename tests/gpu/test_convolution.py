@@ -81,3 +81,16 @@ def test_features_by_themselves(dtype: DType, tolerance: float) -> None:
     check(body, tolerance)
     kernel = str(schedule_region("convolution", body, SM_80).calls[0].kernel)
     assert "shared" not in kernel and f"{dtype.name}x4" in kernel
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(F32, 1e-6), (BF16, 2e-2)], ids=str)
+@pytest.mark.parametrize("taps", [1, 3, 4])
+def test_gradients_of_strides_meet_no_zeros(taps: int, dtype: DType, tolerance: float) -> None:
+    """Each phase of the results is a product of its own, of the taps that meet an element."""
+    body = body_of((2, 4, 5, 8), (taps, taps, 6, 8), "b01f_01oi->b01f", dtype, lhs_dilation=(2, 2),
+                   padding=((2, 2), (1, 2)), window_reversal=(True, True), epilogue=bias_relu_mask,
+                   more=((6,), (2, 12 - taps, 13 - taps, 6)))  # fmt: skip
+    check(body, tolerance)
+    (call,) = schedule_region("convolution", body, SM_80).calls
+    rows = 2 * -(-(12 - taps) // 2) * -(-(13 - taps) // 2)
+    assert [extent for extent, _ in call.tasks][:3] == [4, rows, 6]

@@ -2,7 +2,8 @@
 
 Rows are the pixels of the result, all images together; a sum runs over taps and features of a group. Both are counted
 in the order in which lhs lies in memory, so that neighbours are neighbours there: features last for an image that has
-them so, images last for the gradient of a kernel.
+them so, images last for the gradient of a kernel. Where lhs is spread (the gradient of a stride), every ``spread``-th
+result meets the same taps: these are a product of their own, of as many taps as there are, and none with its zeros.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from mlc.passes.schedule.convolution_form import Convolution, Window
 from mlc.passes.schedule.convolution_frame import Frame
 from mlc.passes.schedule.domain import Domain
 from mlc.passes.schedule.elements import Point
+from mlc.passes.schedule.tasks import counted
 
 from .product import Batch, Product, Reader, matrix_type
 
 
 class ConvolutionProduct(Product):
-    """The product that a convolution is; batches are its groups.
+    """The product that a convolution is; batches are its groups, and the ``phases`` of the results along y and x.
 
     With ``parts``, a number and a length, they are parts of the sums of the only group, which a temporary takes.
     """
@@ -39,10 +41,11 @@ class ConvolutionProduct(Product):
         y, x = (None, *lhs.spatial)[-2:]
         self.row_order = _by_memory({lhs.outer: 0, y: 1, x: 2})  # of batch, y, x
         self.depth_order = _by_memory({y: 0, x: 1, lhs.feature: 2})  # of the taps of y and x, feature
-        self.pixels = c.batch, c.y.count, c.x.count
-        self.products = c.y.taps, c.x.taps, c.inputs
+        self.phases = py, px = phases_of(c.y), phases_of(c.x)
+        self.pixels = c.batch, -(-c.y.count // py), -(-c.x.count // px)
+        self.products = -(-c.y.taps // py), -(-c.x.taps // px), c.inputs
         self.outputs = c.outputs // c.groups
-        self.batch = c.groups if parts is None else parts[0]
+        self.batch = (c.groups if parts is None else parts[0]) * py * px
         self.depth = size_product(self.products)
         self.factor = matrix_type(c.lhs.dtype, c.rhs.dtype, c.accumulator, target)
         last = len(c.lhs.shape) - 1
@@ -71,7 +74,8 @@ class ConvolutionProduct(Product):
         self, operand: Reader, batch: Batch, free: Index, k: Index
     ) -> tuple[Memory, tuple[Index, ...], Value | None]:
         if operand is self.right:
-            return self.frame.memories[self.c.rhs], (self._linear(self.c.rhs.shape, self._tap(batch, free, k)),), None
+            at, inside = self._tap(batch, free, k)
+            return self.frame.memories[self.c.rhs], (self._linear(self.c.rhs.shape, at),), inside
         point, access = self._element(batch, free, k, 1)
         inside = point.holds(access.guards)
         place = self._linear(access.node.shape, [point.place(i) for i in access.coordinates])
@@ -88,38 +92,61 @@ class ConvolutionProduct(Product):
         c = self.c
         pixel = self._split(row, self.pixels, self.row_order)
         product = self._split(k, self.products, self.depth_order)
-        shape: tuple[Size, ...] = (*self.pixels, *self.products, c.groups)
+        group, _, *phase = batch
+        shape: tuple[Size, ...] = (*self.pixels, *self.products, c.groups, *self.phases)
         lane_axis = 5 if self.left.walk.along_depth else 0
-        point = self.frame.elements.point(shape, (*pixel, *product, batch[0]), lanes, None, lane_axis)
-        image, py, px, ty, tx, feature, group = point.domain.coordinates
+        point = self.frame.elements.point(shape, (*pixel, *product, group, *phase), lanes, None, lane_axis)
+        image, sy, sx, ty, tx, feature, group, py, px = point.domain.coordinates
         guards: list[Guard] = []
-        y = meeting_place(c.y, py, ty, point.domain, guards)
-        x = meeting_place(c.x, px, tx, point.domain, guards)
+        y = meeting_place(c.y, sy, ty, point.domain, guards, None if self.phases[0] == 1 else py)
+        x = meeting_place(c.x, sx, tx, point.domain, guards, None if self.phases[1] == 1 else px)
         at = c.lhs_coordinates(image, y, x, group * self.index(c.inputs) + feature)
         return point, Access(c.lhs, at, tuple(guards))
 
     def _read_rhs(self, batch: Batch, column: Index, k: Index, lanes: int) -> Value:
-        node = self.c.rhs
-        point = self.frame.elements.point(node.shape, self._tap(batch, column, k), lanes, None, len(node.shape) - 1)
-        return point.value(node) if lanes > 1 else point.natural(node)
+        node, b, (at, inside) = self.c.rhs, self.builder, self._tap(batch, column, k)
+        point = self.frame.elements.point(node.shape, at, lanes, None, len(node.shape) - 1)
+        value = point.value(node) if lanes > 1 else point.natural(node)
+        if inside is None:
+            return value
+        return b.select(point.widen(inside), point.widen(value), b.constant(0, value.dtype, lanes))
 
-    def _tap(self, batch: Batch, column: Index, k: Index) -> list[Index]:
-        """The coordinates of an element of the kernel."""
-        c, axes = self.c, self.c.axes.rhs
-        ty, tx, feature = self._split(k, self.products, self.depth_order)
-        taps = [w.taps - 1 - t if w.turned else t for w, t in ((c.y, ty), (c.x, tx))]
+    def _tap(self, batch: Batch, column: Index, k: Index) -> tuple[list[Index], Value | None]:
+        """The coordinates of an element of the kernel, and the condition on which there is one."""
+        c, b, axes = self.c, self.builder, self.c.axes.rhs
+        *taps, feature = self._split(k, self.products, self.depth_order)
+        inside: Value | None = None
+        for i, (w, phases, phase) in enumerate(zip((c.y, c.x), self.phases, batch[2:], strict=True)):
+            if phases > 1:
+                tap = b.mod(w.low - phase, phases) + taps[i] * phases
+                taps[i] = tap if w.taps % phases == 0 else b.min(tap, w.taps - 1)
+                if w.taps % phases:
+                    on = b.tail_mask(tap, w.taps, 1)
+                    inside = on if inside is None else b.op("and", inside, on)
+            if w.turned:
+                taps[i] = w.taps - 1 - taps[i]
         places = {axes.outer: batch[0] * self.outputs + column, axes.feature: feature}
         places |= dict(zip(axes.spatial, taps[-len(axes.spatial) :], strict=True))
-        return [places[a] for a in range(len(places))]
+        return [places[a] for a in range(len(places))], inside
 
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:
-        image, y, x = self._split(row, self.pixels, self.row_order)
-        at = self.c.result_coordinates(image, y, x, batch[0] * self.outputs + column)
-        self.frame.store(at, total, mask, batch[1])
+        b, c = self.builder, self.c
+        image, *position = self._split(row, self.pixels, self.row_order)
+        left = Index.of(1)  # positive where the phase has such a pixel
+        for i, (w, phases, phase) in enumerate(zip((c.y, c.x), self.phases, batch[2:], strict=True)):
+            position[i] = position[i] * phases + phase
+            if w.count % phases:
+                left = b.min(left, w.count - position[i])
+        at = c.result_coordinates(image, position[0], position[1], batch[0] * self.outputs + column)
+        counted(b, Index.of(0), b.max(left, 0), lambda _: self.frame.store(at, total, mask, batch[1]))
 
     def batch_at(self, number: Index) -> Batch:
-        """The group, and the part."""
-        return (number, Index.of(0)) if self.parts is None else (Index.of(0), number)
+        """The group, the part, and the phases of y and x."""
+        b, zero = self.builder, Index.of(0)
+        y, x = self.phases
+        phase = b.mod(b.floordiv(number, x), y), b.mod(number, x)
+        number = b.floordiv(number, x * y)
+        return (number, zero, *phase) if self.parts is None else (zero, number, *phase)
 
     def contracted(self, batch: Batch) -> tuple[Index, Index]:
         if self.parts is None:
@@ -151,10 +178,28 @@ def _by_memory(axes: dict[int | None, int]) -> tuple[int, ...]:
     return tuple(axes[a] for a in sorted(axes, key=lambda a: -1 if a is None else a))
 
 
-def meeting_place(w: Window, position: Index, tap: Index, domain: Domain, guards: list[Guard]) -> Index:
-    """The element along an axis of lhs that a result meets at a tap, and what must hold for there to be one."""
+def phases_of(w: Window) -> int:
+    """How many kinds of results there are along an axis of a spread lhs, by the taps that they meet."""
+    return w.spread if w.stride == w.dilation == 1 else 1
+
+
+def meeting_place(
+    w: Window, position: Index, tap: Index, domain: Domain, guards: list[Guard], phase: Index | None = None
+) -> Index:
+    """The element along an axis of lhs that a result meets at a tap, and what must hold for there to be one.
+
+    Of a ``phase`` of a spread lhs, results and those taps that meet an element of it are counted by themselves.
+    """
     at = position * w.stride + tap * w.dilation - w.low
-    if w.spread > 1:
+    if phase is not None:
+        s, before = w.spread, max(-(-(w.spread - 1 - w.low) // w.spread), 0)
+        most = w.low + before * s  # so that what is divided is not negative
+        whole, first = domain.divide(most - phase, s, most // s + 1)
+        in_kernel = Guard(first + tap * s, Index.of(w.taps))
+        if not domain.is_within(in_kernel.index, in_kernel.extent):
+            guards.append(in_kernel)
+        at = position + tap - whole + before
+    elif w.spread > 1:
         before = max(-(-w.low // w.spread), 0)  # so that what is divided is not negative
         most = (w.count - 1) * w.stride + (w.taps - 1) * w.dilation - w.low
         whole, rest = domain.divide(at + before * w.spread, w.spread, most // w.spread + before + 1)
