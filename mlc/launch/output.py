@@ -77,7 +77,7 @@ def progress_bar() -> Iterator[Bar | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, visible=False)
         yield lambda done, total, text: bar.update(
-            task, completed=done, total=total or None, description=text, visible=True
+            task, completed=done, total=total or None, description=text, visible=True, refresh=True
         )
 
 

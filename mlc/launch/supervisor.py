@@ -90,11 +90,16 @@ class Attempt:
                 self._ending = now
                 (self.folder / SEEN).touch()
                 self._pass_on_signal()
-            if bar and (progress := read_progress(self.folder)):
-                bar(*progress)
+            self._show(bar)
             if self._ending is not None and (now - self._ending > GRACE or len(self._signals) > 1):
                 return
         self._read(selector, 0)
+        self._show(bar)
+
+    def _show(self, bar: Bar | None) -> None:
+        """How far rank 0 is."""
+        if bar and (progress := read_progress(self.folder)):
+            bar(*progress)
 
     def _pass_on_signal(self) -> None:
         """To the programs, if somebody interrupts the job."""

@@ -50,7 +50,7 @@ def _reporting(total: int | None, begun: int) -> Iterator[Callable[[int], None] 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, completed=begun)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done: bar.update(task, completed=done, refresh=True)
 
 
 def _write(folder: Path, done: int, total: int | None) -> None:

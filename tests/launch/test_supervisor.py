@@ -203,9 +203,10 @@ def test_shared_memory_of_killed_ranks_is_removed_and_no_other(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("mpi", MPIS)
-def test_what_an_mpi_leaves_behind_is_removed(mpi: str, tmp_path: Path) -> None:
-    """Its segments in shared memory and its folders, after a rank was killed in the middle of a job."""
-    body = """
+@pytest.mark.parametrize(("number", "code"), [("SIGKILL", 137), ("SIGSTOP", 75)])
+def test_what_an_mpi_leaves_behind_is_removed(mpi: str, number: str, code: int, tmp_path: Path) -> None:
+    """Its segments in shared memory and its folders, after a rank was killed or stopped in the middle of a job."""
+    body = f"""
         import ctypes
         library = ctypes.CDLL(os.environ["MLC_MPI"], mode=ctypes.RTLD_GLOBAL)
         assert library.MPI_Init(None, None) == 0
@@ -213,14 +214,15 @@ def test_what_an_mpi_leaves_behind_is_removed(mpi: str, tmp_path: Path) -> None:
             if "/dev/shm/" in line:
                 print(line[line.index("/") :].strip())
         if rank == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.{number})
         time.sleep(300)
         """
     folder = tmp_path / "temporary"
     folder.mkdir()
-    code, out, err = start(program(tmp_path, body), options=("-n", "2", "--mpi", mpi), TMPDIR=str(folder)).end()
+    options = ("-n", "2", "--mpi", mpi, "--timeout", "0.5")
+    got, out, err = start(program(tmp_path, body), options=options, TMPDIR=str(folder)).end()
     segments = {line.partition(" ")[2] for line in out.splitlines()}
-    assert code == 137 and segments, err
+    assert got == code and segments, err
     assert not [path for path in segments if Path(path).exists()] and not list(folder.iterdir())
 
 
