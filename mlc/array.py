@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DL_CPU = (1, 0)  # kDLCPU
 DL_CUDA = 2  # kDLCUDA
+VECTOR_BYTES = 16  # kernels read so much of a GPU's memory at once
 _PLAIN = {int, slice, type(None), type(...)}
 
 
@@ -327,6 +328,10 @@ def _of_cuda(x: Any, number: int, device: object, copy: bool | None) -> Array:
         borrowed = place_on(from_buffer(Array, tensor, False), on)
     except ValueError:
         raise ArgumentError("from_dlpack: memory of a GPU has to be contiguous", hint="copy it there first") from None
+    if borrowed.nbytes and borrowed._address() % VECTOR_BYTES:
+        if copy is False:
+            raise ValueError(f"from_dlpack: memory of a GPU that is not aligned to {VECTOR_BYTES} bytes needs a copy")
+        copy = True
     return to_device(to_device(borrowed, None), on) if copy else borrowed
 
 

@@ -20,7 +20,6 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
-typedef struct CUmemPoolHandle_st *CUmemoryPool;
 
 enum { /* CUresult */
     CUDA_SUCCESS = 0, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_DEINITIALIZED = 4, CUDA_ERROR_NO_DEVICE = 100,
@@ -39,7 +38,6 @@ enum { /* CUdevice_attribute */
 enum { CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8 };
 enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
 enum { CU_STREAM_NON_BLOCKING = 1, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1 };
-enum { CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4 };
 
 /* name, parameters; symbols carry the suffix of their version where the header's macros add one */
 #define MLC_CUDA_FUNCTIONS(F)                                                                                          \
@@ -52,8 +50,6 @@ enum { CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4 };
     F(DeviceGetName, cuDeviceGetName, (char *name, int bytes, CUdevice device))                                        \
     F(DeviceGetAttribute, cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))                          \
     F(DeviceTotalMem, cuDeviceTotalMem_v2, (size_t *bytes, CUdevice device))                                           \
-    F(DeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, (CUmemoryPool * pool, CUdevice device))                      \
-    F(MemPoolSetAttribute, cuMemPoolSetAttribute, (CUmemoryPool pool, int attribute, void *value))                     \
     F(DevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice device))                        \
     F(DevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (CUdevice device))                                        \
     F(CtxPushCurrent, cuCtxPushCurrent_v2, (CUcontext context))                                                        \

@@ -159,17 +159,6 @@ static void describe(struct mlc_device *device)
     info->shared_bytes = attribute(device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
 }
 
-/* The driver's pool keeps what is freed: our own lists come first, and a trim must not give it to other processes. */
-static void choose_memory(struct mlc_device *device)
-{
-    CUmemoryPool pool;
-    uint64_t all = UINT64_MAX;
-
-    device->pooled = attribute(device, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) &&
-                     device->cuda.DeviceGetDefaultMemPool(&pool, device->handle) == CUDA_SUCCESS &&
-                     device->cuda.MemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all) == CUDA_SUCCESS;
-}
-
 /* Pinned memory for copies. Without it they are slower. */
 static int make_stages(struct mlc_device *device, const struct mlc_error *error)
 {
@@ -195,7 +184,7 @@ static int fill_context(struct mlc_device *device, const struct mlc_error *error
         status = mlc_device_check(device, cuda->EventCreate(&device->end, 0), error, "no event");
     if (!status)
         status = make_stages(device, error);
-    choose_memory(device);
+    device->pooled = attribute(device, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) != 0;
     return status;
 }
 

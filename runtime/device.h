@@ -13,7 +13,7 @@
 #include "cuda.h"
 #include "device_memory.h"
 
-enum { MLC_STAGES = 2, MLC_STAGE_BYTES = 4 << 20, MLC_DEVICE_ALIGNMENT = 256 };
+enum { MLC_STAGES = 2, MLC_STAGE_BYTES = 4 << 20, MLC_DEVICE_ALIGNMENT = 256, MLC_VECTOR_BYTES = 16 };
 
 /* Launches in a row: how many, and the names of the first and the last, which are a program's. */
 struct mlc_launches {
@@ -40,7 +40,7 @@ struct mlc_device {
     CUevent begin, end; /* of what is being measured */
     pthread_mutex_t lock;
     struct mlc_device_memory memory;
-    bool pooled;     /* memory comes from the driver's stream-ordered pool */
+    bool pooled;     /* memory comes from the driver's stream-ordered pool, which keeps nothing that nobody uses */
     bool step_by_step; /* MLC_CUDA_SYNC: wait for every launch, so that an error names its kernel */
     void *stages[MLC_STAGES]; /* pinned host memory on the way to and from the device; NULL where there is none */
     CUevent staged[MLC_STAGES]; /* the copy through it is done */

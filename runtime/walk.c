@@ -493,7 +493,8 @@ static int bind_pointers(struct run *run, void *const *inputs, void *const *outp
     for (uint32_t i = 0; !status && i < plan->n_outputs; i++)
         status = bind_pointer(run, &plan->outputs[i], outputs[i], MLC_ALIGNMENT, plan->n_inputs + i, &bytes);
     for (uint32_t i = 0; !status && i < plan->n_inputs; i++) {
-        status = bind_pointer(run, &plan->inputs[i], inputs[i], mlc_dtype_bytes(plan->inputs[i].type.dtype), i, &bytes);
+        uint32_t alignment = plan->inputs[i].device ? MLC_VECTOR_BYTES : mlc_dtype_bytes(plan->inputs[i].type.dtype);
+        status = bind_pointer(run, &plan->inputs[i], inputs[i], alignment, i, &bytes);
         if (!status && plan->inputs[i].donated_to >= 0)
             status = take_over(run, i, bytes);
     }

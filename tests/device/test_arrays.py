@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import pickle
 from typing import Any
 
@@ -94,6 +95,29 @@ def test_dlpack_shares_the_memory_of_the_device(mock: MockDriver) -> None:
         x.__dlpack__(dl_device=(1, 0), copy=False)
     with pytest.raises(ArgumentError, match="not on cpu"):
         mnp.from_dlpack(_Other(x), device="cpu")
+
+
+def test_lent_memory_that_is_not_aligned_is_copied(mock: MockDriver) -> None:
+    """Kernels read 16 bytes at once."""
+    x = mlc.device_put(np.arange(9, dtype=np.float32), "gpu:0")
+
+    class Shifted(_Other):
+        def __dlpack__(self, **options: Any) -> object:
+            capsule = super().__dlpack__(**options)
+            get = ctypes.pythonapi.PyCapsule_GetPointer
+            get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+            managed = get(capsule, b"dltensor")  # DLManagedTensor begins with DLTensor
+            pointer = ctypes.c_uint64.from_address(managed)
+            pointer.value += 4
+            shape = ctypes.c_int64.from_address(ctypes.c_uint64.from_address(managed + 24).value)
+            shape.value = 8
+            return capsule
+
+    found = mnp.from_dlpack(Shifted(x))
+    assert found._address() % 16 == 0 and found.tolist() == list(range(1, 9))
+    assert (found * 2).tolist() == list(range(2, 18, 2))
+    with pytest.raises(ValueError, match="needs a copy"):
+        mnp.from_dlpack(Shifted(x), copy=False)
 
 
 def test_lent_memory_outlives_its_array_and_is_not_donated(mock: MockDriver) -> None:

@@ -213,21 +213,6 @@ EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device)
-{
-    (void)device;
-    ENTER(false);
-    *pool = (CUmemoryPool)&devices;
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *value)
-{
-    (void)pool, (void)attribute, (void)value;
-    ENTER(false);
-    return CUDA_SUCCESS;
-}
-
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
     ENTER(false);
