@@ -192,6 +192,20 @@ def _index(i: int, n: Size, axis: int, type: TensorType) -> int:
     return i % n
 
 
+def _part(first: Any, last: Any, n: Dim) -> tuple[int, Size] | None:
+    """Start and limit of a slice in steps of 1 whose size is the same expression for all values of ``n``."""
+    start, least = 0 if first is None else first, n.bounds[0]
+    if not isinstance(start, int) or not 0 <= start <= least:
+        return None
+    if last is None or last == n:
+        return start, n
+    if not isinstance(last, int):
+        return None
+    if last < 0:
+        return (start, n + last) if start - last <= least else None
+    return (start, last) if start <= last <= least else None
+
+
 def _slice(item: tuple[Any, Any, Any], n: Size, axis: int, type: TensorType) -> tuple[Any, Any, int, Size]:
     """Start, limit (ascending), step and size."""
     first, last, step = item
@@ -202,11 +216,16 @@ def _slice(item: tuple[Any, Any, Any], n: Size, axis: int, type: TensorType) -> 
         whole = (
             step in (1, -1) and first in (None, 0 if step == 1 else None) and last in (None, n if step == 1 else None)
         )
-        if not whole:
+        if whole:
+            return 0, n, step, n
+        part = _part(first, last, n) if step == 1 else None
+        if part is None:
             raise UnsupportedError(
-                f"getitem: axis {axis} of operand {type} is symbolic and can only be taken whole", hint=_SYMBOLIC
+                f"getitem: axis {axis} of operand {type} is symbolic, at least {n.bounds[0]}: no formula gives the "
+                "length of this slice",
+                hint=_SYMBOLIC,
             )
-        return 0, n, step, n
+        return (*part, 1, part[1] - part[0])
     begin, end, step = slice(first, last, step).indices(n)
     count = len(range(begin, end, step))
     if count == 0:

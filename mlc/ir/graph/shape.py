@@ -160,19 +160,22 @@ def _infer_slice(operands: Sequence[ValueType], attributes: dict[str, Any]) -> T
         raise ShapeError(f"slice: {operand} needs {operand.rank} starts, limits and strides")
     shape: list[Size] = []
     for axis, (start, limit, stride) in enumerate(zip(starts, limits, strides, strict=True)):
-        whole = start == 0 and stride == 1 and limit == operand.shape[axis]
-        if not whole and (isinstance(operand.shape[axis], Dim) or isinstance(limit, Dim)):
-            raise ShapeError(f"slice: axis {axis} of {operand} is symbolic and can only be taken whole")
-        if not whole and not (0 <= start <= limit <= operand.shape[axis] and stride >= 1):
+        n = operand.shape[axis]
+        symbolic = isinstance(n, Dim) or isinstance(limit, Dim)
+        if isinstance(start, Dim):
+            raise ShapeError(f"slice: axis {axis} of {operand} cannot be taken from the symbolic place {start} on")
+        if symbolic and stride != 1:
+            raise ShapeError(f"slice: axis {axis} of {operand} is symbolic and can only be taken in steps of 1")
+        if start < 0 or stride < 1 or bounds(limit - start)[0] < 0 or bounds(n - limit)[0] < 0:
             raise ShapeError(f"slice: {start}:{limit}:{stride} is outside axis {axis} of {operand}")
-        shape.append(limit if whole else -(-(limit - start) // stride))
+        shape.append(limit - start if symbolic else -(-(limit - start) // stride))
     return operand.with_shape(tuple(shape))
 
 
 def _slice(node: Node, shape: tuple[int, ...], x: Array) -> Array:
     return x[tuple(
-        slice(None) if isinstance(limit, Dim) else slice(a, limit, s)
-        for a, limit, s in zip(node["start"], node["limit"], node["strides"], strict=True)
+        slice(a, a + n) if isinstance(limit, Dim) else slice(a, limit, s)
+        for a, limit, s, n in zip(node["start"], node["limit"], node["strides"], shape, strict=True)
     )]  # fmt: skip
 
 
@@ -181,15 +184,9 @@ def _slice_transpose(ct: Node, node: Node, linear: tuple[bool, ...]) -> Sequence
     low, high, interior = [], [], []
     for axis, (start, stride) in enumerate(zip(node["start"], node["strides"], strict=True)):
         whole, have = operand.shape[axis], ct.shape[axis]
-        if whole == have:
-            used: Size = have
-        else:
-            assert isinstance(have, int)
-            used = start + (have - 1) * stride + 1 if have else start
-        rest = whole - used
-        assert isinstance(rest, int)
+        used: Size = start + have if stride == 1 else start + (have - 1) * stride + 1 if have else start
         low.append(start)
-        high.append(rest)
+        high.append(whole - used)
         interior.append(stride - 1)
     zero = constant(np.zeros((), ct.dtype.numpy), ct.dtype)
     return (PAD(ct, zero, low=tuple(low), high=tuple(high), interior=tuple(interior)),)
@@ -227,9 +224,10 @@ def _spread(n: Size, interior: int) -> Size:
 def _pad(node: Node, shape: tuple[int, ...], x: Array, value: Array) -> Array:
     spread = np.full([n + max(n - 1, 0) * i for n, i in zip(x.shape, node["interior"], strict=True)], value, x.dtype)
     spread[tuple(slice(None, None, i + 1) for i in node["interior"])] = x
-    widths = [(max(a, 0), max(b, 0)) for a, b in zip(node["low"], node["high"], strict=True)]
+    high = [n - a - m for n, a, m in zip(shape, node["low"], spread.shape, strict=True)]  # in numbers
+    widths = [(max(a, 0), max(b, 0)) for a, b in zip(node["low"], high, strict=True)]
     padded = np.pad(spread, widths, constant_values=value) if widths else spread
-    cut = [slice(max(-a, 0), n - max(-b, 0)) for a, b, n in zip(node["low"], node["high"], padded.shape, strict=True)]
+    cut = [slice(max(-a, 0), n - max(-b, 0)) for a, b, n in zip(node["low"], high, padded.shape, strict=True)]
     return padded[tuple(cut)]
 
 
