@@ -137,7 +137,13 @@ class JitFunction(Function):
 
         home = home or self._home(args, kwargs)
         device = None if home is not None else self.device
-        traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=device))
+        try:
+            traced = raised(trace(self.function, args, kwargs, name=self._name, static=static, device=device))
+        except RecursionError:
+            raise ArgumentError(
+                f"{self._name}: Python's recursion limit was reached while tracing", location=str(user_location()),
+                hint="a call of itself has to end at a static argument; mlc.while_loop, fori_loop and scan repeat",
+            ) from None  # fmt: skip
         check_transposed(traced.graph)
         return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)), home=home)
 

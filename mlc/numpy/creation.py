@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -160,6 +161,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: object = None) ->
         >>> mnp.arange(2, 9, 3).tolist()
         [2, 5, 8]
     """
+    for v in (start, stop, step):
+        if isinstance(v, Tracer):
+            operator.index(v)  # raises TracerError, which says where it was made
     start, stop = (0, start) if stop is None else (start, stop)
     given = [v for v in (start, stop, step) if not isinstance(v, Dim)]
     target = element_type(dtype) if dtype is not None else F32 if any(isinstance(v, float) for v in given) else I64

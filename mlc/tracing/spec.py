@@ -30,7 +30,7 @@ class ShapeDtype:
     type: TensorType
 
     def __init__(self, shape: Sequence[Size] | Size, dtype: object = "f32") -> None:
-        sizes = (shape,) if isinstance(shape, int | Dim) else tuple(shape)
+        sizes = tuple(shape) if isinstance(shape, Sequence) or getattr(shape, "ndim", 0) else (shape,)
         found = TensorType(tuple(_size(n) for n in sizes), element_type(dtype))
         if math.prod(bounds(n)[0] for n in found.shape) * found.dtype.itemsize >= MAX_BYTES:
             raise ShapeError(f"shape: {found} takes 2**63 bytes or more", hint="no machine has that much memory")

@@ -93,6 +93,11 @@ class Tracer(Value):
             "x.shape is known while tracing; an argument can be made static (static_argnames)",
         )
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            _refuse(self, "format", f"a format such as {spec!r} needs a value", "return it, and format the result")
+        return str(self)
+
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse(
             self,

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from mlc.errors import ArgumentError
+
+from .location import user_location
+
 if TYPE_CHECKING:
     from mlc.ir.dims import Size
     from mlc.ir.types import DType, Shape
@@ -206,12 +210,14 @@ class Value:
         return iter([self[i] for i in range(len(self))])
 
     def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a value of rank 0")
-        n = self.shape[0]
-        if not isinstance(n, int):
-            raise TypeError(f"len() of a value whose first size, {n}, is symbolic")
-        return n
+        n = self.shape[0] if self.shape else None
+        if isinstance(n, int):
+            return n
+        raise ArgumentError(
+            "len: the value has rank 0" if n is None else f"len: the first size, {n}, is symbolic",
+            location=str(user_location(1)),
+            hint=None if n is None else "x.shape[0] is that size, to compute with",
+        )
 
     def astype(self, dtype: object, *, copy: bool = True) -> Self:
         """Converted to ``dtype``; floats to integers truncate and saturate. ``copy`` decides nothing here."""
