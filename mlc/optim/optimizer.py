@@ -9,7 +9,7 @@ import numpy as np
 
 from mlc import numpy as mnp
 from mlc import tree
-from mlc.errors import ArgumentError, ShapeError
+from mlc.errors import ArgumentError, DTypeError, ShapeError
 from mlc.ir.graph.node import has_active_table
 from mlc.ir.types import F32, F64, TensorType
 from mlc.tracing.lift import describe
@@ -64,9 +64,16 @@ def each(
     """``function(param, grad, *states)`` at every leaf: ``results`` trees, each leaf in the type it had before.
 
     Result i takes the element type of the parameter (i = 0) or of state i - 1. Raises ArgumentError and ShapeError that
-    name the leaf where the trees do not fit.
+    name the leaf where the trees do not fit, DTypeError for a parameter of integers.
     """
     leaves, structure = tree.flatten(params)
+    for path, leaf in tree.flatten_with_paths(params, "params")[0]:
+        type, _ = describe(leaf, path)
+        if not type.dtype.is_float:
+            raise DTypeError(
+                f"update: {path} is {type}; what an optimizer changes are floats", location=str(user_location()),
+                hint="keep what is not learned out of params",
+            )  # fmt: skip
     columns = [leaves, _fitting("grads", grads, params, structure)]
     columns += [_fitting("the state", s, params, structure) for s in states]
     rows = [function(*row) for row in zip(*columns, strict=True)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlc import optim, tree
-from mlc.errors import ArgumentError, ShapeError
+from mlc.errors import ArgumentError, DTypeError, ShapeError
 from mlc.tracing import ShapeDtype, trace
 
 from .harness import run
@@ -109,3 +109,10 @@ def test_gradients_that_do_not_fit_are_refused_by_name() -> None:
         run(opt.update, params, {"w": params["w"]}, state)
     with pytest.raises(ArgumentError, match=r"params and the state: structures differ"):
         run(opt.update, params, params, state._replace(mean={"w": params["w"]}))
+
+
+@pytest.mark.parametrize("optimizer", [optim.sgd(0.1), optim.momentum(0.1), optim.adam(0.1)])
+def test_integers_are_no_parameters(optimizer: optim.Optimizer) -> None:
+    params = {"w": np.ones(3, np.float32), "count": np.ones(3, np.int32)}
+    with pytest.raises(DTypeError, match=r"params\['count'\] is i32\[3\]; what an optimizer changes are floats"):
+        optimizer.update(params, params, optimizer.init(params))
