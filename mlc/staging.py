@@ -145,7 +145,10 @@ class JitFunction(Function):
                 hint="a call of itself has to end at a static argument; mlc.while_loop, fori_loop and scan repeat",
             ) from None  # fmt: skip
         check_transposed(traced.graph)
-        return Lowered(traced, self._donated_leaves(traced.in_tree, len(args)), home=home)
+        lowered = Lowered(traced, self._donated_leaves(traced.in_tree, len(args)), home=home)
+        if device is not None:
+            lowered.options.machine.device(device)  # TargetError for one that is not there, though nothing runs on it
+        return lowered
 
     def _home(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """The GPU that a call runs on: the function's own, that of its arguments, or that of ``mlc.device`` around."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from mlc.errors import ArgumentError, DTypeError, ShapeError
 from mlc.ir.dims import Dim, Size, bounds
@@ -30,7 +31,8 @@ class ShapeDtype:
     type: TensorType
 
     def __init__(self, shape: Sequence[Size] | Size, dtype: object = "f32") -> None:
-        sizes = tuple(shape) if isinstance(shape, Sequence) or getattr(shape, "ndim", 0) else (shape,)
+        several = hasattr(shape, "__iter__") and getattr(shape, "ndim", 1) != 0
+        sizes = tuple(cast("Iterable[object]", shape)) if several else (shape,)
         found = TensorType(tuple(_size(n) for n in sizes), element_type(dtype))
         if math.prod(bounds(n)[0] for n in found.shape) * found.dtype.itemsize >= MAX_BYTES:
             raise ShapeError(f"shape: {found} takes 2**63 bytes or more", hint="no machine has that much memory")

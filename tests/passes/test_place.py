@@ -281,6 +281,12 @@ def test_a_loop_is_where_its_body_says(around: str | None, monkeypatch: pytest.M
     np.testing.assert_array_equal(compiled(np.full(3, 4, np.float32)), np.full(3, 3.5))
 
 
+def test_a_function_that_computes_nothing_is_refused_on_an_unknown_device_too() -> None:
+    for given in (np.ones(3, np.float32), mlc.ShapeDtype((3,))):
+        with pytest.raises(TargetError, match="'cpu:7' is not described"):
+            mlc.jit(lambda x: x, device="cpu:7").lower(given)
+
+
 def test_a_loop_that_names_two_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLC_DEVICES", '{"devices": [{"name": "cpu:0"}, {"name": "cpu:1"}, {"name": "cpu:2"}]}')
     with pytest.raises(UnsupportedError, match=r"this one names cpu:1 and cpu:2") as caught:
