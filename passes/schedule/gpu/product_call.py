@@ -11,8 +11,9 @@ from .product import Product
 from .tile import MATRIX_TILES, choose_matrix_tile, choose_tile, count_blocks
 from .tiled_product import tiled_product
 
-SHORTEST_PART = 256  # products of a part of a sum
-MOST_PARTS = 64
+SHORTEST_PART = 128  # products of a part of a sum
+BUSY = 2  # blocks of a multiprocessor: while one waits for memory, the other multiplies
+MOST_TEMPORARY = 1 << 22  # elements of all parts together
 
 
 def product_call(product: Product, target: GpuTarget) -> KernelCall:
@@ -32,7 +33,8 @@ def parts_of_depth(batch: Size, m: Size, n: Size, depth: Size, target: GpuTarget
     blocks = count_blocks(middle, batch, m, n)
     if not isinstance(depth, int) or batch != 1 or 2 * blocks > target.multiprocessors or bounds(m)[1] == 0:
         return None
-    count = min(-(-target.multiprocessors // max(blocks, 1)), depth // SHORTEST_PART, MOST_PARTS)
+    most = MOST_TEMPORARY // max(bounds(m)[1] * bounds(n)[1], 1)
+    count = min(-(-BUSY * target.multiprocessors // max(blocks, 1)), depth // SHORTEST_PART, most)
     if count < 2:
         return None
     length = -(-depth // (count * middle.depth)) * middle.depth
