@@ -25,6 +25,7 @@ from .threads import block_of, spread
 
 FEWEST, MOST = 512, 1 << 22  # updates: fewer are looked at by every thread
 MOST_UNKNOWN = 1 << 16  # of a symbolic number, as all that there may be are sorted
+TOGETHER = 4  # updates of a row that are read before the first is added
 HALF = 32  # bits of a key that are the place
 
 
@@ -111,18 +112,26 @@ def _combine(body: Graph, nest: ScatterNest, sizes: Sizes, length: int, target: 
             here = Point(elements, nest.domain, at, nest.lanes, along)
             place = list(window_offsets(nest.windows, nest.domain.coordinates))
             place[axis] = row
+
+            def updates(position: Value, number: int) -> Value:
+                """Those at a position and so many further."""
+                at_key = b.index_of(b.op("add", position, b.constant(number, I32)))
+                update = b.index_of(b.op("and", b.load(keys, (at_key,)), b.constant((1 << HALF) - 1, I64)))
+                point = Point(elements, nest.domain, at | spread(b, update, nest.serial, sizes), nest.lanes, along)
+                return point.value(nest.node.operands[2])
+
             with b.loop(0, b.index_of(b.convert(_is_of(b, keys, first, row, length), I32))):
-                with b.while_(first, here.read(result, nest.node, tuple(place))) as walk:
-                    position, total = walk.carried
-                    b.condition(_is_of(b, keys, position, row, length))
-                    key = b.load(keys, (b.index_of(position),))
-                    update = b.index_of(b.op("and", key, b.constant((1 << HALF) - 1, I64)))
-                    point = Point(elements, nest.domain, at | spread(b, update, nest.serial, sizes), nest.lanes, along)
-                    value = point.value(nest.node.operands[2])
-                    b.yield_(
-                        b.op("add", position, b.constant(1, I32)), value if op is None else b.op(op.name, total, value)
-                    )
-                here.store(result, walk.results[1], tuple(place), nest.node.shape)
+                total = here.read(result, nest.node, tuple(place))
+                for together in (TOGETHER, 1):
+                    with b.while_(first, total) as walk:
+                        position, total = walk.carried
+                        last = b.op("add", position, b.constant(together - 1, I32))
+                        b.condition(_is_of(b, keys, last, row, length))  # and so are all before it
+                        for value in [updates(position, k) for k in range(together)]:
+                            total = value if op is None else b.op(op.name, total, value)
+                        b.yield_(b.op("add", position, b.constant(together, I32)), total)
+                    first, total = walk.results
+                here.store(result, total, tuple(place), nest.node.shape)
     places = (*operands, Operand("temporary", 0), Operand("result", 0))
     return KernelCall(b.build(), places, sizes.operands, tasks, False)
 
