@@ -148,6 +148,8 @@ def end_step(scope: Scope, unit: Node, slots: Slots, hazards: Hazards, label: st
 
     (start,) = unit.operands
     accesses = [(scope.where[start, k].at, "write", bytes_of(t)) for k, t in enumerate(types_of(start))]
+    staged = zip(scope.staged[start], start.operands, strict=True)
+    accesses += [(value.at, "read", bytes_of(operand.tensor)) for value, operand in staged]  # up to now
     barrier = hazards.touch(accesses, serial=True)
     return CollectiveDone(slots.of.pop(start), barrier, label)
 

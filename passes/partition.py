@@ -294,6 +294,8 @@ class _Emitter:
             self.built[node, self.layout.of(node)] = found[0]
 
     def plain(self, node: Node, choice: Choice, operands: Sequence[Node]) -> Node:
+        if choice == replicated(node):
+            return self.table.copy(node, operands)
         attributes = local_attributes(node, choice, self.ranks.count)
         type = node.op.result_type(operands, attributes)
         made = self.table.make(node.op, tuple(operands), type, attributes, device=node.device, remat=node.remat)

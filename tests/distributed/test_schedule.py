@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from mlc.ir.graph import (
     COLLECTIVE_START,
     COLLECTIVES,
     COPY,
+    DOT_GENERAL,
     MULTIPLY,
+    SLICE,
     Graph,
     Node,
     Table,
@@ -29,10 +32,12 @@ from mlc.ir.graph import (
     all_reduce,
     verify_graph,
 )  # fmt: skip
+from mlc.ir.kernel import Kernel
 from mlc.ir.plan import CollectiveDone, CollectiveStart, Copy, Launch, Plan
+from mlc.ir.plan.memory import touched_by
 from mlc.ir.types import F32, TensorType
 from mlc.options import Options
-from mlc.passes import collectives
+from mlc.passes import collectives, order
 from mlc.passes.buckets import MOST_IN_FLIGHT
 from mlc.passes.collectives import combine_all_reduces, split_collectives
 from mlc.passes.place import place
@@ -144,6 +149,57 @@ def test_in_loops_and_branches() -> None:
     for y, sum_of in found:
         np.testing.assert_allclose(y, sum(now), rtol=1e-6)
         np.testing.assert_allclose(sum_of, total, rtol=1e-6)
+
+
+def check_flights(plan: Plan, kernels: Sequence[Kernel]) -> int:
+    """Nobody touches what a collective in flight uses; what one has used is left alone by other workers, which may be
+    ahead of worker 0, until a barrier behind its end. How many collectives there were."""
+    flying: dict[int, list[tuple[str, int, int]]] = {}
+    ended: list[tuple[str, int, int]] = []
+    count = 0
+    for step in plan.steps:
+        touched = [(r.space, r.index, r.offset, r.offset + n) for r, n, _ in touched_by(step, kernels, {})]
+        shared = (isinstance(step, Launch) and not step.serial) or isinstance(step, Copy)
+        if getattr(step, "barrier", False):
+            ended = []
+        used = [u for own in flying.values() for u in own] + (ended if shared else [])
+        for a in touched:
+            assert not any(a[:2] == b[:2] and a[2] < b[3] and b[2] < a[3] for b in used), f"{step} in\n{plan}"
+        if isinstance(step, CollectiveStart):
+            flying[step.slot] = touched
+            count += 1
+        elif isinstance(step, CollectiveDone):
+            ended += flying.pop(step.slot)
+    assert not flying
+    return count
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_memory_of_collectives_is_left_alone(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gathers, whose source dies at their end, among products that want memory; one in flight, to end early."""
+    monkeypatch.setattr(order, "MOST_IN_FLIGHT", 1)
+    rng, table = random.Random(seed), Table()
+    with table.active():
+        nodes = [table.parameter(TensorType((64, 64), F32), f"p{i}") for i in range(2)]
+        parameters = tuple(nodes)
+        for i in range(16):
+            x = rng.choice(nodes)
+            if i % 2:
+                both = all_gather(MULTIPLY(x, x), BOTH)
+                nodes.append(SLICE(both, start=(32, 0), limit=(96, 64), strides=(1, 1)))
+            else:
+                how = {"lhs_contracting": (1,), "rhs_contracting": (0,), "lhs_batch": (), "rhs_batch": ()}
+                nodes.append(DOT_GENERAL(x, rng.choice(nodes), **how))
+        graph = Graph("random", parameters, nodes[-8:], table)
+    compiled = compile_function(graph, Options.from_environment())
+    assert check_flights(compiled.plan, compiled.kernels) >= 3
+
+
+def test_memory_of_buckets_is_left_alone(small_buckets: None) -> None:
+    step, arguments = network([32, 64, 64, 64, 64, 4])
+    with pretended(2):
+        compiled = compile_function(step.lower(*arguments).graph, Options.from_environment())
+    assert check_flights(compiled.plan, compiled.kernels) >= 4
 
 
 @pytest.mark.parametrize("seed", range(12))

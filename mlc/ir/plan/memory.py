@@ -45,7 +45,7 @@ def arena_buffers(plan: Plan, kernels: Sequence[Kernel]) -> tuple[ArenaBuffer, .
     found: list[ArenaBuffer] = []
     alive: dict[tuple[int, int], int] = {}  # device, offset -> position in found
     for i, step in enumerate(walk_steps(plan.steps)):
-        for ref, nbytes, fresh in _touched(step, kernels, upper):
+        for ref, nbytes, fresh in touched_by(step, kernels, upper):
             if ref.space != "arena":
                 continue
             at = alive.get((ref.index, ref.offset))
@@ -69,7 +69,7 @@ def value_bytes(values: Sequence[Value]) -> int:
     return sum(bounds(byte_size(v.type))[1] for v in values)
 
 
-def _touched(step: Step, kernels: Sequence[Kernel], upper: Mapping[str, int]) -> list[tuple[BufferRef, int, bool]]:
+def touched_by(step: Step, kernels: Sequence[Kernel], upper: Mapping[str, int]) -> list[tuple[BufferRef, int, bool]]:
     """What a step reads and writes: place, bytes, and whether it only writes there."""
     if isinstance(step, Copy):
         nbytes = evaluate_size(step.nbytes, upper)
