@@ -53,6 +53,8 @@ PROGRAMS: dict[str, tuple[Any, tuple[tuple[int, ...], ...], str]] = {
     "product f32": (matmul, ((1000, 512), (512, 768)), "f32"),
     "product bf16": (matmul, ((1000, 512), (512, 768)), "bf16"),
     "product f16, batched": (matmul, ((8, 200, 64), (8, 64, 200)), "f16"),
+    "product f64": (matmul, ((1000, 512), (512, 768)), "f64"),
+    "product f64, small": (matmul, ((13, 12), (12, 9)), "f64"),
     "convolution f32": (convolution, ((8, 28, 28, 32), (5, 5, 32, 64)), "f32"),
     "convolution bf16": (convolution, ((8, 28, 28, 32), (5, 5, 32, 64)), "bf16"),
     "convolution gradients f32": (convolution_gradients, ((8, 28, 28, 32), (5, 5, 32, 64)), "f32"),
@@ -76,7 +78,8 @@ def training_step(model: str) -> Graph:
     with mock.patch.object(sys, "argv", [str(program), "1"]), contextlib.redirect_stdout(io.StringIO()):
         names = runpy.run_path(str(program))
     step, known = names["step"], {**names, "key": mlc.random.key(1)}
-    return step.lower(*(known[p] for p in inspect.signature(step).parameters)).graph
+    own = [p.name for p in inspect.signature(step).parameters.values() if p.default is p.empty]
+    return step.lower(*map(known.__getitem__, own)).graph
 
 
 def kernels_of(graph: Graph, target: GpuTarget) -> list[Kernel]:
