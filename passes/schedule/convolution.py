@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mlc.ir.dims import bounds
 from mlc.ir.graph import CONVERT, PARAMETER, Graph, Node
 from mlc.ir.target import Target
@@ -14,10 +12,11 @@ from .convolution_form import Convolution, convolution_form
 from .convolution_frame import Frame
 from .convolution_pixels import pixels_kernel
 from .convolution_taps import taps_kernel
-from .convolution_thin import count_parts, folding, thin_kernel
+from .convolution_thin import count_parts, thin_kernel
 from .materialize import materialize
+from .parts import SumOfParts
 from .reduce import schedule_reduce
-from .region import KernelCall, Operand, ScheduledRegion
+from .region import KernelCall, ScheduledRegion
 
 
 def schedule_convolution(body: Graph, target: Target) -> ScheduledRegion:
@@ -71,23 +70,11 @@ def _thin(c: Convolution, target: Target) -> tuple[list[KernelCall], list[int]]:
     panels = direct_panels(c, target)
     if parts == 1:
         return [*held.calls, thin_kernel(Frame(c, held.numbers, c.lhs, rhs), panels, 1, target)], held.sizes
-    number = len(held.sizes)
-    held.sizes.append(bounds(c.node.tensor.size)[1] * parts * c.node.dtype.itemsize)
-    frame = Frame(c.alone(), held.numbers, c.lhs, rhs, parts, number)
-    folded, kept = folding(c.body, c.node, parts)
-    region = schedule_reduce(folded, target)
+    sums = SumOfParts.of(c.body, c.node, parts, c.accumulator)
+    frame = Frame(c.alone(), held.numbers, c.lhs, rhs, parts, len(held.sizes))
     calls = [*held.calls, thin_kernel(frame, panels, parts, target)]
-    for call in region.calls:
-        operands = [_operand(o, kept, number) for o in call.operands]
-        calls.append(replace(call, operands=tuple(operands)))
-    return calls, [*held.sizes, *region.temporaries]
-
-
-def _operand(o: Operand, kept: list[int], number: int) -> Operand:
-    """An operand of the sum of parts as one of the whole region."""
-    if o.kind == "parameter":
-        return Operand("temporary", number) if o.index == len(kept) else Operand("parameter", kept[o.index])
-    return replace(o, index=o.index + number + 1) if o.kind == "temporary" else o
+    region = sums.region(calls, held.sizes, schedule_reduce(sums.end, target))
+    return list(region.calls), list(region.temporaries)
 
 
 def _in_accumulator(c: Convolution, node: Node) -> Node:

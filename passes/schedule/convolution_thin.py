@@ -12,10 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise, product
 
 from mlc.ir.dims import Size, bounds
-from mlc.ir.graph import ADD, REDUCE, Graph, Node, Table, body_of, constant
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import Target
-from mlc.ir.types import TensorType
 
 from .convolution_columns import Panels
 from .convolution_form import Convolution
@@ -131,22 +129,3 @@ class _Writer:
             counted(b, Index.of(0), Index.of(extent), body)
 
         each(c.y.count, lambda y: each(c.x.count, lambda x: each(self.features, lambda r: pixel(y, x, r))))
-
-
-def folding(body: Graph, node: Node, parts: int) -> tuple[Graph, list[int]]:
-    """``body`` with ``node`` as the sum of its parts, which are the last parameter; and which parameters are kept."""
-    table = Table()
-    inside = [n for n in body.nodes if n is not node and n.op.name != "parameter"]
-    used = {o for n in inside for o in n.operands} | set(body.results)
-    kept = [k for k, p in enumerate(body.parameters) if p in used]
-    with table.active():
-        new = {body.parameters[k]: table.parameter(body.parameters[k].type, f"x{k}") for k in kept}
-        part = table.parameter(TensorType((parts, *node.shape), node.dtype), "parts")
-        add = body_of(ADD, node.dtype)
-        for n in body.nodes:
-            if n is node:
-                new[n] = REDUCE(part, constant(0, node.dtype), dimensions=(0,), body=add)
-            elif n not in new and n.op.name != "parameter" and all(o in new for o in n.operands):
-                new[n] = table.copy(n, [new[o] for o in n.operands])
-        parameters = [new[body.parameters[k]] for k in kept]
-        return Graph(f"{body.name}_sum", [*parameters, part], [new[r] for r in body.results], table), kept
