@@ -117,10 +117,13 @@ class Notice(UserWarning):
     """Something that mlc does as asked and that costs: f64 data kept as f64, a donated buffer that had to be copied."""
 
 
+_BETWEEN = ("mlc", "functools", "contextlib")  # ours, and what calls us in our name: cached properties, contexts
+
+
 def notice(text: str) -> None:
     """Warn with ``text`` as a Notice at the nearest line outside of mlc, so that filters and reports name that line."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "mlc":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame = frame.f_back
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__")

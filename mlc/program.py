@@ -116,9 +116,10 @@ class Program:
         folder = self._folder
         if folder is None:
             return None, _why_off(self.options)
-        payload = folder.get(f"program-{self._parts.key}")
+        name = f"program-{self._parts.key}"
+        payload = folder.get(name)
         if payload is None:
-            return None, self._why_missing(folder)
+            return None, "its entry in the cache is damaged" if folder.has(name) else self._why_missing(folder)
         try:
             entry = decode_entry(payload)
             codes = [_kernel(folder, *kernel) if kernel[0] else None for kernel in entry.kernels]

@@ -48,6 +48,10 @@ class Folder:
             return None
         return payload
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file for ``name``, damaged or not."""
+        return (self.path / name).exists()
+
     def put(self, name: str, payload: bytes) -> None:
         """Store ``payload`` under ``name``, in place of what was there."""
         import tempfile  # and compressors of archives with it: not for a warm start

@@ -62,6 +62,15 @@ def test_reasons(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert origin(lambda y: y * 3, X) == (False, "the cache is off (MLC_CACHE=0)")
 
 
+def test_damaged_entries_are_said_to_be_and_replaced(folder: Path) -> None:
+    origin(lambda x: x * 7, X)
+    (program,) = folder.glob("program-*")
+    for damaged in (program.read_bytes()[:-9], b"", b"?" + program.read_bytes()[1:]):
+        program.write_bytes(damaged)
+        assert origin(lambda x: x * 7, X) == (False, "its entry in the cache is damaged")
+        assert origin(lambda x: x * 7, X) == (True, "")
+
+
 def test_changed_sources_miss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlc.cache import key
 
@@ -178,6 +187,10 @@ def test_folders_of_others_are_not_used(tmp_path: Path, monkeypatch: pytest.Monk
     shared.chmod(0o777)
     with pytest.warns(Notice, match="can be written by other users; hint: chmod 700"):
         assert Folder(shared).get("x") is None
+    monkeypatch.setenv("MLC_CACHE", str(shared))
+    with pytest.warns(Notice, match="can be written by other users") as caught:
+        assert "can be written by other users" in origin(lambda x: x * 5, X)[1]
+    assert [Path(w.filename) for w in caught] == [Path(__file__)]
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLC_CACHE", str(tmp_path / "file"))
     assert "is no folder" in origin(lambda x: x * 5, X)[1] or "cannot be made" in origin(lambda x: x * 5, X)[1]
