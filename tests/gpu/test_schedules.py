@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from mlc.errors import UnsupportedError
 from mlc.ir.graph import Graph
 from mlc.ir.target import SM_80
+from mlc.passes.schedule import KINDS
+from mlc.passes.schedule.gpu import schedule_of
 from tests.schedule import (
     running,
     test_cumulative,
@@ -54,3 +57,10 @@ def checks(module: ModuleType) -> dict[str, Callable[..., None]]:
 
 for each in MODULES:
     globals().update(checks(each))
+
+
+def test_every_kind_of_fusion_has_a_schedule() -> None:
+    """So nothing falls to the host for want of one."""
+    assert all(callable(schedule_of(kind)) for kind in KINDS)
+    with pytest.raises(UnsupportedError, match="a fusion of kind dream has no schedule for GPUs"):
+        schedule_of("dream")
