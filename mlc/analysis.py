@@ -45,7 +45,7 @@ def analyse_memory(compiled: CompiledFunction) -> MemoryAnalysis:
         argument_size_in_bytes=value_bytes(plan.inputs),
         output_size_in_bytes=value_bytes(plan.outputs),
         alias_size_in_bytes=value_bytes(aliased),
-        temp_size_in_bytes=plan.arena_bytes,
+        temp_size_in_bytes=plan.arena_bytes + sum(d.arena_bytes for d in plan.devices),
         peak_temp_size_in_bytes=peak_bytes(buffers),
         scratch_size_in_bytes=plan.scratch_bytes,
         constant_size_in_bytes=sum(bounds(byte_size(c.type))[1] for c in plan.constants),
@@ -55,12 +55,12 @@ def analyse_memory(compiled: CompiledFunction) -> MemoryAnalysis:
 
 
 def code_bytes(compiled: CompiledFunction) -> int:
-    """Bytes of the instructions of all kernels. Generates them anew."""
+    """Bytes of the instructions of all kernels that the host runs. Generates them anew."""
     from llvmlite import binding
 
     from .codegen import compile_object
 
-    if not compiled.kernels:
+    if not compiled.lowered_for(compiled.options.target):
         return 0
     data = compile_object(compiled.llvm, compiled.options.target, compiled.options.llvm_opt)
     return sum(s.size() for s in binding.ObjectFileRef.from_data(data).sections() if s.is_text())

@@ -18,6 +18,7 @@ from mlc.errors import ArgumentError, TargetError, UnsupportedError
 from mlc.ir.device import Device, Link, Machine, parse_machine
 from mlc.ir.graph import COPY, Graph
 from mlc.ir.plan import BufferRef, Copy, Launch, Loop
+from mlc.ir.target import SM_80
 from mlc.passes import place as module
 from mlc.passes.place import place
 
@@ -48,6 +49,39 @@ def test_what_is_read_on_another_device_is_copied_once() -> None:
           %5 = multiply %4, %0 : f32[4]
           %6 = copy %2 : f32[4]
           return %5, %6
+        }""",
+    )
+
+
+GPU = Machine((Device("cpu:0"), Device("gpu:0", target=SM_80)))
+
+
+def test_a_home_has_arguments_results_and_all_that_says_nothing_else() -> None:
+    """Collectives are of hosts, and what was refused is done there too."""
+    refused = frozenset({("reverse",)})
+    check_golden(
+        lambda g: place(g, GPU, "gpu:0", refused),
+        """
+        graph @f(%x: f32[4]) -> (f32[4], f32[4], f32[4]) {
+          %0 = tanh %x : f32[4]
+          %1 = all_reduce %0, reduction = "add", replica_groups = [[0, 1]] : f32[4]
+          %2 = reverse %1, dimensions = [0] : f32[4]
+          %3 = exponential %2 : f32[4]
+          %4 = add %0, %3 : f32[4] device "cpu:0"
+          return %3, %4, %x
+        }""",
+        """
+        graph @f(%x: f32[4]) -> (f32[4], f32[4], f32[4]) {
+          %0 = tanh %x : f32[4] device "gpu:0"
+          %1 = copy %0 : f32[4]
+          %2 = all_reduce %1, reduction = "add", replica_groups = [[0, 1]] : f32[4]
+          %3 = reverse %2, dimensions = [0] : f32[4]
+          %4 = copy %3 : f32[4] device "gpu:0"
+          %5 = exponential %4 : f32[4] device "gpu:0"
+          %6 = copy %5 : f32[4]
+          %7 = add %1, %6 : f32[4]
+          %8 = copy %7 : f32[4] device "gpu:0"
+          return %5, %8, %x
         }""",
     )
 
@@ -161,7 +195,10 @@ def test_two_devices_take_the_least_time_there_is(seed: int) -> None:
 
 
 def test_some_of_these_use_both_devices_and_some_one() -> None:
-    used = [len(set(module._assigned(random_graph(s, False), random_machine(s, 2), {}, "cpu:0").values())) for s in range(40)]
+    used = [
+        len(set(module._assigned(random_graph(s, False), random_machine(s, 2), {}, "cpu:0").values()))
+        for s in range(40)
+    ]
     assert min(used) == 1 and used.count(2) >= 5
 
 
