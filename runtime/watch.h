@@ -75,7 +75,8 @@ void mlc_watch_beat(struct mlc_watch *watch);
 
 /*
  * Wait for all ranks to come to this rank's last collective, whose label is the same everywhere. False where one is in
- * another collective: it will not come. Where nothing is known of the others, true at once.
+ * another collective: it will not come. A rank of this host that runs may take its time; for others the timeout holds.
+ * Where nothing is known of the others, true at once.
  */
 bool mlc_watch_meet(struct mlc_watch *watch);
 

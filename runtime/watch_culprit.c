@@ -175,7 +175,7 @@ bool mlc_watch_meet(struct mlc_watch *watch)
             continue;
         }
         mlc_watch_beat(watch);
-        if (mlc_watch_now() > deadline)
+        if (mlc_watch_now() > deadline && strchr("TtXZ?", process_state(mine, page)))
             mlc_watch_give_up(watch, mine->label);
         sleep_milliseconds(2);
     }

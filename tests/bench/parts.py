@@ -110,7 +110,7 @@ def measure_overlap(size: int, rounds: int) -> Report:
     try:
         mpi = find("mpich")
         with hosts.two_hosts("1gbit") as enter, tempfile.TemporaryDirectory(prefix="mlc-bench-") as folder:
-            column = [*enter, sys.executable, "-m", "tests.bench.columns.overlap", str(size), str(3 * rounds)]
+            column = [*enter, sys.executable, "-m", "tests.bench.columns.overlap", str(size), str(8 * rounds)]
             variables = {"PYTHONPATH": str(ROOT), **mpi.environment, **hosts.environment()}
             found = _run(mpi.command(2, column, Path(folder), ()), variables)
     except (TargetError, hosts.Denied) as error:

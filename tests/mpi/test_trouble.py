@@ -77,6 +77,11 @@ def test_a_rank_that_raises_does_not_wait_for_those_that_wait_for_it(name: str) 
     assert "ValueError: rank 1 cannot go on" in output
 
 
+def test_a_rank_that_works_on_after_the_last_collective_is_waited_for() -> None:
+    done = run("mpich", 2, ["trouble.py", "last"], {"MLC_COLLECTIVE_TIMEOUT": "1"})
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_wait_can_be_interrupted() -> None:
     output = trouble("mpich", "interrupted")
     assert "interrupted: rank 0: stopped while it waited for all_reduce f32[262144] in two (model.py:2)" in output

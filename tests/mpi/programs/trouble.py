@@ -52,6 +52,9 @@ def work(world: World, trouble: str, mine: bool) -> None:
         world.agree("train" if mine else "step", 7 if mine else 8)
     if mine and trouble == "another collective":
         world.agree("train", 7)
+    if trouble == "last":
+        time.sleep(3 * mine)
+        return
     x = np.ones(1 << 18, np.float32)  # too large for a rank to be done without all others
     world.start(1, "all_reduce", x, x, x.size, dtype="f32", label="all_reduce f32[262144] in two (model.py:2)")
     if mine and trouble == "stopped within":
