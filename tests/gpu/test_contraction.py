@@ -102,6 +102,22 @@ def test_epilogues_with_several_results() -> None:
     check(layer, TensorType((35, 24), F32), TensorType((24, 45), F32), TensorType((45,), F32))
 
 
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_results_that_are_stored_turned(dtype: DType) -> None:
+    """Neighbours in memory are written by neighbouring threads, and together."""
+
+    def turned(x: Node, w: Node, b: Node) -> Node:
+        y = dot(x, w, batch=1)
+        return TRANSPOSE(ADD(y, broadcast_in_dim(b, y.shape, (2,))), permutation=(2, 0, 1))
+
+    types = [TensorType(s, dtype) for s in ((2, 36, 24), (2, 24, 40), (40,))]
+    check(turned, *types, tolerance=1e-2 if dtype == BF16 else 1e-6)
+    lines = str(schedule_region("contraction", body_of_types(turned, *types), SM_80).calls[0].kernel).splitlines()
+    lanes = {F32: 4, BF16: 2}[dtype]
+    stored = {line.split("] ")[1] for line in lines if "store %r0" in line}
+    assert all(any(f"{v} = " in line and line.endswith(f"{dtype.name}x{lanes}") for line in lines) for v in stored)
+
+
 def test_prologues() -> None:
     def shifted(x: Node, mean: Node, w: Node) -> Node:
         centred = SUBTRACT(x, broadcast_in_dim(mean, x.shape, (0,)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlc.ir.graph import CONVERT, Graph, Node
+from mlc.ir.graph import CONVERT, TRANSPOSE, Graph, Node
 from mlc.ir.kernel import Index, Memory, Value
 from mlc.ir.target import GpuTarget
 from mlc.ir.types import I8, I32
@@ -34,11 +34,21 @@ def schedule_contraction(body: Graph, target: GpuTarget) -> ScheduledRegion:
         return schedule_reduce(as_reduce(c), target)
     cut = parts_of_depth(c.batch, c.m, c.n, c.k, target)
     if cut is None:
-        call = product_call(ContractionProduct(c, {}, target), target)
+        call = product_call(ContractionProduct(_as_stored(c), {}, target), target)
         return ScheduledRegion((call,), (), in_place_pairs(body, opaque=(c.dot,)))
     parts = SumOfParts.of(body, c.dot, cut[0], c.accumulator)
     call = product_call(ContractionProduct(c.in_parts(parts.sums, cut[1]), {}, target), target)
     return parts.region([call], [], schedule_reduce(parts.end, target))
+
+
+def _as_stored(c: Contraction) -> Contraction:
+    """Rows and columns exchanged where all results are stored with rows side by side: threads write neighbours."""
+    turned = [r.op is TRANSPOSE and r.operands[0].shape == c.dot.shape for r in c.body.results]
+    if c.row_axis is None or not all(turned) or any(r["permutation"][-1] != c.row_axis for r in c.body.results):
+        return c
+    return replace(
+        c, rows=c.columns, columns=c.rows, m=c.n, n=c.m, row_axis=c.column_axis, column_axis=c.row_axis
+    )  # fmt: skip
 
 
 def _before_widening(side: Side) -> Side:
