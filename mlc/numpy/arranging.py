@@ -8,14 +8,27 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import ArgumentError, ShapeError, UnsupportedError
-from mlc.ir.graph import CONCATENATE, REVERSE, Windows, broadcast_in_dim, constant, gather
+from mlc.ir.dims import bounds
+from mlc.ir.graph import (
+    ADD,
+    CONCATENATE,
+    IOTA,
+    REVERSE,
+    Windows,
+    broadcast_in_dim,
+    constant,
+    fill,
+    gather,
+    size_value,
+)  # fmt: skip
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.graph.node import Node
-from mlc.ir.types import I32, Shape
+from mlc.ir.types import I32, I64, Shape
 from mlc.tracing.lift import as_node
 from mlc.tracing.location import user_location
 from mlc.tracing.tracer import Tracer
 
+from .apply import python_remainder
 from .axes import Axes, one_axis, some_axes
 from .dispatch import operation
 from .manipulation import part_of_axis
@@ -40,7 +53,7 @@ def roll(x: object, /, shift: int | Sequence[int], axis: Axes = None) -> Tracer:
     """The elements along ``axis`` moved by ``shift`` places; what leaves at the end enters at the front.
 
     Several axes have a shift each, or all the same; without an axis all elements move in row-major order. Raises
-    ShapeError for a symbolic axis, ArgumentError where there are not as many shifts as axes.
+    ArgumentError where there are not as many shifts as axes, ShapeError for a symbolic axis that may be empty.
 
     Example:
         >>> import mlc.numpy as mnp
@@ -64,11 +77,23 @@ def roll(x: object, /, shift: int | Sequence[int], axis: Axes = None) -> Tracer:
 def _rolled(node: Node, shift: int, axis: int) -> Node:
     n = node.shape[axis]
     if not isinstance(n, int):
-        raise ShapeError(f"roll: axis {axis} of operand {node.type} is symbolic and can only be taken whole")
+        return _rolled_by_places(node, shift, axis)
     cut = -shift % n if n else 0
     if cut == 0:
         return node
     return CONCATENATE(part_of_axis(node, axis, cut, n), part_of_axis(node, axis, 0, cut), dimension=axis)
+
+
+def _rolled_by_places(node: Node, shift: int, axis: int) -> Node:
+    """Along an axis whose size is known at the call: element i is that at i - shift, modulo the size."""
+    if bounds(node.shape[axis])[0] < 1:
+        raise ShapeError(f"roll: axis {axis} of operand {node.type} is symbolic and may be empty")
+    place = IOTA(shape=(node.shape[axis],), dtype=I64, dimension=0)
+    size = broadcast_node(size_value(node.shape[axis]), place.shape)
+    moved = python_remainder(ADD(place, fill(-float(shift), place.tensor)), size)
+    sizes = tuple(1 if a == axis else n for a, n in enumerate(node.shape))
+    rest = tuple(a for a in range(len(sizes)) if a != axis)
+    return gather(node, moved, Windows(node.tensor, moved.tensor, sizes, rest, (axis,), (), (), (axis,), 1))
 
 
 @operation("x")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import ShapeError, UnsupportedError
+from mlc.ir.dims import bounds
 from mlc.ir.graph import ADD, AND, COMPARE, OR, SELECT, Node, Windows, fill, gather, sort
 from mlc.ir.graph import reshape as reshape_node
 from mlc.ir.types import BOOL, I64
@@ -170,7 +171,7 @@ def diff(x: object, /, *, axis: int = -1) -> Tracer:
     node = as_node(x, None, "diff: operand")
     place = one_axis("diff", axis, node.tensor)
     n = node.shape[place]
-    if not isinstance(n, int):
-        raise ShapeError(f"diff: axis {place} of operand {node.type} is symbolic and can only be taken whole")
-    after, before = part_of_axis(node, place, min(1, n), n), part_of_axis(node, place, 0, max(n - 1, 0))
+    if bounds(n)[0] < 1 and not isinstance(n, int):
+        raise ShapeError(f"diff: axis {place} of operand {node.type} is symbolic and may be empty")
+    after, before = part_of_axis(node, place, 1 if n else 0, n), part_of_axis(node, place, 0, n - 1 if n else 0)
     return subtract(wrap(after), wrap(before))

@@ -246,7 +246,7 @@ def transpose_node(node: Node, order: tuple[int, ...]) -> Node:
     return node if order == tuple(range(len(order))) else TRANSPOSE(node, permutation=order)
 
 
-def part_of_axis(node: Node, axis: int, start: int, stop: int) -> Node:
+def part_of_axis(node: Node, axis: int, start: int, stop: Size) -> Node:
     begin = tuple(start if i == axis else 0 for i in range(len(node.shape)))
     end = tuple(stop if i == axis else n for i, n in enumerate(node.shape))
     return SLICE(node, start=begin, limit=end, strides=(1,) * len(begin))

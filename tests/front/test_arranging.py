@@ -19,6 +19,29 @@ def test_roll() -> None:
         mnp.roll(X, (1, 2), axis=0)
 
 
+def test_roll_and_diff_along_a_symbolic_axis() -> None:
+    n = mlc.dim("n", 1, 40)
+    by_rows, by_columns = mlc.ShapeDtype((n, 3)), mlc.ShapeDtype((3, n))
+    for shift in (0, 1, -7, 50):
+        for spec, axis in ((by_rows, 0), (by_columns, 1), (by_rows, None), (by_rows, (0, 1))):
+            compiled = mlc.jit(lambda x, k=shift, a=axis: mnp.roll(x, k, axis=a)).lower(spec).compile()
+            for size in (1, 2, 40):
+                x = np.arange(3 * size, dtype=np.float32).reshape((3, size) if axis == 1 else (size, 3))
+                np.testing.assert_array_equal(np.asarray(compiled(x)), np.roll(x, shift, axis))
+    difference = mlc.jit(lambda x: mnp.diff(x, axis=0)).lower(by_rows).compile()
+    x = np.arange(15, dtype=np.float32).reshape(5, 3) ** 2
+    for size in (1, 2, 5):
+        np.testing.assert_array_equal(np.asarray(difference(x[:size].copy())), np.diff(x[:size], axis=0))
+    slope = mlc.jit(mlc.grad(lambda x: mnp.sum(mnp.roll(x, 2, axis=0) ** 2 * x))).lower(by_rows).compile()
+    rolled = np.roll(x, 2, 0)
+    np.testing.assert_allclose(np.asarray(slope(x)), rolled**2 + np.roll(2 * rolled * x, -2, 0))
+    for function in (mnp.roll, mnp.diff):
+        with pytest.raises(ShapeError, match=r"axis 0 of operand f32\[m\] is symbolic and may be empty"):
+            mlc.jit(lambda x, f=function: f(x, 1, axis=0) if f is mnp.roll else f(x)).lower(
+                mlc.ShapeDtype((mlc.dim("m", 0, 8),))
+            )
+
+
 def test_repeat() -> None:
     for times, axis in ((2, None), (3, 1), (0, 0), ([1, 0, 2], 1), ([0, 0, 0], 1), ([2], 2)):
         np.testing.assert_array_equal(np.asarray(mnp.repeat(X, times, axis=axis)), np.repeat(X, times, axis))
