@@ -18,6 +18,7 @@ from mlc.compiler import Options
 from mlc.ir.graph import ADD, Graph, Node, constant
 from mlc.ir.kernel import Kernel, parse_kernel, print_kernel
 from mlc.passes import plan as plan_module
+from mlc.passes import plan_devices
 from mlc.passes.kernels import KERNEL_PIPELINE, KernelPass
 from mlc.passes.memory import Interval
 from mlc.passes.rewrite import fuelled, rewrite
@@ -172,7 +173,7 @@ def test_a_wrong_memory_plan_is_named(arrays: list[Any], monkeypatch: pytest.Mon
         return [0] * len(values), max((v.nbytes for v in values), default=0)
 
     graph = mlc.jit(lambda x, w: (x @ w) @ ((w @ x) @ w)).lower(*[mlc.ShapeDtype((6, 6), "f32")] * 2).graph
-    monkeypatch.setattr(plan_module, "assign_offsets", overlapping)
+    monkeypatch.setattr(plan_devices, "assign_offsets", overlapping)
     found = bisect(graph, arrays)
     assert found is not None and found.stage == "plan"
 
