@@ -18,6 +18,7 @@ from mlc.ir.target import GpuTarget
 _COMPILING = re.compile(r"Compiling entry function '([^']+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
+_OLD = re.compile(r"Unsupported \.version|is not defined for option 'gpu-name'")
 _SHARED = re.compile(r"(\d+) bytes smem")
 
 
@@ -60,19 +61,25 @@ def find_ptxas(toolkits: Sequence[Path] = ()) -> Path | None:
 def assemble_ptx(ptx_text: str, target: GpuTarget, ptxas: Path | None = None) -> Cubin:
     """The cubin of a module for ``target``, by ``ptxas`` or the one that is found.
 
-    Raises UnsupportedError where there is no assembler, InternalError with its words where it refuses the text.
+    Raises UnsupportedError where there is no assembler or it is older than the target, InternalError with its words
+    where it refuses the text.
     """
     program = ptxas or find_ptxas()
     if program is None:
         raise UnsupportedError(
             "there is no ptxas on this machine: PTX is not assembled",
-            hint="pip install nvidia-cuda-nvcc, or leave it to the driver",
+            hint="pip install 'mlc[ptxas]', or leave it to the driver",
         )
     with tempfile.TemporaryDirectory(prefix="mlc-ptxas-") as folder:
         source, result = Path(folder, "module.ptx"), Path(folder, "module.cubin")
         source.write_text(ptx_text)
         command = [str(program), f"-arch={target.cpu}", "-v", str(source), "-o", str(result)]
         done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0 and _OLD.search(done.stderr):
+            raise UnsupportedError(
+                f"{program} does not know {target.name}: {done.stderr.splitlines()[0]}",
+                hint="pip install 'mlc[ptxas]', or leave it to the driver",
+            )
         if done.returncode != 0:
             raise InternalError(f"codegen: ptxas refuses the text for {target.name}: {done.stderr}\n{ptx_text}")
         return Cubin(result.read_bytes(), _usage(done.stdout + done.stderr))

@@ -39,7 +39,6 @@ class GpuVariant:
 
 def compile_for_gpu(export: Export, target: GpuTarget, result_names: Sequence[str]) -> GpuVariant | None:
     """The function, all of it on a GPU; None, after a notice, where some of it is for the CPU alone."""
-    from mlc.codegen.nvptx import assemble_ptx, find_ptxas
     from mlc.compiler import Options, compile_function
 
     options = Options.from_environment()
@@ -51,9 +50,21 @@ def compile_for_gpu(export: Export, target: GpuTarget, result_names: Sequence[st
         notice(f"{export.name}: no code for {target.name}: parts of it run on the CPU alone")
         return None
     ptx = compiled.images[0]
-    cubin = assemble_ptx(ptx, target).code if ptx and find_ptxas() is not None else None
     constants = zip((c.name for c in plan.constants), compiled.constants, strict=True)
-    return GpuVariant(target, plan, ptx, cubin, tuple(constants))
+    return GpuVariant(target, plan, ptx, _cubin(ptx, target), tuple(constants))
+
+
+def _cubin(ptx: str, target: GpuTarget) -> bytes | None:
+    """None where there is no ptxas, or, after a notice, one that is older than the target: the driver compiles PTX."""
+    from mlc.codegen.nvptx import assemble_ptx, find_ptxas
+
+    if not ptx or find_ptxas() is None:
+        return None
+    try:
+        return assemble_ptx(ptx, target).code
+    except UnsupportedError as error:
+        notice(f"no cubin: {error}")
+        return None
 
 
 def check_gpus(names: Sequence[str]) -> list[GpuTarget]:

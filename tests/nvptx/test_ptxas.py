@@ -54,6 +54,17 @@ def test_text_that_it_refuses() -> None:
         assemble_ptx("no ptx", SM_80, PTXAS)
 
 
+@pytest.mark.parametrize(
+    "words", ["Value 'sm_100a' is not defined for option 'gpu-name'", "x.ptx, line 5; fatal : Unsupported .version 8.6"]
+)
+def test_an_assembler_that_is_too_old(words: str, tmp_path: Path) -> None:
+    old = tmp_path / "ptxas"
+    old.write_text(f'#!/bin/sh\necho "{words}" >&2\nexit 1\n')
+    old.chmod(0o755)
+    with pytest.raises(UnsupportedError, match="does not know sm_100a"):
+        assemble_ptx("", SM_100A, old)
+
+
 def test_no_assembler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is looked for where it may be, in order."""
     monkeypatch.setenv("PATH", str(tmp_path))
