@@ -7,12 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mlc.h"
 
 enum { TESTS_A_LOOK = 64, TESTS_BEFORE_YIELD = 256 };
-enum { POLL_NANOSECONDS = 50000000 };
+enum { POLL_NANOSECONDS = 50000000, LONG_NANOSECONDS = 1000000000, NAP_NANOSECONDS = 100000 };
 
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error)
 {
@@ -72,7 +73,8 @@ static int test(struct mlc_mpi_world *world, uint32_t index, const struct mlc_er
 
 /* A wait's clock: looked at now and then, for the deadline and the caller's poll. */
 struct clock {
-    int64_t deadline, next_poll;
+    int64_t start, deadline, next_poll;
+    bool is_long; /* somebody is missing: leave them the CPU */
     mlc_poll poll;
     void *data;
 };
@@ -80,7 +82,7 @@ struct clock {
 static struct clock start_clock(const struct mlc_mpi_world *world, mlc_poll poll, void *data)
 {
     int64_t now = mlc_watch_now();
-    return (struct clock){now + world->watch.timeout, now + POLL_NANOSECONDS, poll, data};
+    return (struct clock){now, now + world->watch.timeout, now + POLL_NANOSECONDS, false, poll, data};
 }
 
 static int look(struct mlc_mpi_world *world, struct clock *clock, const char *label, const struct mlc_error *error)
@@ -88,6 +90,7 @@ static int look(struct mlc_mpi_world *world, struct clock *clock, const char *la
     int64_t now = mlc_watch_now();
 
     mlc_watch_beat(&world->watch);
+    clock->is_long = now - clock->start >= LONG_NANOSECONDS;
     if (now >= clock->deadline)
         mlc_watch_give_up(&world->watch, label);
     if (clock->poll && now >= clock->next_poll) {
@@ -100,7 +103,17 @@ static int look(struct mlc_mpi_world *world, struct clock *clock, const char *la
     return 0;
 }
 
-/* Test flight `slot` until it is done. Where ranks share CPUs, those that wait long let others run. */
+static void leave_cpu(const struct clock *clock)
+{
+    const struct timespec nap = {0, NAP_NANOSECONDS};
+
+    if (clock->is_long)
+        nanosleep(&nap, NULL);
+    else
+        sched_yield();
+}
+
+/* Test flight `slot` until it is done. Where ranks share CPUs, and in long waits, others may run. */
 static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll poll, void *data,
                            const struct mlc_error *error)
 {
@@ -118,8 +131,8 @@ static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll 
             clock = start_clock(world, poll, data);
         if (tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)
             status = look(world, &clock, world->slots[slot].label, error);
-        if (world->crowded && tests >= TESTS_BEFORE_YIELD)
-            sched_yield();
+        if (clock.is_long || (world->crowded && tests >= TESTS_BEFORE_YIELD))
+            leave_cpu(&clock);
     }
     return status;
 }

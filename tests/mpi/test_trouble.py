@@ -9,8 +9,8 @@ import pytest
 
 from .launchers import MPIS, run
 
-TIMEOUT = 1.5
-LATE = "collective 2, all_reduce f32[262144] in two (model.py:2), was not done within 1.5 s\n"
+TIMEOUT = 3  # also of the start, where ranks come as the machine lets them
+LATE = "collective 2, all_reduce f32[262144] in two (model.py:2), was not done within 3 s\n"
 PROCESS = r"rank 1 \(process \d+ on \S+\) "
 LAST = re.escape("its last, done, was collective 1, all_reduce f32[1000] in one (model.py:1)")
 
@@ -64,9 +64,7 @@ def test_ranks_with_different_programs_fail_with_both_hashes(name: str) -> None:
 
 def test_a_rank_that_does_not_start_is_named_where_the_launcher_has_a_folder(tmp_path: Path) -> None:
     output = trouble("mpich", "stopped early", MLC_RUN_FOLDER=str(tmp_path))
-    assert re.search(
-        r"mlc: rank [02] of 3: the start of MPI, was not done within 1.5 s\n  rank 1 has not joined", output
-    )
+    assert re.search(r"mlc: rank [02] of 3: the start of MPI, was not done within 3 s\n  rank 1 has not joined", output)
     assert (tmp_path / "failure").read_text() in output
     assert (tmp_path / "ranks").stat().st_size == 3 * 512
 
