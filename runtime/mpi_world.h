@@ -54,6 +54,13 @@ struct mlc_mpi_world {
     bool failed;      /* an error was returned: the other ranks may never come to MPI_Finalize */
 };
 
+/* The functions of the world's table: see collective.h. */
+int mlc_mpi_agree(struct mlc_world *base, const char *program, uint64_t schedule, const struct mlc_error *error);
+int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_collective *what,
+                     const struct mlc_error *error);
+int mlc_mpi_progress(struct mlc_world *base, const struct mlc_error *error);
+int mlc_mpi_wait(struct mlc_world *base, uint32_t slot, mlc_poll poll, void *data, const struct mlc_error *error);
+
 /* Start a collective of host memory: *request is in flight then. Or, in `slot`, one of a device's: *nccl is. */
 int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
                   mlc_mpi_handle *request, const struct mlc_error *error);
@@ -68,6 +75,10 @@ int mlc_mpi_find_group(struct mlc_mpi_world *world, const struct mlc_collective 
 /* Wait for a request of our own, to the deadline. */
 int mlc_mpi_complete(struct mlc_mpi_world *world, mlc_mpi_handle request, const char *label,
                      const struct mlc_error *error);
+
+/* All ranks' blocks of `bytes` in order, on the communicator that collectives of programs do not use. */
+int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *block, void *blocks, int bytes,
+                   const struct mlc_error *error);
 
 /* Fail with what MPI says of `code`, and with the rank that has ended, if one has. -EIO. */
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error);
