@@ -164,9 +164,10 @@ static int make_stages(struct mlc_device *device, const struct mlc_error *error)
 {
     int status = 0;
 
+    if (device->cuda.MemHostAlloc(&device->pinned, (size_t)MLC_STAGES * MLC_STAGE_BYTES, 0))
+        device->pinned = NULL;
     for (int i = 0; i < MLC_STAGES && !status; i++) {
-        if (device->cuda.MemHostAlloc(&device->stages[i], MLC_STAGE_BYTES, 0))
-            device->stages[i] = NULL;
+        device->stages[i] = device->pinned ? (char *)device->pinned + (size_t)i * MLC_STAGE_BYTES : NULL;
         status = mlc_device_check(device, device->cuda.EventCreate(&device->staged[i], 0), error, "no event");
     }
     return status;
@@ -245,12 +246,11 @@ static void empty_context(struct mlc_device *device)
     if (device->stream)
         cuda->StreamSynchronize(device->stream);
     mlc_device_trim(device);
-    for (int i = 0; i < MLC_STAGES; i++) {
-        if (device->stages[i])
-            cuda->MemFreeHost(device->stages[i]);
+    if (device->pinned)
+        cuda->MemFreeHost(device->pinned);
+    for (int i = 0; i < MLC_STAGES; i++)
         if (device->staged[i])
             cuda->EventDestroy(device->staged[i]);
-    }
     if (device->begin)
         cuda->EventDestroy(device->begin);
     if (device->end)

@@ -13,7 +13,7 @@
 #include "cuda.h"
 #include "device_memory.h"
 
-enum { MLC_STAGES = 2, MLC_STAGE_BYTES = 4 << 20, MLC_DEVICE_ALIGNMENT = 256, MLC_VECTOR_BYTES = 16 };
+enum { MLC_STAGES = 16, MLC_STAGE_BYTES = 1 << 20, MLC_DEVICE_ALIGNMENT = 256, MLC_VECTOR_BYTES = 16 };
 
 /* Launches in a row: how many, and the names of the first and the last, which are a program's. */
 struct mlc_launches {
@@ -42,8 +42,10 @@ struct mlc_device {
     struct mlc_device_memory memory;
     bool pooled;     /* memory comes from the driver's stream-ordered pool, which keeps nothing that nobody uses */
     bool step_by_step; /* MLC_CUDA_SYNC: wait for every launch, so that an error names its kernel */
-    void *stages[MLC_STAGES]; /* pinned host memory on the way to and from the device; NULL where there is none */
+    void *pinned; /* host memory that copies go through, MLC_STAGES blocks; NULL where the driver gives none */
+    void *stages[MLC_STAGES]; /* the blocks */
     CUevent staged[MLC_STAGES]; /* the copy through it is done */
+    size_t next_stage; /* counts copies: they take turns, so that a call's uploads do not wait for the call before */
     struct mlc_launches pending; /* since the stream was last seen empty, for errors that come late */
     char lost[320]; /* why the device cannot be used any more, or "" */
 };

@@ -1,4 +1,4 @@
-/* Copies between host and device through two pinned blocks in turn, so that one is filled while the other moves. */
+/* Copies between host and device through pinned blocks in turn, so that some are filled while others move. */
 #include <string.h>
 
 #include "device.h"
@@ -16,13 +16,12 @@ int mlc_device_upload(struct mlc_device *device, void *to, const void *from, siz
     CUdeviceptr address = (uintptr_t)to;
     CUresult result = CUDA_SUCCESS;
 
-    if (!device->stages[0] || !device->stages[1]) /* the driver copies through memory of its own */
+    if (!device->pinned) /* the driver copies through memory of its own */
         return mlc_device_check_late(
             device, bytes ? cuda->MemcpyHtoDAsync(address, from, bytes, device->stream) : CUDA_SUCCESS, error,
             "a copy to it failed");
-    for (size_t done = 0, i = 0; done < bytes && !result; i++) {
-        size_t n = piece(done, bytes);
-        int stage = (int)(i % MLC_STAGES);
+    for (size_t done = 0; done < bytes && !result;) {
+        size_t n = piece(done, bytes), stage = device->next_stage++ % MLC_STAGES;
         result = cuda->EventSynchronize(device->staged[stage]);
         if (result)
             break;
@@ -35,37 +34,39 @@ int mlc_device_upload(struct mlc_device *device, void *to, const void *from, siz
     return mlc_device_check_late(device, result, error, "a copy to it failed");
 }
 
-/* Put piece i on the stream. */
-static CUresult start_piece(const struct mlc_device *device, const void *from, size_t i, size_t bytes)
+/* Put piece i on the stream, through the block that is `stage`'s turn. */
+static CUresult start_piece(const struct mlc_device *device, const void *from, size_t i, size_t bytes, size_t stage)
 {
     const struct mlc_cuda *cuda = &device->cuda;
     size_t done = i * MLC_STAGE_BYTES;
     CUdeviceptr address = (uintptr_t)from + done;
-    CUresult result = cuda->MemcpyDtoHAsync(device->stages[i % MLC_STAGES], address, piece(done, bytes), device->stream);
+    CUresult result = cuda->MemcpyDtoHAsync(device->stages[stage % MLC_STAGES], address, piece(done, bytes), device->stream);
 
-    return result ? result : cuda->EventRecord(device->staged[i % MLC_STAGES], device->stream);
+    return result ? result : cuda->EventRecord(device->staged[stage % MLC_STAGES], device->stream);
 }
 
 int mlc_device_download(struct mlc_device *device, void *to, const void *from, size_t bytes, const struct mlc_error *error)
 {
     const struct mlc_cuda *cuda = &device->cuda;
     CUresult result = CUDA_SUCCESS;
-    size_t pieces = (bytes + MLC_STAGE_BYTES - 1) / MLC_STAGE_BYTES;
+    size_t pieces = (bytes + MLC_STAGE_BYTES - 1) / MLC_STAGE_BYTES, first = device->next_stage;
 
-    if (!device->stages[0] || !device->stages[1]) {
+    if (!device->pinned) {
         if (bytes)
             result = cuda->MemcpyDtoHAsync(to, (uintptr_t)from, bytes, device->stream);
         return result ? mlc_device_check_late(device, result, error, "a copy from it failed") : mlc_device_synchronize(device, error);
     }
+    device->next_stage += pieces;
     if (pieces)
-        result = start_piece(device, from, 0, bytes);
+        result = start_piece(device, from, 0, bytes, first);
     for (size_t i = 0; i < pieces && !result; i++) {
+        size_t stage = (first + i) % MLC_STAGES, done = i * MLC_STAGE_BYTES;
         if (i + 1 < pieces)
-            result = start_piece(device, from, i + 1, bytes);
+            result = start_piece(device, from, i + 1, bytes, first + i + 1);
         if (!result)
-            result = cuda->EventSynchronize(device->staged[i % MLC_STAGES]);
+            result = cuda->EventSynchronize(device->staged[stage]);
         if (!result)
-            memcpy((char *)to + i * MLC_STAGE_BYTES, device->stages[i % MLC_STAGES], piece(i * MLC_STAGE_BYTES, bytes));
+            memcpy((char *)to + done, device->stages[stage], piece(done, bytes));
     }
     if (!result && pieces)
         device->pending.count = 0; /* the copy was the last on the stream */

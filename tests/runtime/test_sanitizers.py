@@ -60,6 +60,7 @@ def test_binding(cc: str, tmp_path: Path) -> None:
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.runtime.sanitized", "-p", "no:cacheprovider"]
     tests = ["tests/runtime/test_code.py", "tests/runtime/test_array.py", "tests/driver/test_calls.py"]
+    tests += ["tests/device/test_failures.py", "tests/device/test_graphs.py"]
     done = subprocess.run(
         [*command, *tests, "-k", "not costs and not interrupt"], env=environment, cwd=HERE.parents[1],
         capture_output=True, text=True, timeout=300,
