@@ -130,6 +130,26 @@ def test_what_others_read_is_not_reduced_in_place() -> None:
         assert [v[0] for v in (y, total, of_input, largest, ones, x)] == [2 * r + 2, 6, 3, 4, 2, r + 1]
 
 
+def test_empty_scalar_and_what_is_no_number() -> None:
+    """Infinities and zeros of two signs and NaN, of every kind of fold, beside arrays without elements."""
+    special = [np.array([np.nan, np.inf, -0.0, 1.0], "f4"), np.array([1.0, -np.inf, 0.0, np.nan], "f4")]
+
+    def step(empty: Any, x: Any, i: Any) -> Any:
+        folds = [mlc.all_reduce((empty, x[1], x, i), op) for op in ("sum", "max", "min", "prod")]
+        return folds, distributed.all_gather(empty), mlc.all_reduce(i > 3, "or"), mlc.all_reduce(i, "xor")
+
+    of_ranks = [(np.zeros((0, 3), "f4"), special[r], np.array([3, 250 + r], np.uint8)) for r in range(2)]
+    for folds, both, some, bits in Simulation(mlc.jit(step), 2)(of_ranks):
+        with np.errstate(all="ignore"):
+            want = [f(*special) for f in (np.add, np.maximum, np.minimum, np.multiply)]
+        for (empty, scalar, x, _), y in zip(folds, want, strict=True):
+            assert empty.shape == (0, 3)
+            np.testing.assert_array_equal(x, y)
+            np.testing.assert_array_equal(scalar, y[1])
+        assert [int(f[3][1]) for f in folds] == [(250 + 251) % 256, 251, 250, 250 * 251 % 256]
+        assert (both.shape, some.tolist(), bits.tolist()) == ((0, 3), [False, True], [0, 1])
+
+
 def test_in_loops_and_branches() -> None:
     def step(x: Any) -> Any:
         def trip(i: Any, carry: Any) -> Any:

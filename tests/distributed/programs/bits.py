@@ -42,8 +42,20 @@ def probe(elements: int, rank: int) -> Any:
     return np.random.default_rng((3, rank)).normal(size=elements).astype(np.float32)
 
 
+def check_each(rank: int, ranks: int) -> None:
+    """The other collectives, outside of traces, each on a tree."""
+    own = {"a": mnp.asarray(rank), "b": (mnp.arange(2 * ranks),)}
+    last = distributed.broadcast(own, root=ranks - 1)
+    assert int(last["a"]) == ranks - 1 and last["b"][0].tolist() == list(range(2 * ranks))
+    assert distributed.all_gather({"a": mnp.asarray([rank])})["a"].tolist() == list(range(ranks))
+    (block,) = distributed.reduce_scatter(own["b"])
+    assert block.tolist() == [2 * rank * ranks, (2 * rank + 1) * ranks]
+    assert float(mlc.all_reduce(float(rank), "mean")) == (ranks - 1) / 2
+
+
 def main(out: str) -> None:
     rank, ranks = distributed.rank(), distributed.size()
+    check_each(rank, ranks)
     w, x, y = integers()
     exact = linear(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank])
     found = {"exact": exact, **{f"probe{n}": mlc.all_reduce(probe(n, rank)) for n in PROBES}}
