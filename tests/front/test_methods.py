@@ -13,7 +13,7 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
-from mlc.errors import ArgumentError
+from mlc.errors import ArgumentError, TargetError
 
 X = np.asarray([[3.25, -1.5, 2.0], [0.5, 4.75, -6.0]], np.float32)
 
@@ -73,8 +73,10 @@ def test_arrays_and_functions_are_copied_and_pickled() -> None:
     for y in (copy.copy(x), copy.deepcopy([x])[0], pickle.loads(pickle.dumps(x)), x.to_device("cpu")):
         assert y.dtype == x.dtype and y.tolist() == x.tolist()
     assert pickle.loads(pickle.dumps(doubled)) is doubled and copy.deepcopy(doubled) is doubled
-    with pytest.raises(ArgumentError, match="to_device"):
-        x.to_device("gpu:0")
+    with pytest.raises(ArgumentError, match="to_device: 'tpu:0' is no device"):
+        x.to_device("tpu:0")
+    with pytest.raises(TargetError, match="device 'gpu:99'"):
+        x.to_device("gpu:99")
 
 
 @mlc.jit
