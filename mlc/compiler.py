@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from .devices import attached
 from .dump import Dump
+from .errors import UnsupportedError
 from .failures import reported
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
@@ -85,9 +86,10 @@ def compile_function(
     donated: frozenset[int] = frozenset(),
     pipeline: Sequence[Pass] | None = None,
 ) -> CompiledFunction:
-    """Optimize, schedule and plan ``graph``; machine code is generated when it is asked for.
+    """Optimize, schedule and plan ``graph``; machine code is generated when it is asked for, but for PTX.
 
-    ``pipeline`` are the graph passes, the target's own where it is None. Raises InternalError where a step fails.
+    ``pipeline`` are the graph passes, the target's own where it is None. What a GPU does not take is planned for the
+    host, with a notice. Raises InternalError where a step fails.
     """
     dump = Dump(options.dump, graph.name)
     dump.graph("traced", graph)
@@ -104,14 +106,16 @@ def compile_function(
                     optimized, options.target, result_names=result_names, donated=donated, machine=options.machine,
                     home=options.home,
                 )  # fmt: skip
+            timings.append(Timing("schedule-and-plan", time.perf_counter() - begin, len(planned.kernels)))
+            compiled = CompiledFunction(
+                graph, optimized, planned.plan, planned.kernels, planned.constants, options, tuple(timings),
+                planned.targets,
+            )  # fmt: skip
+            _generate_images(compiled, planned.regions)
         except RefusedError as error:
             refused.add(error)
             continue
         break
-    timings.append(Timing("schedule-and-plan", time.perf_counter() - begin, len(planned.kernels)))
-    compiled = CompiledFunction(
-        graph, optimized, planned.plan, planned.kernels, planned.constants, options, tuple(timings), planned.targets
-    )
     dump.text("scheduled.kernels", lambda: kernels_text(planned.kernels))
     dump.text("lowered.kernels", lambda: kernels_text(compiled.lowered))
     dump.plan(planned.plan, planned.constants)
@@ -120,6 +124,20 @@ def compile_function(
     for device, ptx in zip(planned.plan.devices, compiled.images if dump.folder else (), strict=False):
         dump.text(f"{device.target}.ptx", ptx.__str__)
     return compiled
+
+
+def _generate_images(compiled: CompiledFunction, regions: Sequence[Graph]) -> None:
+    """The PTX of a plan for GPUs. RefusedError names the region of a kernel that no code can be generated for."""
+    try:
+        compiled.images  # noqa: B018  # cached: generated here, or refused
+    except UnsupportedError:
+        for kernel, target, region in zip(compiled.kernels, compiled.targets, regions, strict=True):
+            if isinstance(target, GpuTarget):
+                try:
+                    _ptx_of((lower_kernel(kernel, target, compiled.options.skip),), target)
+                except UnsupportedError as error:
+                    raise RefusedError(error, region) from error
+        raise
 
 
 def compile_for_library(

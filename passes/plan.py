@@ -43,7 +43,7 @@ class Planned:
     """A Plan, the kernels it launches (in the order of ``plan.kernels``) and the arrays of its constants.
 
     ``spaces`` are the parts of the arenas that are each device's own memory: device -> (offset, bytes). ``targets`` are
-    what each kernel is made for.
+    what each kernel is made for, ``regions`` the first region that each computes.
     """
 
     plan: Plan
@@ -51,6 +51,7 @@ class Planned:
     constants: tuple[npt.NDArray[np.generic], ...]
     spaces: Mapping[str | None, tuple[int, int]] = field(default_factory=dict)
     targets: tuple[AnyTarget, ...] = ()
+    regions: tuple[Graph, ...] = ()
 
 
 def make_plan(
@@ -102,7 +103,7 @@ def make_plan(
         ),
     )
     constants = tuple(n["value"].array for n in places.literals)
-    return Planned(plan, tuple(steps.kernels), constants, spaces, tuple(steps.targets))
+    return Planned(plan, tuple(steps.kernels), constants, spaces, tuple(steps.targets), tuple(steps.regions))
 
 
 def _outermost(graph: Graph, places: Places, donated: frozenset[int], home: str | None) -> tuple[Scope, dict[int, int]]:
@@ -157,6 +158,7 @@ class _Steps:
         self.devices = devices
         self.kernels: list[Kernel] = []
         self.targets: list[AnyTarget] = []  # of the kernels
+        self.regions: list[Graph] = []
         self.numbers: dict[str, int] = {}
         self.names: dict[str, int] = {}
         self.slots = Slots()
@@ -198,6 +200,7 @@ class _Steps:
                 self.numbers[text] = len(self.kernels)
                 self.kernels.append(_unique(call.kernel, self.names))
                 self.targets.append(target)
+                self.regions.append(fusion["body"])
             accesses: list[Access] = []
             for operand, buffer in zip(call.operands, call.kernel.buffers, strict=True):
                 if operand.kind == "parameter":
