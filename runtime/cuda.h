@@ -54,6 +54,7 @@ enum { CU_STREAM_NON_BLOCKING = 1, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1 };
     F(DevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (CUdevice device))                                        \
     F(CtxPushCurrent, cuCtxPushCurrent_v2, (CUcontext context))                                                        \
     F(CtxPopCurrent, cuCtxPopCurrent_v2, (CUcontext * context))                                                        \
+    F(CtxSetCurrent, cuCtxSetCurrent, (CUcontext context))                                                             \
     F(StreamCreate, cuStreamCreate, (CUstream * stream, unsigned flags))                                               \
     F(StreamDestroy, cuStreamDestroy_v2, (CUstream stream))                                                            \
     F(StreamSynchronize, cuStreamSynchronize, (CUstream stream))                                                       \

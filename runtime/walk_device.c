@@ -6,9 +6,14 @@
 #include "device_graph.h"
 #include "memory.h"
 
+/* What the program has on device `number`, whose context is current from now on: all are held, the last one on top. */
 static struct mlc_attached *attached(const struct mlc_device_walk *walk, uint32_t number)
 {
-    return walk->program->attached[number - 1];
+    struct mlc_attached *found = walk->program->attached[number - 1];
+
+    if (found && walk->program->plan.n_devices > 1)
+        found->device->cuda.CtxSetCurrent(found->device->context); /* what fails there fails in the call that follows */
+    return found;
 }
 
 static void *address(const struct mlc_device_walk *walk, const struct mlc_operand *operand)
@@ -27,7 +32,7 @@ static uint32_t arena_slot(const struct mlc_device_walk *walk, uint32_t number)
 static void end_before(const struct mlc_device_walk *walk, uint32_t end)
 {
     for (uint32_t d = end; d-- > 1;) {
-        struct mlc_device *device = attached(walk, d)->device;
+        struct mlc_device *device = walk->program->attached[d - 1]->device;
         int64_t bytes = walk->program->plan.devices[d - 1].arena_bytes;
         if (bytes)
             mlc_device_give(device, walk->slots[arena_slot(walk, d)], (size_t)bytes);
@@ -38,7 +43,7 @@ static void end_before(const struct mlc_device_walk *walk, uint32_t end)
 static int begin_on(const struct mlc_device_walk *walk, uint32_t number)
 {
     const struct mlc_plan *plan = &walk->program->plan;
-    const struct mlc_attached *there = attached(walk, number);
+    const struct mlc_attached *there = walk->program->attached[number - 1];
     void **arena = &walk->slots[arena_slot(walk, number)];
     int64_t bytes = plan->devices[number - 1].arena_bytes;
 
@@ -103,16 +108,16 @@ static int launch(const struct mlc_device_walk *walk, uint32_t i)
 }
 
 /* From one device to another: by way of the host. */
-static int carry(const struct mlc_device_walk *walk, struct mlc_device *to, void *destination, struct mlc_device *from,
-                 const void *source, size_t bytes)
+static int carry(const struct mlc_device_walk *walk, uint32_t to, void *destination, uint32_t from, const void *source,
+                 size_t bytes)
 {
     void *between = mlc_memory_allocate(bytes);
 
     if (!between)
         return mlc_fail(walk->error, -ENOMEM, "%s: out of memory", walk->program->plan.name);
-    int status = mlc_device_download(from, between, source, bytes, walk->error);
+    int status = mlc_device_download(attached(walk, from)->device, between, source, bytes, walk->error);
     if (!status)
-        status = mlc_device_upload(to, destination, between, bytes, walk->error);
+        status = mlc_device_upload(attached(walk, to)->device, destination, between, bytes, walk->error);
     mlc_memory_free(between);
     return status;
 }
@@ -132,7 +137,7 @@ static int copy(const struct mlc_device_walk *walk, const struct mlc_step *step)
         return mlc_device_download(attached(walk, from)->device, destination, source, bytes, walk->error);
     if (to == from)
         return mlc_device_move(attached(walk, to)->device, destination, source, bytes, walk->error);
-    return carry(walk, attached(walk, to)->device, destination, attached(walk, from)->device, source, bytes);
+    return carry(walk, to, destination, from, source, bytes);
 }
 
 int mlc_device_walk_step(const struct mlc_device_walk *walk, uint32_t i)

@@ -93,6 +93,37 @@ def test_parts_of_a_program_on_the_device(gpu: MockDriver | None) -> None:
     assert gpu is None or sum(gpu.launched.values()) == 1
 
 
+def test_two_gpus_and_the_host_in_one_program(mock: MockDriver) -> None:
+    """Each has its context, its stream and its part of the constants; values go from one to the other."""
+    mock.reset(devices=2)
+
+    def f(x: Any) -> Any:
+        w = mnp.asarray(X[:5])
+        with mlc.device("gpu:0"):
+            y = mnp.tanh(x @ w) + mnp.sum(x)
+        with mlc.device("gpu:1"):
+            z = mnp.exp(-(y @ w)) * mnp.sum(y, axis=0)
+        with mlc.device("cpu"):
+            u = z + 1
+        with mlc.device("gpu:0"):
+            return mnp.sum(u * y, axis=1), y
+
+    compiled = mlc.jit(f).lower(X).compile()
+    assert [d.name for d in compiled.program.plan.devices] == ["gpu:0", "gpu:1"]
+    expected = mlc.jit(unplaced)(X)
+    for _ in range(3):  # graphs are captured and replayed on both
+        for a, b in zip(compiled(X), expected, strict=True):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-4)
+
+
+def unplaced(x: Any) -> Any:
+    """The same on the host alone."""
+    w = X[:5]
+    y = mnp.tanh(x @ w) + mnp.sum(x)
+    z = mnp.exp(-(y @ w)) * mnp.sum(y, axis=0)
+    return mnp.sum((z + 1) * y, axis=1), y
+
+
 def test_threads_of_the_host_and_the_device_take_turns(gpu: MockDriver | None) -> None:
     """Work for all threads before and behind what the device does, in a loop."""
 

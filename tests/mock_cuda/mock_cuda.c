@@ -13,7 +13,7 @@
 #include "cuda.h"
 
 #define EXPORT __attribute__((visibility("default")))
-enum { ALIGNMENT = 256, MOST_FAULTS = 16, NOT_INITIALIZED = 3, INVALID_VALUE = 1, INVALID_CONTEXT = 201, CAPTURE = 900 };
+enum { ALIGNMENT = 256, MOST_FAULTS = 16, NOT_INITIALIZED = 3, INVALID_VALUE = 1, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, CAPTURE = 900 };
 
 /* ---- what the tests give ---- */
 
@@ -46,7 +46,8 @@ static size_t limit = (size_t)1 << 30, described = (size_t)1 << 30, used;
 static CUresult late;     /* of a kernel, not yet told */
 static CUresult sticky;   /* told: every call fails */
 static bool initialized;
-static int depth; /* of pushed contexts, of all threads together */
+static _Thread_local CUcontext contexts[16]; /* pushed, the current one last */
+static _Thread_local int depth;
 
 EXPORT void mock_set_callbacks(const struct mock_callbacks *given)
 {
@@ -229,16 +230,22 @@ EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
 
 EXPORT CUresult cuCtxPushCurrent_v2(CUcontext context)
 {
-    (void)context;
     ENTER(false);
-    depth++;
+    contexts[depth++] = context;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuCtxSetCurrent(CUcontext context)
+{
+    ENTER(false);
+    if (depth)
+        contexts[depth - 1] = context;
     return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuCtxPopCurrent_v2(CUcontext *context)
 {
-    *context = NULL;
-    depth--;
+    *context = contexts[--depth];
     return CUDA_SUCCESS;
 }
 
@@ -413,7 +420,13 @@ struct CUgraph_st {
 
 struct CUstream_st {
     CUgraph capturing;
+    CUcontext context;
 };
+
+static bool is_here(CUstream stream)
+{
+    return stream->context == contexts[depth - 1];
+}
 
 struct CUevent_st {
     int recorded;
@@ -446,6 +459,8 @@ static CUresult perform(const struct operation *o)
 
 static CUresult put(CUstream stream, const struct operation *o)
 {
+    if (!is_here(stream))
+        return INVALID_HANDLE;
     if (!stream->capturing)
         return perform(o);
     CUgraph graph = stream->capturing;
@@ -459,6 +474,7 @@ EXPORT CUresult cuStreamCreate(CUstream *stream, unsigned flags)
     (void)flags;
     ENTER(true);
     *stream = calloc(1, sizeof **stream);
+    (*stream)->context = contexts[depth - 1];
     return CUDA_SUCCESS;
 }
 
@@ -539,8 +555,9 @@ EXPORT CUresult cuEventDestroy_v2(CUevent event)
 
 EXPORT CUresult cuEventRecord(CUevent event, CUstream stream)
 {
-    (void)stream;
     ENTER(true);
+    if (!is_here(stream))
+        return INVALID_HANDLE;
     event->recorded = 1;
     return CUDA_SUCCESS;
 }
@@ -605,8 +622,9 @@ EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, un
 EXPORT CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
 {
     CUgraph graph = (CUgraph)exec;
-    (void)stream;
     ENTER(true);
+    if (!is_here(stream))
+        return INVALID_HANDLE;
     for (size_t i = 0; i < graph->n; i++) {
         CUresult result = perform(&graph->operations[i]);
         if (result)
