@@ -37,6 +37,7 @@ class _Writer(TileWriter):
     def __init__(self, product: Product, tile: MatrixTile, dtype: DType) -> None:
         super().__init__(product, tile.rows, tile.columns, tile.depth, tile.threads, dtype)
         self.tile, self.step = tile, _DEPTH_BYTES // dtype.itemsize
+        self.is_one = product.longest <= tile.depth  # no tile follows another: no ring, and nothing runs ahead
         self.left, self.right = self.ring(product.left, tile.rows), self.ring(product.right, tile.columns)
         self.copies_ahead = product.is_direct(product.left, dtype) or product.is_direct(product.right, dtype)
 
@@ -44,7 +45,9 @@ class _Writer(TileWriter):
         across, along = (wide, self.depth) if self.is_along_depth(operand) else (self.depth, wide)
         line = min(along, LINE)
         swizzle = line * self.dtype.itemsize
-        return self.builder.shared(operand.name, self.dtype, (STAGES, along // line, across, line), swizzle=swizzle)
+        return self.builder.shared(
+            operand.name, self.dtype, (1 if self.is_one else STAGES, along // line, across, line), swizzle=swizzle
+        )
 
     def is_along_depth(self, operand: Reader) -> bool:
         """Whether lines in shared memory are along K."""
@@ -65,16 +68,17 @@ class _Writer(TileWriter):
         self, batch: Batch, copies: tuple[TileCopy, TileCopy], thread: Index, sums: Sequence[Value]
     ) -> Sequence[Value]:
         b = self.builder
-        for ahead in map(Index.of, range(STAGES - 1)):
+        for ahead in map(Index.of, range(1 if self.is_one else STAGES - 1)):
             for copy in copies:
                 self.put(copy, self.start(copy, batch, ahead, ahead), ahead)
             self.commit()
+        if self.is_one:
+            self.wait(0)
+            return self.multiply(copies, Index.of(0), thread, sums)
         with b.loop(0, self.count(batch), carried=sums) as loop:
             following = loop.index + (STAGES - 1)
             stage, free = b.mod(loop.index, STAGES), b.mod(following, STAGES)
-            if self.copies_ahead:
-                b.machine("wait", attribute=STAGES - 2)
-            b.machine("barrier")
+            self.wait(STAGES - 2)
             fetched = [self.start(copy, batch, following, free) for copy in copies]
             self.commit()
             found = self.multiply(copies, stage, thread, loop.carried)
@@ -86,6 +90,12 @@ class _Writer(TileWriter):
     def commit(self) -> None:
         if self.copies_ahead:
             self.builder.machine("commit", result=VectorType(TOKEN))
+
+    def wait(self, groups: int) -> None:
+        """Until all but the last ``groups`` groups of copies are there, those of all threads of the block."""
+        if self.copies_ahead:
+            self.builder.machine("wait", attribute=groups)
+        self.builder.machine("barrier")
 
     def along(self, thread: Index) -> tuple[Index, Index]:
         """The first row and column of a warp in the tile."""
