@@ -1,4 +1,8 @@
-"""Texts with one barrier, wait or commit left out: each is a kernel whose mistake the machine must see."""
+"""Texts with one barrier, wait or commit left out: each is a kernel whose mistake the machine must see.
+
+Those of sm_90 and later (mbarriers, fences, commits and waits of wgmma) are not left out, for the machine runs none of
+them; nor are fences, which it runs in the order of the text: there is nothing that one of them alone would change.
+"""
 
 from __future__ import annotations
 
