@@ -21,7 +21,7 @@ from .failures import reported
 from .ir.graph import Graph
 from .ir.kernel import Kernel, print_kernel
 from .ir.plan import Plan, encode
-from .ir.target import GPU_TARGETS, AnyTarget, GpuTarget, Target
+from .ir.target import GPU_TARGETS, AnyTarget, GpuTarget, Target, named_gpu_target
 from .linked import LINKED, KernelCode, kernel_key
 from .options import Options, named_target, skipped
 from .passes.kernels import lower_kernel
@@ -69,7 +69,7 @@ class CompiledFunction:
     def images(self) -> tuple[str, ...]:
         """PTX for each device of the plan, "" where no kernel runs there."""
         with reported("generate", self.optimized):
-            targets = [GPU_TARGETS[d.target] for d in self.plan.devices]
+            targets = [named_gpu_target(d.target) or GPU_TARGETS[d.target] for d in self.plan.devices]
             made = {t: _ptx_of(self.lowered_for(t), t) for t in dict.fromkeys(targets)}
             return tuple(made[t] for t in targets)
 

@@ -17,7 +17,7 @@ from mlc.errors import ArtifactError, TargetError, UnsupportedError, notice
 from mlc.ir.device import Device as Described
 from mlc.ir.device import Machine
 from mlc.ir.plan import Launch, Plan, decode, encode, walk_steps
-from mlc.ir.target import GPU_TARGETS, GpuTarget
+from mlc.ir.target import GPU_TARGETS, GpuTarget, named_gpu_target
 
 if TYPE_CHECKING:
     from mlc.artifact.package import Package
@@ -69,10 +69,14 @@ def _cubin(ptx: str, target: GpuTarget) -> bytes | None:
 
 def check_gpus(names: Sequence[str]) -> list[GpuTarget]:
     """The targets with these names. UnsupportedError for one that mlc does not have."""
-    unknown = [n for n in names if n not in GPU_TARGETS]
-    if unknown:
-        raise UnsupportedError(f"no GPU target {unknown[0]!r}", hint=f"there are {', '.join(GPU_TARGETS)}")
-    return [GPU_TARGETS[n] for n in names]
+    found = []
+    for name in names:
+        target = named_gpu_target(name)
+        if target is None:
+            there = ", ".join(GPU_TARGETS)
+            raise UnsupportedError(f"no GPU target {name!r}", hint=f"there are {there}, and each with -tf32 at its end")
+        found.append(target)
+    return found
 
 
 def members(name: str, variant: GpuVariant) -> dict[str, bytes]:
@@ -121,11 +125,14 @@ def open_on(
 
 
 def _chosen(device: Device, function: Mapping[str, Any], path: str) -> str:
-    """The best of a function's targets that the device runs: its own, else sm_80, which runs on all later ones."""
+    """The best of a function's targets that the device runs: its own, else sm_80, which runs on all later ones.
+
+    Of each the exact one, where both it and one with -tf32 are there.
+    """
     from mlc.devices import gpu_target
 
     own, there = gpu_target(device).name, function.get("gpus") or {}
-    for name in (own, "sm_80"):
+    for name in (own, f"{own}-tf32", "sm_80", "sm_80-tf32"):
         if name in there:
             return name
     what = f"code for {', '.join(there)}" if there else "no code for GPUs"

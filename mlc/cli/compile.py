@@ -19,7 +19,13 @@ ENDINGS = {"mlc": ".mlc", "so": ".so", "a": ".a"}
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--emit", type=click.Choice(list(ENDINGS)), help="Artifact or plain library (default: by --output).")
 @click.option("--target", "targets", multiple=True, type=click.Choice(TARGETS), help="Default: all of them.")
-@click.option("--gpu", "gpus", multiple=True, metavar="SM", help="GPUs to have code for too: sm_80, sm_90a, sm_100a.")
+@click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="SM",
+    help="GPUs to have code for too: sm_80, sm_90a, sm_100a; with -tf32 at the end, products of f32 in 19 bits.",
+)
 @click.option("--linker", type=click.Choice(["cc", "zig", "ld"]), help="Default: the first that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(

@@ -68,6 +68,27 @@ def test_ptx_of_sm_80_runs_on_later_gpus(mock: MockDriver, artifact: Path) -> No
     np.testing.assert_allclose(np.asarray(found).sum(1), np.ones(7), atol=1e-6)
 
 
+def test_products_in_tf32_on_request(
+    mock: MockDriver, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ahead of time and as it runs: the same name, the same numbers, which are not those of f32."""
+    program, to = tmp_path / "model.py", tmp_path / "model.mlc"
+    program.write_text(PROGRAM.split('mlc.export("order"')[0])
+    gpu, cpu = ("--gpu", "sm_80-tf32"), ("--target", "x86-64-v3")
+    assert run(capsys, "compile", program, "-o", to, *gpu, *cpu)[0] == 0
+    assert b"f32.tf32.tf32.f32" in bytes(Package(to).member("gpu/predict.sm_80-tf32.ptx"))
+    there = mlc.load(to, device="gpu:0")
+    found = np.asarray(there.predict(X)["probs"])
+    assert "sm_80-tf32 on gpu:0" in repr(there.predict)
+    monkeypatch.setenv("MLC_GPU_TARGET", "sm_80-tf32")
+    w = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    unasked = mlc.jit(lambda x: mlc.nn.softmax(x @ w, axis=-1), device="gpu:0")(X)
+    np.testing.assert_array_equal(found, np.asarray(unasked))
+    exact = np.asarray(mlc.load(to).predict(X)["probs"])
+    np.testing.assert_allclose(found, exact, atol=5e-3)
+    assert np.abs(found - exact).max() > 1e-5
+
+
 def test_what_does_not_fit_is_said(mock: MockDriver, artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="the CUDA driver lists 1 device"):
         mlc.load(artifact, device="gpu:3")
