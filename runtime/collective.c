@@ -84,6 +84,7 @@ int mlc_collective_start(const struct mlc_program *program, const struct mlc_ste
         .n_ranks = step->n_ranks,
         .group_size = step->group_size,
         .label = step->label,
+        .schedule = program->agreement->schedule,
     };
     return world->start(world, step->slot, &what, error);
 }

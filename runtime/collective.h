@@ -42,6 +42,7 @@ struct mlc_collective {
     const uint32_t *ranks;
     uint32_t n_ranks, group_size;
     const char *label; /* op, scope and user line, for errors; lives as long as the program */
+    uint64_t schedule; /* what the ranks agreed on, or 0 */
 };
 
 /* Asked about every 50 ms on the calling thread; other than 0 means stop. NULL asks nobody. */
@@ -63,7 +64,8 @@ struct mlc_world {
 
     /*
      * Start `what` in `slot` < MLC_COLLECTIVE_SLOTS, which is free. *what itself may go when this returns; its
-     * buffers, ranks and label stay. -ENOTSUP for an element type or reduction that the library cannot do.
+     * buffers, ranks and label stay. -ENOTSUP for an element type or reduction that the library cannot do. -EPROTO,
+     * here or in `wait`, where another rank is seen to have started something else in its place.
      */
     int (*start)(struct mlc_world *world, uint32_t slot, const struct mlc_collective *what,
                  const struct mlc_error *error);

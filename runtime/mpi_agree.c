@@ -43,11 +43,17 @@ static int disagree(const struct mlc_mpi_world *world, const struct opinion *opi
 int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *block, void *blocks, int bytes,
                    const struct mlc_error *error)
 {
-    mlc_mpi_handle request = NULL, type = world->mpi.datatypes[MLC_N_DTYPES - 1];
+    mlc_mpi_handle type = world->mpi.datatypes[MLC_N_DTYPES - 1];
+
+    const struct mlc_collective what = {.kind = MLC_AGREEMENT, .label = label, .count = bytes};
+    struct mlc_mpi_slot flight = {.label = label, .group = &world->all};
 
     mlc_watch_enter(&world->watch, label);
-    int code = world->mpi.iallgather(block, bytes, type, blocks, bytes, type, world->control, &request);
-    return code ? mlc_mpi_fail(world, code, label, error) : mlc_mpi_complete(world, request, label, error);
+    int status = mlc_mpi_announce(world, &world->all, &what, &flight.started, error);
+    if (status)
+        return status;
+    int code = world->mpi.iallgather(block, bytes, type, blocks, bytes, type, world->control, &flight.request);
+    return code ? mlc_mpi_fail(world, code, label, error) : mlc_mpi_complete(world, flight, error);
 }
 
 int mlc_mpi_agree(struct mlc_world *base, const char *program, uint64_t schedule, const struct mlc_error *error)

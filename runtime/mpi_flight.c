@@ -11,16 +11,41 @@
 enum { TESTS_A_LOOK = 64, TESTS_BEFORE_YIELD = 256 };
 enum { POLL_NANOSECONDS = 50000000, LONG_NANOSECONDS = 1000000000, NAP_NANOSECONDS = 100000 };
 
+/* Compare a flight with what the other ranks of its group have started by now. */
+static int compare(struct mlc_mpi_world *world, const struct mlc_mpi_slot *slot, const struct mlc_error *error)
+{
+    if (!slot->group)
+        return 0;
+    int status = mlc_starts_check(&world->watch, &slot->started, slot->label, slot->group->members, slot->group->size,
+                                  error);
+    world->failed |= status != 0;
+    return status;
+}
+
+int mlc_mpi_announce(struct mlc_mpi_world *world, struct mlc_mpi_group *group, const struct mlc_collective *what,
+                     struct mlc_started *started, const struct mlc_error *error)
+{
+    *started = mlc_started(what, group->name, ++group->started);
+    mlc_starts_publish(&world->watch, started, what->label);
+    const struct mlc_mpi_slot slot = {.label = what->label, .group = group, .started = *started};
+    return compare(world, &slot, error);
+}
+
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error)
 {
     char text[1024] = "", culprit[2048];
     int length = 0;
 
+    world->failed = true;
+    for (uint32_t i = 0; i < world->n_flying; i++) {
+        int status = compare(world, &world->slots[world->flying[i]], error);
+        if (status)
+            return status;
+    }
     if (world->mpi.error_string(code, text, &length))
         snprintf(text, sizeof text, "error %d", code);
     text[strcspn(text, "\n")] = 0;
     mlc_watch_culprit(&world->watch, culprit, sizeof culprit);
-    world->failed = true;
     return mlc_fail(error, -EIO, "rank %d of %d: %s: %s says %s%s", world->base.rank, world->base.size, label,
                     world->mpi.version, text, culprit);
 }
@@ -124,6 +149,8 @@ static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll 
         if (tests == 0)
             clock = start_clock(world, poll, data);
         if (tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)
+            status = compare(world, &world->slots[slot], error);
+        if (!status && tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)
             status = look(world, &clock, world->slots[slot].label, error);
         if (clock.is_long || (world->crowded && tests >= TESTS_BEFORE_YIELD))
             leave_cpu(&clock);
@@ -140,6 +167,8 @@ int mlc_mpi_wait(struct mlc_world *base, uint32_t slot, mlc_poll poll, void *dat
         return mlc_fail(error, -EINVAL, "rank %d waits for slot %u, where nothing is in flight", base->rank, slot);
     if (world->slots[slot].state == MLC_FLYING)
         status = test_until_done(world, slot, poll, data, error);
+    if (!status)
+        status = compare(world, &world->slots[slot], error);
     if (!status)
         world->slots[slot].state = MLC_FREE;
     return status;
@@ -178,6 +207,9 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
                         what->label, what->n_ranks, what->group_size, base->size);
     mlc_watch_enter(&world->watch, what->label);
     int status = mlc_mpi_find_group(world, what, &group, error);
+    if (!status)
+        status = mlc_mpi_announce(world, group, what, &flight.started, error);
+    flight.group = group;
     if (!status && what->device)
         status = mlc_mpi_start_on_device(world, group, slot, what, &flight.nccl, error);
     else if (!status)
@@ -187,15 +219,15 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
     return status;
 }
 
-int mlc_mpi_complete(struct mlc_mpi_world *world, mlc_mpi_handle request, const char *label,
-                     const struct mlc_error *error)
+int mlc_mpi_complete(struct mlc_mpi_world *world, struct mlc_mpi_slot flight, const struct mlc_error *error)
 {
     uint32_t slot = 0;
 
     while (slot < MLC_COLLECTIVE_SLOTS && world->slots[slot].state != MLC_FREE)
         slot++;
     if (slot == MLC_COLLECTIVE_SLOTS)
-        return mlc_fail(error, -EBUSY, "rank %d: %s: all slots are in use", world->base.rank, label);
-    take_off(world, slot, (struct mlc_mpi_slot){.state = MLC_FLYING, .request = request, .label = label});
+        return mlc_fail(error, -EBUSY, "rank %d: %s: all slots are in use", world->base.rank, flight.label);
+    flight.state = MLC_FLYING;
+    take_off(world, slot, flight);
     return mlc_mpi_wait(&world->base, slot, NULL, NULL, error);
 }

@@ -32,6 +32,10 @@ static int split(struct mlc_mpi_world *world, const struct mlc_collective *what,
     made->group_size = what->group_size;
     made->n_ranks = what->n_ranks;
     memcpy(made->ranks, what->ranks, bytes);
+    made->own.members = made->ranks + i / what->group_size * what->group_size;
+    made->own.name = what->group_size;
+    for (uint32_t k = 0; k < what->n_ranks; k++)
+        made->own.name = (made->own.name ^ what->ranks[k]) * UINT64_C(0x100000001b3);
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, what->label);
     int code = world->mpi.comm_split(world->all.comm, (int)(i / what->group_size), made->own.place, &made->own.comm);
     mlc_guard_end(guard);
@@ -80,7 +84,8 @@ static int exchange_id(struct mlc_mpi_world *world, const struct mlc_mpi_group *
     if (group->place == 0)
         invitation->status = mlc_nccl_make_id(&world->nccl, &invitation->id, &text);
     int code = world->mpi.ibcast(invitation, sizeof *invitation, bytes, 0, group->comm, &request);
-    int status = code ? mlc_mpi_fail(world, code, label, error) : mlc_mpi_complete(world, request, label, error);
+    const struct mlc_mpi_slot flight = {.request = request, .label = label};
+    int status = code ? mlc_mpi_fail(world, code, label, error) : mlc_mpi_complete(world, flight, error);
     if (!status && invitation->status)
         status = mlc_fail(error, invitation->status, "rank %d of %d: %s: %.*s", world->base.rank, world->base.size, label,
                           (int)sizeof invitation->text, invitation->text);
@@ -99,7 +104,7 @@ static int load(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, 
                                      &request);
     if (code)
         return mlc_mpi_fail(world, code, label, error);
-    int status = mlc_mpi_complete(world, request, label, error);
+    int status = mlc_mpi_complete(world, (struct mlc_mpi_slot){.request = request, .label = label}, error);
     if (status || mine)
         return status ? status : mine;
     return worst ? mlc_fail(error, worst, "rank %d of %d: %s: another rank cannot use NCCL", world->base.rank,

@@ -8,6 +8,7 @@
 #include "collective.h"
 #include "mpi_library.h"
 #include "nccl.h"
+#include "starts.h"
 #include "watch.h"
 
 enum mlc_flight { MLC_FREE, MLC_FLYING, MLC_LANDED };
@@ -18,12 +19,16 @@ struct mlc_mpi_slot {
     mlc_mpi_handle request;
     struct mlc_nccl_comm *nccl;
     const char *label;
+    const struct mlc_mpi_group *group; /* NULL: a request of our own */
+    struct mlc_started started;
 };
 
 /* The ranks that this rank has collectives with, itself among them. */
 struct mlc_mpi_group {
     mlc_mpi_handle comm;
     int place, size; /* of this rank there, and how many they are */
+    const uint32_t *members;    /* NULL: all ranks */
+    uint64_t name, started;     /* a hash of its ranks; how many collectives it has started, agreements too */
     struct mlc_nccl_comm *nccl; /* of the same ranks' GPUs, from the first collective there; or NULL */
     struct mlc_device *device;  /* this rank's */
 };
@@ -72,13 +77,16 @@ int mlc_mpi_start_on_device(struct mlc_mpi_world *world, struct mlc_mpi_group *g
 int mlc_mpi_find_group(struct mlc_mpi_world *world, const struct mlc_collective *what, struct mlc_mpi_group **out,
                        const struct mlc_error *error);
 
-/* Wait for a request of our own, to the deadline. */
-int mlc_mpi_complete(struct mlc_mpi_world *world, mlc_mpi_handle request, const char *label,
-                     const struct mlc_error *error);
+/* Wait for a request of our own, to the deadline; `state` is set here. */
+int mlc_mpi_complete(struct mlc_mpi_world *world, struct mlc_mpi_slot flight, const struct mlc_error *error);
 
 /* All ranks' blocks of `bytes` in order, on the communicator that collectives of programs do not use. */
 int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *block, void *blocks, int bytes,
                    const struct mlc_error *error);
+
+/* Number and publish a start in `group`, and compare it with what its other ranks started: see starts.h. */
+int mlc_mpi_announce(struct mlc_mpi_world *world, struct mlc_mpi_group *group, const struct mlc_collective *what,
+                     struct mlc_started *started, const struct mlc_error *error);
 
 /* Fail with what MPI says of `code`, and with the rank that has ended, if one has. -EIO. */
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error);

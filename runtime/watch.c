@@ -40,12 +40,15 @@ static uint64_t pid_namespace(void)
     return stat("/proc/self/ns/pid", &status) == 0 ? (uint64_t)status.st_ino : 0;
 }
 
-/* Fill in this rank's page; the magic comes last, so that nobody reads half a page. */
+/* Fill in this rank's page; the magic comes last, so that nobody reads half a page. It has started nothing yet. */
 static void publish(struct mlc_watch *watch)
 {
     struct mlc_rank_page *page = &watch->pages[watch->rank];
+    struct mlc_start_entry *starts = (struct mlc_start_entry *)(watch->pages + watch->size);
 
     memset(page, 0, sizeof *page);
+    if (watch->mapped)
+        memset(starts + (size_t)watch->rank * MLC_STARTS, 0, MLC_STARTS * sizeof *starts);
     page->rank = watch->rank;
     page->size = watch->size;
     page->pid = getpid();
@@ -58,7 +61,7 @@ static void publish(struct mlc_watch *watch)
 /* The pages in the open file, which is made long enough, or NULL. */
 static struct mlc_rank_page *map_pages(int file, int size)
 {
-    size_t bytes = (size_t)size * MLC_RANK_PAGE;
+    size_t bytes = (size_t)size * MLC_RANK_BYTES;
     struct stat status;
 
     if (fstat(file, &status) || ((size_t)status.st_size < bytes && ftruncate(file, (off_t)bytes)))
@@ -120,7 +123,7 @@ void mlc_watch_make(struct mlc_watch *watch, char *path, size_t size)
     for (size_t i = 0; i < sizeof folders / sizeof *folders && file < 0; i++)
         if (snprintf(path, size, "%s/mlc-ranks-XXXXXX", folders[i]) < (int)size)
             file = mkostemp(path, O_CLOEXEC);
-    if (file < 0 || ftruncate(file, (off_t)watch->size * MLC_RANK_PAGE))
+    if (file < 0 || ftruncate(file, (off_t)watch->size * MLC_RANK_BYTES))
         path[0] = 0;
     if (file >= 0)
         close(file);
@@ -153,7 +156,7 @@ int mlc_watch_neighbours(const struct mlc_watch *watch)
 void mlc_watch_close(struct mlc_watch *watch)
 {
     if (watch->mapped)
-        munmap(watch->pages, (size_t)watch->size * MLC_RANK_PAGE);
+        munmap(watch->pages, (size_t)watch->size * MLC_RANK_BYTES);
     else
         free(watch->pages);
     watch->pages = NULL;

@@ -32,12 +32,27 @@ struct mlc_rank_page {
     char label[MLC_RANK_PAGE - 136]; /* of collective number `entered`: op, scope and user line */
 };
 
+/*
+ * One start of a collective, of the MLC_STARTS entries of a rank, which follow all pages in the file: see starts.h. Each is
+ * written by its rank alone, while `version` is odd.
+ */
+enum { MLC_STARTS = 64, MLC_START_LABEL = 256 - 56 };
+
+struct mlc_start_entry {
+    _Atomic uint64_t version;
+    uint64_t started[6]; /* struct mlc_started */
+    char label[MLC_START_LABEL];
+};
+
+/* Bytes of the file for one rank. */
+enum { MLC_RANK_BYTES = MLC_RANK_PAGE + MLC_STARTS * (int)sizeof(struct mlc_start_entry) };
+
 struct mlc_watch {
     int rank, size;
     int64_t timeout; /* nanoseconds a wait may take */
     uint64_t joined; /* how many collectives it took to join, from where users count; until then UINT64_MAX */
     char folder[256]; /* of the launcher, or "" */
-    struct mlc_rank_page *pages; /* of all ranks */
+    struct mlc_rank_page *pages; /* of all ranks; where mapped, their starts behind */
     bool mapped; /* else the pages are this process's own memory, and of other ranks nothing is known */
 };
 

@@ -204,7 +204,7 @@ void mlc_watch_culprit(struct mlc_watch *watch, char *out, size_t size)
         return;
     }
     atomic_store(&mine->giving_up, 1);
-    msync(watch->pages, (size_t)watch->size * MLC_RANK_PAGE, MS_SYNC); /* for ranks on other hosts */
+    msync(watch->pages, (size_t)watch->size * MLC_RANK_BYTES, MS_SYNC); /* for ranks on other hosts */
     for (int r = 0; r < watch->size; r++)
         before[r] = (struct sample){atomic_load(&watch->pages[r].entered), atomic_load(&watch->pages[r].beat)};
     sleep_milliseconds(500);
