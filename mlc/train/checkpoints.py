@@ -1,11 +1,14 @@
 """Checkpoints of a training: files that hold a tree of arrays and the step at which it was taken.
 
 A file is safetensors (``step-00000100.safetensors``): one tensor for each leaf, named by its path, with the step and a
-digest of all tensors in the metadata. Files appear whole or not at all; what a crash of the machine damaged is skipped.
+digest in the metadata. The digest is that of the whole file, but for the digest itself. Files appear whole or not at
+all; what a crash of the machine damaged is skipped.
 """
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 import os
 import re
 from pathlib import Path
@@ -18,9 +21,9 @@ from .. import distributed
 from .. import tree as trees
 from ..array import Array
 from ..errors import ArgumentError, ArtifactError, DataError, notice
-from .fingerprints import digest
 
-FORMAT = "mlc checkpoint 1"
+FORMAT = "mlc checkpoint 2"
+_NO_DIGEST = "0" * 64  # in the place of the digest while it is taken
 _BEGUN = re.compile(r"\.step-\d+\.safetensors\.")
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 
@@ -113,9 +116,14 @@ def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
 
     written = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with written.open("wb") as file:
+        with written.open("w+b") as file:
             weights = [Weight(name, array) for name, array in arrays.items()]
-            write_safetensors(weights, file, {"checkpoint": FORMAT, "step": str(step), "sha256": digest(arrays)})
+            write_safetensors(weights, file, {"checkpoint": FORMAT, "step": str(step), "sha256": _NO_DIGEST})
+            file.flush()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as data:
+                place, found = _digest(data, _NO_DIGEST)
+            file.seek(place)
+            file.write(found.encode())
             file.flush()
             os.fsync(file.fileno())
         written.replace(path)
@@ -135,11 +143,25 @@ def _read(path: Path) -> tuple[int, dict[str, npt.NDArray[Any]]]:
 
     data = memoryview(path.read_bytes())
     told, arrays = read_metadata(data), read_all(data)
-    if told.get("checkpoint") != FORMAT or not told.get("step", "").isdigit():
+    if told.get("checkpoint") != FORMAT or not told.get("step", "").isdecimal():
         raise ArtifactError(f"it does not say that it is {FORMAT!r}")
-    if told.get("sha256") != digest(arrays):
-        raise ArtifactError("its tensors are not those that were written: the digest differs")
+    digest = told.get("sha256", "")
+    if digest != _digest(data, digest)[1]:
+        raise ArtifactError("it is not what was written: the digest differs")
     return int(told["step"]), arrays
+
+
+def _digest(data: memoryview, told: str) -> tuple[int, str]:
+    """Where in a file that tells the digest ``told`` that stands, and SHA-256 of the file with `_NO_DIGEST` there."""
+    header = bytes(data[: 8 + int.from_bytes(data[:8], "little")])
+    key = b'"sha256":"'  # quotes within a name are escaped
+    place = header.find(key + told.encode() + b'"') + len(key)
+    if place < len(key) or len(told) != len(_NO_DIGEST):
+        raise ArtifactError("it tells no digest")
+    state = hashlib.sha256(data[:place])
+    state.update(_NO_DIGEST.encode())
+    state.update(data[place + len(told) :])
+    return place, state.hexdigest()
 
 
 def _stored(path: str, leaf: Any) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,6 +87,10 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "cut": content[: len(content) // 2],
         "a bit in the data": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
         "header": content[:8] + b"{" * 20 + content[28:],
+        "another step": content.replace(b'"step":"2"', b'"step":"9"'),
+        "more behind it": content + b"\0",
+        "no digest": content.replace(b'"sha256"', b'"sha257"'),
+        "short digest": re.sub(rb'"sha256":"\w{60}', b'"sha256":"', content),
         "huge header": b"\xff" * 8 + content[8:],
         "another file": safetensors.numpy.save({"step": np.zeros(())}),
     }
