@@ -58,6 +58,7 @@ class World:
 
 ALONE = World(0, 1, (("data", 1),))
 _joined: list[World] = []
+_left: list[World] = []  # with others: MPI, once ended, does not begin again in a process
 
 
 def init(*, axes: Mapping[str, int] | None = None) -> None:
@@ -67,8 +68,8 @@ def init(*, axes: Mapping[str, int] | None = None) -> None:
     four processes; by default all are along ``data``. A process that was started by itself is a world of its own. It is
     called once, and by ``rank``, ``size`` and whatever needs the world where the program did not.
 
-    Raises DistributedError where there is no MPI library, or none that fits the launcher, and ArgumentError for axes
-    that do not multiply to the number of processes.
+    Raises DistributedError where there is no MPI library, or none that fits the launcher, and after ``finalize`` among
+    several processes; ArgumentError for axes that do not multiply to the number of processes.
     """
     if _joined:
         if axes is not None and tuple(axes.items()) != _joined[0].axes:
@@ -77,6 +78,11 @@ def init(*, axes: Mapping[str, int] | None = None) -> None:
                 hint="call mlc.distributed.init(axes=...) before anything else of mlc.distributed",
             )
         return
+    if _left:
+        raise DistributedError(
+            "init: this process has left its world, which it cannot join again",
+            hint="call mlc.distributed.finalize() after the last use of the world, or leave it to the process's end",
+        )
     handle, rank, size = _open()
     named = tuple(axes.items()) if axes is not None else (("data", size),)
     if math.prod(extent for _, extent in named) != size or any(extent < 1 for _, extent in named):
@@ -86,7 +92,7 @@ def init(*, axes: Mapping[str, int] | None = None) -> None:
 
 
 def finalize() -> None:
-    """Leave the world; done at the end of the process, too. Waits for the others to do so."""
+    """Leave the world for good; done at the end of the process, too. Waits for the others to do so."""
     if not _joined:
         return
     from ..runtime._array import set_world
@@ -94,6 +100,7 @@ def finalize() -> None:
 
     world = _joined.pop()
     if world.handle is not None:
+        _left.append(world)
         set_world(0)
         lib.mlc_world_close(world.handle)
 

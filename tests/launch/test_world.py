@@ -80,3 +80,38 @@ def test_an_exception_of_one_rank_ends_those_that_wait_for_it(mpi: str, tmp_path
 def test_another_mpi_than_the_launcher_s_is_refused(mpi: str, other: str, tmp_path: Path) -> None:
     code, out, err = run(mpi, "none", tmp_path, MLC_MPI=find(other).environment["MLC_MPI"])
     assert code == 1 and not out and "it is not the MPI of this launcher" in err
+
+
+@pytest.mark.parametrize("mpi", MPIS)
+def test_a_world_that_was_left_is_not_asked_any_more(mpi: str, tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(LEAVES)
+    code, out, err = start(path, options=("-n", "2", "--mpi", mpi)).end()
+    assert code == 0, err
+    for rank in "01":
+        assert [line for line in out.splitlines() if line.startswith(f"[{rank}] ")] == [f"[{rank}] has left it"] * 4
+
+
+LEAVES = """
+import numpy as np
+import mlc
+from mlc import distributed
+
+compiled = mlc.jit(lambda x: mlc.all_reduce(x))
+compiled(np.ones(3, np.float32))
+distributed.finalize()
+distributed.finalize()
+again = lambda: mlc.all_reduce(np.ones(4))
+for ask in (distributed.rank, distributed.size, distributed.init, again):
+    try:
+        ask()
+    except mlc.errors.DistributedError as error:
+        assert "this process has left its world" in str(error)
+        print("has left it")
+try:
+    compiled(np.ones(3, np.float32))
+except mlc.MlcError:
+    pass
+else:
+    raise AssertionError("it runs")
+"""
