@@ -53,8 +53,10 @@ def placed(name: str, what: str) -> Device | None:
     """The Device where arrays of ``name`` are, None for the host. ArgumentError for a name that is none."""
     if name in _CPU:
         return None
-    if not is_gpu(name):
-        raise ArgumentError(f"{what}: {name!r} is no device", hint="devices of arrays are cpu:0 and gpu:0, gpu:1, ...")
+    if not isinstance(name, str) or not is_gpu(name):
+        raise ArgumentError(
+            f"{what}: {name!r:.60} is no device", hint="devices of arrays are cpu:0 and gpu:0, gpu:1, ..."
+        )
     return open_device(name)
 
 

@@ -271,9 +271,18 @@ def _type_of(x: Any) -> object:
 
 
 def _tell_binding(device: str | None) -> None:
-    """Signatures differ where calls run by default on another device."""
-    digits = "" if device is None else device.partition(":")[2]
-    default_device_number(int(digits) + 1 if digits.isdigit() else 0)
+    """Signatures differ where calls run by default on another GPU. TargetError for what is none and not described."""
+    if device is None:
+        default_device_number(0)
+        return
+    from .devices import is_gpu
+
+    gpu = is_gpu(device)
+    if not gpu:
+        from .options import Options
+
+        Options.from_environment().machine.device(device)
+    default_device_number(int(device.partition(":")[2]) + 1 if gpu else 0)
 
 
 DEFAULT_DEVICE_HOOKS.append(_tell_binding)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlc.cli.program import execute, guarded
+from mlc.errors import ArgumentError
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -34,6 +35,8 @@ def command(path: Path, arguments: tuple[str, ...], device: str | None) -> int:
       --json                print the outputs as JSON
     """
     if path.suffix == ".py":
+        if device is not None:
+            _check(device)
         return guarded(lambda: _execute(path, arguments, device))[0]
     from mlc.cli.run_artifact import run_artifact
 
@@ -47,9 +50,17 @@ def _execute(path: Path, arguments: tuple[str, ...], device: str | None) -> None
     if device is None:
         execute(path, arguments)
         return
-    from mlc.devices import placed
     from mlc.tracing import device as calls_on
 
-    placed(device, "--device")  # a GPU that is not there is said before the program begins
     with calls_on(device):
         execute(path, arguments)
+
+
+def _check(device: str) -> None:
+    """What is no device, and a GPU that is not there, are said before the program begins."""
+    from mlc.devices import placed
+
+    try:
+        placed(device, "--device")
+    except ArgumentError as error:
+        raise click.UsageError(str(error)) from None

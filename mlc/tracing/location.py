@@ -16,7 +16,10 @@ from mlc.ir.graph.node import Location, current_table, has_active_table
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 DEFAULT_DEVICE_HOOKS: list[Callable[[str | None], None]] = []
-"""Called with the device of the ``mlc.device`` that calls of this thread are in, whenever it changes."""
+"""Called with the device of the ``mlc.device`` that calls of this thread are in, whenever it changes, or None.
+
+They raise TargetError for one that is not there; the calls are in what they were in before then.
+"""
 
 _is_ours: dict[str, bool] = {}
 _found: dict[tuple[str, int, str], Location] = {}
@@ -62,7 +65,8 @@ def device(name: str) -> Iterator[None]:
 
     Devices are ``cpu:0``, the GPUs of the CUDA driver (``gpu:0``, ...) and those that ``MLC_DEVICES`` describes; one
     that is not there is a TargetError when the function is compiled. Outside of a traced function arrays are made on
-    the GPU inside, and calls run there whose arguments are on none. Raises ArgumentError for what is no name.
+    the GPU inside, and calls run there whose arguments are on none; what is neither a GPU's name nor described is a
+    TargetError at once. Raises ArgumentError for what is no name.
 
     Example:
         >>> import mlc
@@ -90,17 +94,17 @@ def _default_device(name: str) -> Iterator[None]:
     """Outside of traces: where arrays are made and calls run. Names that are no GPU's mean the host."""
     full = name if ":" in name else f"{name}:0"
     before = default_device()
-    _set_default(full if full.startswith("gpu:") else None)
     try:
+        _set_default(full)
         yield
     finally:
         _set_default(before)
 
 
 def _set_default(name: str | None) -> None:
-    _local.device = name
     for told in DEFAULT_DEVICE_HOOKS:
         told(name)
+    _local.device = name if name is not None and name.startswith("gpu:") else None
 
 
 def default_device() -> str | None:

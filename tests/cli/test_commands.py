@@ -79,6 +79,20 @@ def test_a_programs_end_is_the_exit_code(tmp_path: Path, body: str, code: int) -
     assert mlc("run", write(tmp_path / "p.py", body)).returncode == code
 
 
+@pytest.mark.parametrize("name", ["nope", "", "cuda:0", "gpu:99999999999999999999"])
+def test_what_is_no_device_is_usage(tmp_path: Path, name: str) -> None:
+    done = mlc("run", "--device", name, write(tmp_path / "p.py", "print('begins')"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr and repr(name) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_said_before_the_program_begins(tmp_path: Path) -> None:
+    program = write(tmp_path / "p.py", "print('begins')")
+    done = process("run", "--device", "gpu:0", program, MLC_LIBCUDA=str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.startswith("error: device 'gpu:0': ")
+
+
 def test_a_traceback_shows_the_users_frames_alone(tmp_path: Path) -> None:
     program = write(tmp_path / "p.py", "import mlc.ir.dims\n\ndef f():\n    return mlc.ir.dims.dim('2')\n\nf()\n")
     done = mlc("run", program)

@@ -133,6 +133,29 @@ def test_an_unknown_device_is_an_error_at_the_users_line() -> None:
     assert f"test_place.py:{line}" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["cpu:1", "cuda:0", "tpu:0", "gpu:99999999999999999999"])
+def test_an_unknown_device_outside_of_a_trace_is_the_same_error(name: str) -> None:
+    """Calls after it are on the host as before, though the GPU that its number stands for is none."""
+    words = f"device '{name}' is not described; there are cpu:0"
+    with pytest.raises(TargetError, match=words):
+        mlc.jit(lambda x: x + 1, device=name)(np.ones(3, np.float32))
+    with pytest.raises(TargetError, match=words), mlc.device(name):
+        raise AssertionError("it is entered")
+    assert mlc.numpy.ones(3).device == "cpu:0"
+
+
+def test_a_described_device_outside_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLC_DEVICES", '{"devices": [{"name": "cpu:0"}, {"name": "cpu:1"}]}')
+    with mlc.device("cpu:1"):
+        assert mlc.numpy.ones(3).device == "cpu:0"  # arrays are the host's
+
+
+@pytest.mark.parametrize("name", [None, 3, b"cpu:0", ""])
+def test_what_is_no_name_is_an_error_of_device_put(name: object) -> None:
+    with pytest.raises(ArgumentError, match="is no device"):
+        mlc.device_put(np.ones(3), name)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", [None, 3, ""])
 def test_what_is_no_name_is_an_error_at_once(name: object) -> None:
     with pytest.raises(ArgumentError, match="named by a string"), mlc.device(name):  # type: ignore[arg-type]
