@@ -77,6 +77,18 @@ def mapped_files(pid: int, folder: str) -> set[str]:
     return found
 
 
+def open_files(pid: int, folder: str) -> set[str]:
+    """The files of ``folder`` that the process has open."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for descriptor in (PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                name = os.readlink(descriptor)
+                if name.startswith(folder):
+                    found.add(name)
+    return found
+
+
 def _children() -> dict[int, list[int]]:
     """The children of every process."""
     found: dict[int, list[int]] = {}

@@ -55,11 +55,11 @@ class Attempt:
                 finally:
                     code = self._end(process)
                     left = processes.kill(others)
-                    self._read(selector, 0)
-                    self.output.end()
+                    self._segments.remove()
                     self.ranks.update()
                     self.ranks.close()
-            self._segments.remove()
+                self._read(selector, 0)  # last, for nobody may want to read it any more
+                self.output.end()
         outcome = self.ranks.outcome(Path(self.command[0]).name, code)
         if self._signals:
             outcome = Outcome(128 + self._signals[0], "interrupted", self._signals[0])
