@@ -112,6 +112,8 @@ class Ranks:
             return Outcome(128 + signal.SIGKILL, f"{', '.join(map(_who, vanished))} was killed with what watched it")
         if failed:
             return Outcome(failed[0].code, _in_words(failed[0]))
+        if ended and ended[0].code:  # told to, by the launcher or by others, before anything else had happened
+            return Outcome(ended[0].code, _told_in_words(ended[0]))
         if len(ended) == self._count and not any(r.code for r in ended):
             return Outcome(0, by_launcher=True)
         how = f"{launcher} ended with code {code}"
@@ -146,6 +148,12 @@ def _in_words(report: Report) -> str:
         return f"{_who(report)} was killed by {_name(report.signal)}"
     told = " after it had waited too long for another rank" if report.code == WAITED_TOO_LONG else ""
     return f"{_who(report)} ended with exit code {report.code}{told}"
+
+
+def _told_in_words(report: Report) -> str:
+    """How a rank has ended whose watcher was told to end."""
+    told = f"what watches it (process {report.watcher}) was sent {_name(report.told)}"
+    return f"{_who(report)} was the first to end: {told}"
 
 
 def _who(report: Report) -> str:

@@ -55,6 +55,15 @@ def test_whoever_was_told_to_end_is_not_to_blame(tmp_path: Path) -> None:
     assert outcome(tmp_path) == Outcome(137, "rank 1 (process 1 on elsewhere) was killed by SIGKILL")
 
 
+def test_the_first_of_those_that_were_told_to_end_is_named_where_nobody_else_is(tmp_path: Path) -> None:
+    """Somebody told its watcher; the launcher told the others, or killed them."""
+    report(tmp_path, 0, 1.5, state="ended", code=143, signal=15, told=15)
+    report(tmp_path, 1, 1.0, state="ended", code=143, signal=15, told=15, watcher=7)
+    report(tmp_path, 2, 0.0)
+    words = "rank 1 (process 1 on elsewhere) was the first to end: what watches it (process 7) was sent SIGTERM"
+    assert outcome(tmp_path) == Outcome(143, words)
+
+
 @pytest.mark.parametrize(("continued", "named"), [(0.0, True), (2.5, True), (1.5, False)])
 def test_who_was_stopped_when_another_gave_up(continued: float, named: bool, tmp_path: Path) -> None:
     stopped = {"stopped": NOW + 1.0, "stopped_by": signal.SIGTSTP, "continued": NOW + continued if continued else 0.0}

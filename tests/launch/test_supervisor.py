@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import textwrap
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlc.cli import main
+from mlc.launch.shared_memory import Segments
 from tests.launch.launching import MPIS, needs, processes_with, start, wait_for
 
 RANK = "rank = int(os.environ['MLC_RANK'])"
@@ -76,7 +78,7 @@ def test_the_rank_that_fails_is_named_and_all_end(mpi: str, how: str, code: int,
 
 
 @pytest.mark.parametrize("mpi", MPIS)
-@pytest.mark.parametrize(("number", "code"), [("SIGKILL", 137), ("SIGSTOP", 75)])
+@pytest.mark.parametrize(("number", "code"), [("SIGKILL", 137), ("SIGSTOP", 75), ("SIGTERM", 143)])
 def test_what_watches_a_rank_is_no_weak_point(mpi: str, number: str, code: int, tmp_path: Path) -> None:
     body = f"""
         if rank == 1:
@@ -224,6 +226,54 @@ def test_what_an_mpi_leaves_behind_is_removed(mpi: str, number: str, code: int, 
     segments = {line.partition(" ")[2] for line in out.splitlines()}
     assert got == code and segments, err
     assert not [path for path in segments if Path(path).exists()] and not list(folder.iterdir())
+
+
+EARLY = "os.kill(os.getpid(), signal.SIGKILL)"
+UNREAD = "for i in range(20000): print('y' * 100)"
+
+
+@needs("mpich")
+@pytest.mark.parametrize("end", [EARLY, UNREAD])
+def test_what_nobody_saw_an_mpi_map_is_removed(end: str, tmp_path: Path) -> None:
+    """All ranks are killed before anybody looks at them, or nobody reads any more what the job prints."""
+    body = f"""
+        import ctypes
+        library = ctypes.CDLL(os.environ["MLC_MPI"], mode=ctypes.RTLD_GLOBAL)
+        maps = lambda: [line[line.index("/") :].strip() for line in open("/proc/self/maps") if "/dev/shm/" in line]
+        before = {{*maps()}}
+        assert library.MPI_Init(None, None) == 0
+        with open(f"{{sys.argv[1]}}/{{rank}}", "w") as file:
+            print(*({{*maps()}} - before), sep="\\n", file=file)
+        {end}
+        """
+    job = start(program(tmp_path, body), tmp_path, options=("-n", "2", "--mpi", "mpich"))
+    if end == UNREAD:
+        assert job.process.stdout is not None and job.process.stdout.readline().startswith("[")
+        job.process.stdout.close()
+        job.process.stdout = None
+    code = job.end()[0]
+    segments = {line for rank in "01" for line in (tmp_path / rank).read_text().split()}
+    assert code and segments and not [path for path in segments if Path(path).exists()]
+
+
+def test_segments_that_others_use_or_made_before_are_left_alone() -> None:
+    """Named as an MPI's or not: what a living process has open or mapped, and what was there at the beginning."""
+    paths = [Path(f"/dev/shm/{name}_{os.getpid()}") for name in ("mpich_shm_a", "sm_segment.b", "mpich_shm_c", "mine")]
+    before, opened, mapped, unnamed = paths
+    left = Path(f"/dev/shm/vader_segment.{os.getpid()}")
+    try:
+        before.write_bytes(bytes(8))
+        segments = Segments()
+        for path in (opened, mapped, unnamed, left):
+            path.write_bytes(bytes(8))
+        with mapped.open("r+b") as file:
+            memory = mmap.mmap(file.fileno(), 0)
+        with opened.open(), memory:
+            assert str(left) in segments.remove()
+        assert [path.exists() for path in (*paths, left)] == [True] * 4 + [False]
+    finally:
+        for path in (*paths, left):
+            path.unlink(missing_ok=True)
 
 
 @needs("mpich")
