@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "collective_steps.h"
 
@@ -36,6 +38,38 @@ static uint64_t schedule_of(const struct mlc_plan *plan, const int64_t *sizes)
     return hash;
 }
 
+/* The input by which a step of data_parallel is known: mlc.distributed.parallel.RANK. */
+static bool is_data_parallel(const struct mlc_plan *plan)
+{
+    bool found = false;
+
+    for (uint32_t i = 0; i < plan->n_inputs; i++)
+        found |= strcmp(plan->inputs[i].name, "_rank") == 0;
+    return found;
+}
+
+/* Note the types of a step's inputs, which are alike on all ranks that share a batch: as many rows on each. */
+static void note_inputs(struct mlc_agreement *agreement, const struct mlc_plan *plan, const int64_t *sizes)
+{
+    size_t used = 0, room = sizeof agreement->inputs;
+
+    agreement->called = agreement->schedule;
+    for (uint32_t i = plan->n_inputs; i-- && is_data_parallel(plan);) {
+        const struct mlc_value *input = &plan->inputs[i];
+        char shape[96] = "";
+        agreement->called = mix(mix(agreement->called, input->type.dtype), input->type.rank);
+        for (uint32_t d = 0; d < input->type.rank; d++) {
+            int64_t size = sizes[input->type.shape[d]];
+            size_t length = strlen(shape);
+            agreement->called = mix(agreement->called, (uint64_t)size);
+            snprintf(shape + length, sizeof shape - length, "%s%lld", d ? ", " : "", (long long)size);
+        }
+        if (input->type.rank && used < room)
+            used += (size_t)snprintf(agreement->inputs + used, room - used, "%s%s %s[%s]", used ? ", " : "", input->name,
+                                     mlc_dtype_name(input->type.dtype), shape);
+    }
+}
+
 int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_values *values, struct mlc_world *world,
                           const struct mlc_error *error)
 {
@@ -56,8 +90,10 @@ int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_va
     if (agreement->world == world && agreement->schedule == schedule)
         return 0;
     int status = world->agree(world, plan->name, schedule, error);
-    if (!status)
-        *agreement = (struct mlc_agreement){world, schedule};
+    if (!status) {
+        *agreement = (struct mlc_agreement){.world = world, .schedule = schedule};
+        note_inputs(agreement, plan, values->sizes);
+    }
     return status;
 }
 
@@ -84,7 +120,8 @@ int mlc_collective_start(const struct mlc_program *program, const struct mlc_ste
         .n_ranks = step->n_ranks,
         .group_size = step->group_size,
         .label = step->label,
-        .schedule = program->agreement->schedule,
+        .schedule = program->agreement->called,
+        .inputs = program->agreement->inputs,
     };
     return world->start(world, step->slot, &what, error);
 }

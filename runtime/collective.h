@@ -42,7 +42,8 @@ struct mlc_collective {
     const uint32_t *ranks;
     uint32_t n_ranks, group_size;
     const char *label; /* op, scope and user line, for errors; lives as long as the program */
-    uint64_t schedule; /* what the ranks agreed on, or 0 */
+    uint64_t schedule; /* what the ranks agreed on, and the types of `inputs`; or 0 */
+    const char *inputs; /* what the program is called with, where all ranks of a group call it alike, or NULL; as label */
 };
 
 /* Asked about every 50 ms on the calling thread; other than 0 means stop. NULL asks nobody. */

@@ -16,7 +16,7 @@ static int compare(struct mlc_mpi_world *world, const struct mlc_mpi_slot *slot,
 {
     if (!slot->group)
         return 0;
-    int status = mlc_starts_check(&world->watch, &slot->started, slot->label, slot->group->members, slot->group->size,
+    int status = mlc_starts_check(&world->watch, &slot->started, slot->label, slot->inputs, slot->group->members, slot->group->size,
                                   error);
     world->failed |= status != 0;
     return status;
@@ -26,8 +26,8 @@ int mlc_mpi_announce(struct mlc_mpi_world *world, struct mlc_mpi_group *group, c
                      struct mlc_started *started, const struct mlc_error *error)
 {
     *started = mlc_started(what, group->name, ++group->started);
-    mlc_starts_publish(&world->watch, started, what->label);
-    const struct mlc_mpi_slot slot = {.label = what->label, .group = group, .started = *started};
+    mlc_starts_publish(&world->watch, started, what->label, what->inputs);
+    const struct mlc_mpi_slot slot = {.label = what->label, .inputs = what->inputs, .group = group, .started = *started};
     return compare(world, &slot, error);
 }
 
@@ -197,7 +197,7 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
                      const struct mlc_error *error)
 {
     struct mlc_mpi_world *world = (struct mlc_mpi_world *)base;
-    struct mlc_mpi_slot flight = {.state = MLC_FLYING, .label = what->label};
+    struct mlc_mpi_slot flight = {.state = MLC_FLYING, .label = what->label, .inputs = what->inputs};
     struct mlc_mpi_group *group = NULL;
 
     if (slot >= MLC_COLLECTIVE_SLOTS || world->slots[slot].state != MLC_FREE)

@@ -19,6 +19,7 @@ struct mlc_mpi_slot {
     mlc_mpi_handle request;
     struct mlc_nccl_comm *nccl;
     const char *label;
+    const char *inputs; /* as in struct mlc_collective */
     const struct mlc_mpi_group *group; /* NULL: a request of our own */
     struct mlc_started started;
 };

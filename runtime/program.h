@@ -24,6 +24,8 @@ struct mlc_layout {
 struct mlc_agreement {
     const struct mlc_world *world;
     uint64_t schedule;
+    uint64_t called;  /* the schedule and, of data_parallel, the types of the inputs */
+    char inputs[120]; /* their text, the last first, as far as it fits; or "" */
 };
 
 struct mlc_program {

@@ -31,7 +31,15 @@ struct mlc_started mlc_started(const struct mlc_collective *what, uint64_t group
     };
 }
 
-void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *started, const char *label)
+static void write_label(char *text, size_t size, const char *label, const char *inputs)
+{
+    bool called = inputs && *inputs;
+    snprintf(text, size, "%.*s%s%s", (int)size - 1 - (called ? (int)strlen(inputs) + 14 : 0), label,
+             called ? " called with " : "", called ? inputs : "");
+}
+
+void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *started, const char *label,
+                        const char *inputs)
 {
     if (!watch->mapped)
         return;
@@ -41,7 +49,7 @@ void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *start
     atomic_store_explicit(&entry->version, version + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     memcpy(entry->started, started, sizeof *started);
-    snprintf(entry->label, sizeof entry->label, "%s", label);
+    write_label(entry->label, sizeof entry->label, label, inputs);
     atomic_store_explicit(&entry->version, version + 2, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* of two ranks that publish at once, one sees the other's */
 }
@@ -82,18 +90,19 @@ static void describe(char *text, size_t size, const struct mlc_started *started,
              mlc_dtype_name(started->dtype), how, (unsigned long long)started->schedule, label);
 }
 
-int mlc_starts_check(struct mlc_watch *watch, const struct mlc_started *mine, const char *label, const uint32_t *members,
-                     int n, const struct mlc_error *error)
+int mlc_starts_check(struct mlc_watch *watch, const struct mlc_started *mine, const char *label, const char *inputs,
+                     const uint32_t *members, int n, const struct mlc_error *error)
 {
     struct mlc_started theirs;
-    char other_label[MLC_START_LABEL], texts[2][512];
+    char own_label[MLC_START_LABEL], other_label[MLC_START_LABEL], texts[2][512];
 
     for (int i = 0; i < n && watch->mapped; i++) {
         int rank = members ? (int)members[i] : i;
         if (rank == watch->rank || !read_entry(watch, rank, mine, &theirs, other_label) ||
             memcmp(&theirs, mine, sizeof theirs) == 0)
             continue;
-        describe(texts[0], sizeof texts[0], mine, label);
+        write_label(own_label, sizeof own_label, label, inputs);
+        describe(texts[0], sizeof texts[0], mine, own_label);
         describe(texts[1], sizeof texts[1], &theirs, other_label);
         return mlc_fail(error, -EPROTO,
                         "rank %d of %d: the ranks have started different collectives, where all start the same ones in the "

@@ -25,13 +25,14 @@ struct mlc_started {
 struct mlc_started mlc_started(const struct mlc_collective *what, uint64_t group, uint64_t number);
 
 /* Publish what this rank starts. */
-void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *started, const char *label);
+void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *started, const char *label,
+                        const char *inputs);
 
 /*
  * Compare `mine`, which is published, with those of `members` (n of them; NULL: ranks 0 .. n - 1) that have started their
  * collective of the same number. -EPROTO where one differs: the text has both ranks and both collectives.
  */
-int mlc_starts_check(struct mlc_watch *watch, const struct mlc_started *mine, const char *label, const uint32_t *members,
-                     int n, const struct mlc_error *error);
+int mlc_starts_check(struct mlc_watch *watch, const struct mlc_started *mine, const char *label, const char *inputs,
+                     const uint32_t *members, int n, const struct mlc_error *error);
 
 #endif

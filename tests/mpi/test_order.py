@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .launchers import MPIS, run
@@ -42,3 +44,16 @@ def test_members_of_a_group_are_compared() -> None:
     assert "  rank 1: all_reduce of 4 f32 by add, schedule 0000000000000000: pair\n" in done.stdout
     assert "  rank 3: all_reduce of 3 f32 by add, schedule 0000000000000000: pair\n" in done.stdout
     assert "rank 0 of 4: the ranks" not in done.stdout
+
+
+@pytest.mark.parametrize("name", MPIS)
+def test_known_steps_with_other_rows_are_an_error_with_both_shapes(name: str) -> None:
+    done = run(name, 2, ["uneven.py"], {"MLC_COLLECTIVE_TIMEOUT": "30"})
+    assert done.returncode != 0, done.stdout
+    assert done.stdout.count("equal rows are right") == 2
+    assert "DistributedError" in done.stdout
+    for rank, rows in ((0, 4), (1, 3)):
+        assert re.search(
+            rf"  rank {rank}: all_reduce of 2 f32 .* called with x f32\[{rows}, 2\], w f32\[2\]", done.stdout
+        )
+    assert "was not stopped" not in done.stdout
