@@ -53,7 +53,5 @@ def test_known_steps_with_other_rows_are_an_error_with_both_shapes(name: str) ->
     assert done.stdout.count("equal rows are right") == 2
     assert "DistributedError" in done.stdout
     for rank, rows in ((0, 4), (1, 3)):
-        assert re.search(
-            rf"  rank {rank}: all_reduce of 2 f32 .* called with x f32\[{rows}, 2\], w f32\[2\]", done.stdout
-        )
+        assert re.search(rf"  rank {rank}: all_reduce .* called with x f32\[{rows}, 2\], w f32\[2\]", done.stdout)
     assert "was not stopped" not in done.stdout
