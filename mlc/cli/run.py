@@ -34,9 +34,9 @@ def command(path: Path, arguments: tuple[str, ...], device: str | None) -> int:
       --device NAME         gpu:0: run on that GPU (artifacts compiled with --gpu)
       --json                print the outputs as JSON
     """
+    if device is not None and path.suffix in (".py", ".mlc"):
+        _check(device)
     if path.suffix == ".py":
-        if device is not None:
-            _check(device)
         return guarded(lambda: _execute(path, arguments, device))[0]
     from mlc.cli.run_artifact import run_artifact
 

@@ -80,8 +80,9 @@ def test_a_programs_end_is_the_exit_code(tmp_path: Path, body: str, code: int) -
 
 
 @pytest.mark.parametrize("name", ["nope", "", "cuda:0", "gpu:99999999999999999999"])
-def test_what_is_no_device_is_usage(tmp_path: Path, name: str) -> None:
-    done = mlc("run", "--device", name, write(tmp_path / "p.py", "print('begins')"))
+@pytest.mark.parametrize("file", ["p.py", "p.mlc"])
+def test_what_is_no_device_is_usage(tmp_path: Path, file: str, name: str) -> None:
+    done = mlc("run", "--device", name, write(tmp_path / file, "print('begins')"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr and repr(name) in done.stderr and "Traceback" not in done.stderr
 
