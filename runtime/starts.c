@@ -38,6 +38,24 @@ static void write_label(char *text, size_t size, const char *label, const char *
              called ? " called with " : "", called ? inputs : "");
 }
 
+/* Words are stored behind what was stored before, and loaded before what is loaded behind them, as a lock would have it. */
+static void store_words(_Atomic uint64_t *words, const void *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / 8; i++) {
+        uint64_t word;
+        memcpy(&word, (const char *)from + 8 * i, 8);
+        atomic_store_explicit(&words[i], word, memory_order_release);
+    }
+}
+
+static void load_words(void *to, const _Atomic uint64_t *words, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / 8; i++) {
+        uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+        memcpy((char *)to + 8 * i, &word, 8);
+    }
+}
+
 void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *started, const char *label,
                         const char *inputs)
 {
@@ -45,13 +63,13 @@ void mlc_starts_publish(struct mlc_watch *watch, const struct mlc_started *start
         return;
     struct mlc_start_entry *entry = entry_of(watch, watch->rank, started);
     uint64_t version = atomic_load_explicit(&entry->version, memory_order_relaxed);
+    char text[MLC_START_LABEL] = "";
 
+    write_label(text, sizeof text, label, inputs);
     atomic_store_explicit(&entry->version, version + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    memcpy(entry->started, started, sizeof *started);
-    write_label(entry->label, sizeof entry->label, label, inputs);
-    atomic_store_explicit(&entry->version, version + 2, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* of two ranks that publish at once, one sees the other's */
+    store_words(entry->started, started, sizeof *started);
+    store_words(entry->label, text, sizeof text);
+    atomic_exchange(&entry->version, version + 2); /* of two ranks that publish at once, one sees the other's */
 }
 
 /* What rank has published under the number of `mine`, with its label; false where there is none, or not any more. */
@@ -59,15 +77,14 @@ static bool read_entry(const struct mlc_watch *watch, int rank, const struct mlc
                        struct mlc_started *theirs, char *label)
 {
     struct mlc_start_entry *entry = entry_of(watch, rank, mine);
-    uint64_t version = atomic_load_explicit(&entry->version, memory_order_acquire);
+    uint64_t version = atomic_load(&entry->version);
 
     if (!version || version % 2)
         return false;
-    memcpy(theirs, entry->started, sizeof *theirs);
+    load_words(theirs, entry->started, sizeof *theirs);
     bool same = memcmp(theirs, mine, sizeof *mine) == 0;
     if (!same)
-        memcpy(label, entry->label, sizeof entry->label);
-    atomic_thread_fence(memory_order_acquire);
+        load_words(label, entry->label, sizeof entry->label);
     return atomic_load_explicit(&entry->version, memory_order_relaxed) == version && theirs->group == mine->group &&
            theirs->number == mine->number;
 }

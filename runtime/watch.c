@@ -54,8 +54,7 @@ static void publish(struct mlc_watch *watch)
     page->pid = getpid();
     page->pid_namespace = pid_namespace();
     gethostname(page->host, sizeof page->host - 1);
-    atomic_thread_fence(memory_order_release);
-    memcpy(page->magic, "mlcrank1", sizeof page->magic);
+    atomic_store_explicit(&page->magic, MLC_RANK_MAGIC, memory_order_release);
 }
 
 /* The pages in the open file, which is made long enough, or NULL. */

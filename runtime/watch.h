@@ -18,9 +18,11 @@
 
 enum { MLC_RANK_PAGE = 512, MLC_EXIT_TIMEOUT = 75 }; /* EX_TEMPFAIL: try again */
 
+#define MLC_RANK_MAGIC UINT64_C(0x316b6e6172636c6d) /* "mlcrank1" */
+
 /* What a rank publishes: page `rank` of the file `ranks`. Written by that rank alone, little-endian, read at any time. */
 struct mlc_rank_page {
-    char magic[8]; /* "mlcrank1" once the rank has joined */
+    _Atomic uint64_t magic; /* MLC_RANK_MAGIC once the rank has joined */
     int32_t rank, size;
     int64_t pid;
     uint64_t pid_namespace; /* pids compare within one namespace and host alone */
@@ -39,9 +41,9 @@ struct mlc_rank_page {
 enum { MLC_STARTS = 64, MLC_START_LABEL = 256 - 56 };
 
 struct mlc_start_entry {
-    _Atomic uint64_t version;
-    uint64_t started[6]; /* struct mlc_started */
-    char label[MLC_START_LABEL];
+    _Atomic uint64_t version; /* odd while the entry is written */
+    _Atomic uint64_t started[6]; /* struct mlc_started */
+    _Atomic uint64_t label[MLC_START_LABEL / 8]; /* text */
 };
 
 /* Bytes of the file for one rank. */

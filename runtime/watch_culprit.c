@@ -44,7 +44,7 @@ static void sleep_milliseconds(long n)
 
 static bool has_joined(const struct mlc_rank_page *page)
 {
-    return memcmp(page->magic, "mlcrank1", sizeof page->magic) == 0;
+    return atomic_load_explicit(&page->magic, memory_order_acquire) == MLC_RANK_MAGIC;
 }
 
 /* The state letter of a process from /proc (R, S, T, Z, ...), 'X' where there is none, '?' where this cannot be known. */
