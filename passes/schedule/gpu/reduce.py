@@ -15,20 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlc.ir.dims import Size, bounds, size_product
-from mlc.ir.graph import REDUCE, Graph
+from mlc.ir.graph import Graph
 from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
-from mlc.passes.schedule.access import Access, walk_accesses
-from mlc.passes.schedule.axes import Group, in_place_pairs, join, leaf_indices, refine
-from mlc.passes.schedule.domain import Domain, divided
+from mlc.passes.schedule.axes import Group, in_place_pairs
+from mlc.passes.schedule.domain import divided
 from mlc.passes.schedule.elements import Elements, Point
 from mlc.passes.schedule.folds import Fold
 from mlc.passes.schedule.loop import parameter_buffers, result_buffers
 from mlc.passes.schedule.parts import body_of_parts, call_of_parts
-from mlc.passes.schedule.reduce import lane_group_of
+from mlc.passes.schedule.reduce_form import ReduceForm
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
 from mlc.passes.schedule.scalars import kernel_name
-from mlc.passes.schedule.sizes import Sizes
 
 from .exchange import across_row, tree
 from .threads import BLOCK, power_above, spread, vector_lanes
@@ -41,24 +39,28 @@ MOST_TEMPORARY = 1 << 22  # elements of all parts together
 Finish = Callable[[Point, list[Value], Index], None]
 
 
-@dataclass(frozen=True)
-class _Nest:
-    """A reduce body as axes: kept and reduced groups, and which of them neighbouring threads walk.
+class _Nest(ReduceForm):
+    """A reduce body for threads, of which neighbouring ones walk the lane group.
 
-    ``rest`` is the domain of the results: the kept variables of ``domain``, in order. Of the kept elements, or of the
-    reduced ones ``in_rows``, vectors of ``lanes`` are taken at once.
+    Of the kept elements, or of the reduced ones ``in_rows``, vectors of ``lanes`` are taken at once.
     """
 
-    body: Graph
-    target: GpuTarget
-    sizes: Sizes
-    folds: tuple[Fold, ...]
-    domain: Domain
-    rest: Domain
-    kept: tuple[Group, ...]
-    reduced: tuple[Group, ...]
-    in_rows: bool
-    lanes: int
+    def __init__(self, body: Graph, target: GpuTarget) -> None:
+        super().__init__(body)
+        self.target = target
+        inner = self.lane_group
+        self.in_rows = inner not in self.kept
+        self.lanes = 1
+        if inner in (*self.kept, *self.reduced):
+            side = self.reduced if self.in_rows else self.kept
+            self.lanes = vector_lanes(self.domain, self.accesses, [], side, inner, target)
+        if not self.in_rows:
+            written = [(self.here, r) for r in body.results]
+            own = Group((self.rest_lane,), inner.extent)
+            self.lanes = min(self.lanes, vector_lanes(self.rest, self.after, written, self.kept, own, target))
+            columns = bounds(self.outputs)[1]
+            while self.lanes > 1 and (divided(inner.extent, self.lanes) is None or columns < self.lanes * BLOCK):
+                self.lanes //= 2
 
     @property
     def outputs(self) -> Size:
@@ -68,16 +70,6 @@ class _Nest:
     def length(self) -> Size:
         """How many elements are folded into one."""
         return size_product(g.extent for g in self.reduced)
-
-    @property
-    def kept_variables(self) -> tuple[IndexVariable, ...]:
-        axes = self.folds[0].node["dimensions"]
-        pairs = zip(self.domain.variables, self.domain.axis_of, strict=True)
-        return tuple(v for v, axis in pairs if axis not in axes)
-
-    def rest_at(self, at: dict[IndexVariable, Index]) -> dict[IndexVariable, Index]:
-        """The epilogue domain's variables from those of the whole domain."""
-        return {new: at[old] for new, old in zip(self.rest.variables, self.kept_variables, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -95,54 +87,19 @@ class _Threads:
 
 def schedule_reduce(body: Graph, target: GpuTarget) -> ScheduledRegion:
     """One kernel, or two where one would have too few blocks; none where the results have no elements."""
-    nest = _analyse(body, target)
+    nest = _Nest(body, target)
     in_place = in_place_pairs(body, [f.node for f in nest.folds])
     if nest.outputs == 0:
         return ScheduledRegion((), (), in_place)
     threads = _threads(nest)
     if threads.parts == 1:
         return ScheduledRegion((_Kernel(nest, threads).whole(),), (), in_place)
-    second = _analyse(body_of_parts(body, nest.folds, threads.parts), target)
+    second = _Nest(body_of_parts(body, nest.folds, threads.parts), target)
     of_parts = _Kernel(second, _threads(second, whole=True)).whole()
     most = bounds(nest.outputs)[1]
     temporaries = tuple(threads.parts * most * f.dtype.itemsize for f in nest.folds)
     calls = (_Kernel(nest, threads).part(), call_of_parts(of_parts, len(nest.folds)))
     return ScheduledRegion(calls, temporaries, in_place)
-
-
-def _analyse(body: Graph, target: GpuTarget) -> _Nest:
-    sizes = Sizes(body)
-    folds = tuple(Fold.of(n) for n in body.nodes if n.op is REDUCE)
-    nodes = [f.node for f in folds]
-    shape, axes = nodes[0].operands[0].shape, nodes[0]["dimensions"]
-    domain, accesses = refine(shape, sizes, lambda d: [Access(n.operands[0], d.coordinates) for n in nodes])
-    rest_shape = nodes[0].shape
-    rest = Domain(rest_shape, sizes, tuple(s for a, s in enumerate(domain.splits) if a not in axes))
-    after = list(walk_accesses([Access(r, rest.coordinates) for r in body.results], rest, nodes))
-    is_reduced = [axis in axes for axis in domain.axis_of]
-    kept_variables = [v for v, gone in zip(domain.variables, is_reduced, strict=True) if not gone]
-    names = dict(zip(rest.variables, map(Index.of, kept_variables), strict=True))
-    here = rest.linear(rest_shape, rest.coordinates)
-    indices = leaf_indices(domain, accesses)
-    indices |= {e.substitute(names) for e in leaf_indices(rest, after) | {here}}
-    groups = join(domain, indices, is_reduced)
-    inner = lane_group_of(groups, domain, accesses)
-    kept = [g for g in groups if not is_reduced[g.variable.id]]
-    reduced = [g for g in groups if is_reduced[g.variable.id]]
-    lanes, in_rows = 1, inner not in kept
-    for side in (kept, reduced):
-        if inner in side:
-            side.remove(inner)
-            side.append(inner)
-            lanes = vector_lanes(domain, accesses, [], side, inner, target)
-    if not in_rows:
-        written = [(here, r) for r in body.results]
-        own = Group((rest.variables[kept_variables.index(inner.variable)],), inner.extent)
-        lanes = min(lanes, vector_lanes(rest, after, written, kept, own, target))
-        columns = size_product(g.extent for g in kept)
-        while lanes > 1 and (divided(inner.extent, lanes) is None or bounds(columns)[1] < lanes * BLOCK):
-            lanes //= 2
-    return _Nest(body, target, sizes, folds, domain, rest, tuple(kept), tuple(reduced), in_rows, lanes)
 
 
 def _threads(nest: _Nest, *, whole: bool = False) -> _Threads:
@@ -189,11 +146,7 @@ class _Kernel:
         elements = Elements(b, self.sizes, memories, in_tables=True)
 
         def finish(point: Point, values: list[Value], part: Index) -> None:
-            for fold, value in zip(nest.folds, values, strict=True):
-                point.bind(fold.node, fold.finish(b, value, point))
-            found = [point.value(r) for r in nest.body.results]
-            for memory, value in zip(results, found, strict=True):
-                point.store(memory, value)
+            nest.store(point, values, results)
 
         nest_of = self._emit(elements, finish)
         operands += tuple(Operand("result", k) for k in range(len(results)))
@@ -203,16 +156,12 @@ class _Kernel:
         """The folds of each part, in temporaries: part, then element of the result."""
         nest = self.nest
         b = KernelBuilder(kernel_name(f.node for f in nest.folds) + "_parts", self.sizes.count)
-        inside = Graph(nest.body.name, nest.body.parameters, [f.node.operands[0] for f in nest.folds], nest.body.table)
-        memories, operands = parameter_buffers(b, inside, self.sizes)
-        extent = self.sizes.index(nest.folds[0].node.tensor.size)
-        size = extent * self.threads.parts
-        buffers = [b.buffer(f"t{k}", f.dtype, (size,), access="write", noalias=True) for k, f in enumerate(nest.folds)]
+        memories, operands = parameter_buffers(b, nest.operands_only, self.sizes)
+        buffers = nest.part_buffers(b, self.threads.parts)
         elements = Elements(b, self.sizes, memories, in_tables=True)
 
         def finish(point: Point, values: list[Value], part: Index) -> None:
-            for memory, value in zip(buffers, values, strict=True):
-                point.store(memory, value, offset=part * extent)
+            nest.store_part(point, values, buffers, part)
 
         nest_of = self._emit(elements, finish)
         operands += tuple(Operand("temporary", k) for k in range(len(buffers)))
@@ -246,7 +195,7 @@ class _Kernel:
                     stack.enter_context(b.loop(number, b.min(number + 1, count)))
                 if not nest.in_rows and threads.along > 1:
                     values = [self._column(b, f, m, mine) for f, m in zip(nest.folds, rooms, strict=True)]
-                finish(self._rest_point(elements, at), values, part)
+                finish(nest.rest_point(elements, at, lanes), values, part)
         return axes
 
     def _room(self, b: KernelBuilder, fold: Fold, number: int) -> Memory | None:
@@ -308,10 +257,3 @@ class _Kernel:
         lanes = self.nest.lanes
         values = [b.load(room, (k, mine * lanes), lanes) for k in range(self.threads.along)]
         return tree(values, partial(fold.combine, b))
-
-    def _rest_point(self, elements: Elements, at: dict[IndexVariable, Index]) -> Point:
-        nest = self.nest
-        if nest.in_rows:
-            return Point(elements, nest.rest, nest.rest_at(at))
-        lane = nest.rest.variables[nest.kept_variables.index(nest.kept[-1].variable)]
-        return Point(elements, nest.rest, nest.rest_at(at), nest.lanes, lane)
