@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
-from mlc.ir.dims import Size, bounds, size_product
+from mlc.ir.dims import Size, bounds
 from mlc.ir.graph import Graph, Node, reachable
-from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
+from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Value
 from mlc.ir.target import Target
 
 from .access import Access
-from .axes import Group, in_place_pairs, join, leaf_indices, refine
-from .domain import Coordinates, Domain, coefficient_of
+from .axes import Group, in_place_pairs
+from .domain import Domain, coefficient_of
 from .elements import Elements, Point
-from .region import KernelCall, Operand, ScheduledRegion
+from .loop_form import LoopForm, Piece
+from .region import KernelCall, ScheduledRegion
 from .scalars import kernel_name
 from .sizes import Sizes
 from .tasks import choose_lanes, count_tasks, cut, vector_loop
 from .turned import MOST_APART, cut_squares, find_turned, lies_apart, turned_loops
 
 PAST_CACHES = 32 << 20  # bytes of a result: written past the caches, 64 MB took half the time and the caches stay warm
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Elements of ``node`` that go to a result of the body, at ``at`` in it; without, they are the whole result.
-
-    ``needs`` are what ``at`` looks up.
-    """
-
-    node: Node
-    result: int
-    at: Callable[[Domain], Coordinates] | None = None
-    needs: tuple[Access, ...] = ()
 
 
 def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
@@ -45,17 +32,9 @@ def schedule_loop(body: Graph, target: Target) -> ScheduledRegion:
 
 def loop_call(body: Graph, target: Target, pieces: Sequence[Piece]) -> KernelCall:
     """Tasks of blocks, in each the elements of the pieces (of one shape) a vector at a time, all in one pass."""
-    sizes = Sizes(body)
-    nodes = tuple(p.node for p in pieces)
-    shape = nodes[0].shape
-    needs = [a for p in pieces for a in p.needs]
-    domain, accesses = refine(shape, sizes, lambda d: [*(Access(n, d.coordinates) for n in nodes), *needs])
-    places = [domain.coordinates if p.at is None else p.at(domain) for p in pieces]
-    wholes = [body.results[p.result].shape for p in pieces]
-    written = [domain.linear(whole, place) for whole, place in zip(wholes, places, strict=True)]
-    groups = join(domain, leaf_indices(domain, accesses) | set(written))
-    groups = groups or (Group((IndexVariable("d", 0),), 1),)
-    inner = groups[-1]
+    form = LoopForm(body, pieces)
+    sizes, nodes, domain, accesses = form.sizes, form.nodes, form.domain, form.accesses
+    groups, inner = form.groups, form.inner
     lanes = choose_lanes(reachable(nodes), target, inner.extent)
     if lies_apart(domain, accesses, inner):
         lanes = min(lanes, MOST_APART)
@@ -69,19 +48,15 @@ def loop_call(body: Graph, target: Target, pieces: Sequence[Piece]) -> KernelCal
     nest = tuple((g.extent, n) for g, n in zip(groups, grains, strict=True) if n is not None) or ((1, 1),)
 
     b = KernelBuilder(kernel_name(body.nodes), sizes.count)
-    roots = (*nodes, *(a.node for a in needs))
-    memories, operands = parameter_buffers(b, Graph(body.name, body.parameters, roots, body.table), sizes)
-    results = [
-        b.buffer(f"r{p.result}", p.node.dtype, (sizes.index(size_product(w)),), access="write")
-        for p, w in zip(pieces, wholes, strict=True)
-    ]
-    operands += tuple(Operand("result", p.result) for p in pieces)
+    memories, results, operands = form.buffers(b)
     elements = Elements(b, sizes, memories)
     past = [p.at is None and _goes_past_caches(p.node, domain, groups, lanes) for p in pieces]
 
     def store(point: Point) -> None:
         values = [point.value(n) for n in nodes]
-        for memory, value, place, whole, nontemporal in zip(results, values, places, wholes, past, strict=True):
+        for memory, value, place, whole, nontemporal in zip(
+            results, values, form.places, form.wholes, past, strict=True
+        ):
             point.store(memory, value, place, whole, nontemporal=nontemporal)
 
     with b.parallel(*((sizes.index(e), n) for e, n in nest)) as tasks, ExitStack() as stack:
@@ -110,25 +85,6 @@ def _goes_past_caches(result: Node, domain: Domain, groups: tuple[Group, ...], l
     here = domain.linear(result.shape, domain.coordinates)
     steps = [coefficient_of(here, g.variable) for g in groups[:-1]]
     return all(s is not None and s.constant is not None and s.constant % lanes == 0 for s in steps)
-
-
-def parameter_buffers(b: KernelBuilder, body: Graph, sizes: Sizes) -> tuple[dict[Node, Memory], tuple[Operand, ...]]:
-    """A flat buffer for each parameter that is used."""
-    memories: dict[Node, Memory] = {}
-    operands: list[Operand] = []
-    used = {o for n in body.nodes for o in n.operands} | set(body.results)
-    for k, p in enumerate(body.parameters):
-        if p in used and p not in memories:
-            memories[p] = b.buffer(str(p["name"] or f"p{k}"), p.dtype, (sizes.index(p.tensor.size),))
-            operands.append(Operand("parameter", k))
-    return memories, tuple(operands)
-
-
-def result_buffers(b: KernelBuilder, body: Graph, sizes: Sizes) -> list[Memory]:
-    """A flat buffer for each result."""
-    return [
-        b.buffer(f"r{k}", r.dtype, (sizes.index(r.tensor.size),), access="write") for k, r in enumerate(body.results)
-    ]
 
 
 def task_ranges(

@@ -16,8 +16,9 @@ from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Value
 from mlc.ir.target import Target
 
 from .axes import Group, in_place_pairs
+from .buffers import parameter_buffers, result_buffers
 from .elements import Elements, Point
-from .loop import element_cost, enter_loop, parameter_buffers, result_buffers, task_ranges
+from .loop import element_cost, enter_loop, task_ranges
 from .parts import body_of_parts, call_of_parts
 from .reduce_form import ReduceForm
 from .region import KernelCall, Operand, ScheduledRegion

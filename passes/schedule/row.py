@@ -16,9 +16,10 @@ from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
 from mlc.ir.target import Target
 
 from .access import Access, walk_accesses
+from .buffers import parameter_buffers
 from .elements import Elements, Point
 from .folds import Fold
-from .loop import enter_loop, parameter_buffers, task_ranges, unroll_of
+from .loop import enter_loop, task_ranges, unroll_of
 from .region import KernelCall, Operand, ScheduledRegion
 from .row_form import RowForm, Walk, row_form
 from .scalars import kernel_name

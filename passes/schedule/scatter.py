@@ -16,9 +16,10 @@ from mlc.ir.target import Target
 
 from .access import Access
 from .axes import Group
+from .buffers import parameter_buffers
 from .domain import Domain
 from .elements import Elements
-from .loop import element_cost, enter_loop, parameter_buffers, task_ranges
+from .loop import element_cost, enter_loop, task_ranges
 from .region import KernelCall, Operand, ScheduledRegion
 from .scalars import kernel_name
 from .scatter_form import ScatterNest, ScatterWriter, analyse_scatter

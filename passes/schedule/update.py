@@ -7,7 +7,8 @@ from mlc.ir.target import AnyTarget, Target
 
 from .access import Access, walk_accesses, window_starts
 from .domain import Coordinates, Domain
-from .loop import Piece, loop_call
+from .loop import loop_call
+from .loop_form import Piece
 from .region import ScheduledRegion, schedule_region
 from .sizes import Sizes
 

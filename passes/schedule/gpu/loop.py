@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 from mlc.ir.dims import Size, bounds, size_product
 from mlc.ir.graph import Graph, reachable
-from mlc.ir.kernel import Index, IndexVariable, KernelBuilder
+from mlc.ir.kernel import Index, KernelBuilder
 from mlc.ir.target import GpuTarget
-from mlc.passes.schedule.access import Access
-from mlc.passes.schedule.axes import Group, in_place_pairs, join, leaf_indices, refine
+from mlc.passes.schedule.axes import Group, in_place_pairs
 from mlc.passes.schedule.domain import Domain, divided
 from mlc.passes.schedule.elements import Elements, Point
-from mlc.passes.schedule.loop import Piece, parameter_buffers
-from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
+from mlc.passes.schedule.loop_form import LoopForm, Piece
+from mlc.passes.schedule.region import KernelCall, ScheduledRegion
 from mlc.passes.schedule.scalars import kernel_name
 from mlc.passes.schedule.sizes import Sizes
 
@@ -38,43 +37,29 @@ def schedule_loop(body: Graph, target: GpuTarget) -> ScheduledRegion:
 
 def loop_calls(body: Graph, target: GpuTarget, pieces: Sequence[Piece]) -> tuple[KernelCall, ...]:
     """The elements of the pieces (of one shape), or nothing where there are none."""
-    sizes = Sizes(body)
-    nodes = tuple(p.node for p in pieces)
-    if nodes[0].tensor.size == 0:
+    if pieces[0].node.tensor.size == 0:
         return ()
-    needs = [a for p in pieces for a in p.needs]
-    domain, accesses = refine(nodes[0].shape, sizes, lambda d: [*(Access(n, d.coordinates) for n in nodes), *needs])
-    places = [domain.coordinates if p.at is None else p.at(domain) for p in pieces]
-    wholes = [body.results[p.result].shape for p in pieces]
-    written = [domain.linear(whole, place) for whole, place in zip(wholes, places, strict=True)]
-    groups = join(domain, leaf_indices(domain, accesses) | set(written))
-    groups = groups or (Group((IndexVariable("d", 0),), 1),)
-    inner = groups[-1]
-    lanes = vector_lanes(domain, accesses, list(zip(written, nodes, strict=True)), groups, inner, target)
+    form = LoopForm(body, pieces)
+    sizes, nodes, domain, groups = form.sizes, form.nodes, form.domain, form.groups
+    lanes = vector_lanes(domain, form.accesses, list(zip(form.written, nodes, strict=True)), groups, form.inner, target)
 
-    squares = find_squares(domain, accesses, groups, sizes) if all(p.at is None for p in pieces) else None
-    flat = _Flat.of(domain, groups, inner, lanes, sizes, target)
+    squares = find_squares(domain, form.accesses, groups, sizes) if all(p.at is None for p in pieces) else None
+    flat = _Flat.of(domain, groups, form.inner, lanes, sizes, target)
     nest = flat.nest if squares is None else squares.nest
     b = KernelBuilder(kernel_name(body.nodes), sizes.count)
-    roots = (*nodes, *(a.node for a in needs))
-    memories, operands = parameter_buffers(b, Graph(body.name, body.parameters, roots, body.table), sizes)
-    results = [
-        b.buffer(f"r{p.result}", p.node.dtype, (sizes.index(size_product(w)),), access="write")
-        for p, w in zip(pieces, wholes, strict=True)
-    ]
-    operands += tuple(Operand("result", p.result) for p in pieces)
+    memories, results, operands = form.buffers(b)
     elements = Elements(b, sizes, memories, in_tables=True)
 
     def emit(points: Sequence[Point]) -> None:
         """All values before the first is stored."""
         values = [[point.value(n) for n in nodes] for point in points]
         for point, found in zip(points, values, strict=True):
-            for memory, value, place, whole in zip(results, found, places, wholes, strict=True):
+            for memory, value, place, whole in zip(results, found, form.places, form.wholes, strict=True):
                 point.store(memory, value, place, whole)
 
     tiles = [] if squares is None else squares.tiles(b)
     with b.parallel(*((sizes.index(e), n) for e, n in nest), threads=1 if squares is None else 2) as at:
-        elements.prepare(reachable(roots))
+        elements.prepare(reachable(form.roots))
         if squares is None:
             flat.emit(elements, at[0], at[1], emit)
         else:

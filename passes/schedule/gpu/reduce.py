@@ -19,10 +19,10 @@ from mlc.ir.graph import Graph
 from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
 from mlc.passes.schedule.axes import Group, in_place_pairs
+from mlc.passes.schedule.buffers import parameter_buffers, result_buffers
 from mlc.passes.schedule.domain import divided
 from mlc.passes.schedule.elements import Elements, Point
 from mlc.passes.schedule.folds import Fold
-from mlc.passes.schedule.loop import parameter_buffers, result_buffers
 from mlc.passes.schedule.parts import body_of_parts, call_of_parts
 from mlc.passes.schedule.reduce_form import ReduceForm
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion

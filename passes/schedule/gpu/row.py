@@ -18,10 +18,10 @@ from mlc.ir.kernel import Index, IndexVariable, KernelBuilder, LoopScope, Memory
 from mlc.ir.target import GpuTarget
 from mlc.ir.types import I64
 from mlc.passes.schedule.access import Access
+from mlc.passes.schedule.buffers import parameter_buffers, result_buffers
 from mlc.passes.schedule.domain import divided
 from mlc.passes.schedule.elements import Elements, Point
 from mlc.passes.schedule.folds import Fold
-from mlc.passes.schedule.loop import parameter_buffers, result_buffers
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
 from mlc.passes.schedule.row import row_in_place
 from mlc.passes.schedule.row_form import RowForm, Walk, find_walks, row_axes

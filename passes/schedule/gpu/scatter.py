@@ -15,9 +15,10 @@ from mlc.ir.kernel import Index, KernelBuilder
 from mlc.ir.target import GpuTarget
 from mlc.passes.schedule.access import Access
 from mlc.passes.schedule.axes import Group
+from mlc.passes.schedule.buffers import parameter_buffers
 from mlc.passes.schedule.domain import Domain, divided
 from mlc.passes.schedule.elements import Elements
-from mlc.passes.schedule.loop import enter_loop, parameter_buffers
+from mlc.passes.schedule.loop import enter_loop
 from mlc.passes.schedule.region import KernelCall, Operand, ScheduledRegion
 from mlc.passes.schedule.scalars import kernel_name
 from mlc.passes.schedule.scatter import in_place_of_scatter

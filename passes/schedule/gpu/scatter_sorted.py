@@ -11,9 +11,9 @@ from mlc.ir.graph import Graph, combiner_of
 from mlc.ir.kernel import Index, KernelBuilder, Memory, Value
 from mlc.ir.target import GpuTarget
 from mlc.ir.types import I32, I64
+from mlc.passes.schedule.buffers import parameter_buffers
 from mlc.passes.schedule.domain import divided
 from mlc.passes.schedule.elements import Elements, Point
-from mlc.passes.schedule.loop import parameter_buffers
 from mlc.passes.schedule.region import KernelCall, Operand
 from mlc.passes.schedule.scalars import kernel_name
 from mlc.passes.schedule.scatter_form import ScatterNest, window_offsets
