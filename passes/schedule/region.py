@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Size
@@ -73,44 +74,12 @@ def schedule_region(kind: str, body: Graph, target: AnyTarget) -> ScheduledRegio
         from .gpu.separate import mark_separate
 
         return mark_separate(schedule_of(kind)(body, target))
-    return _schedule_of(kind)(body, target)
+    if kind not in KINDS:
+        raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}; there are {', '.join(KINDS)}")
+    schedule: Schedule = schedule_in("mlc.passes.schedule", kind)
+    return schedule(body, target)
 
 
-def _schedule_of(kind: str) -> Schedule:
-    if kind == "loop":
-        from .loop import schedule_loop
-
-        return schedule_loop
-    if kind == "reduce":
-        from .reduce import schedule_reduce
-
-        return schedule_reduce
-    if kind == "row":
-        from .row import schedule_row
-
-        return schedule_row
-    if kind == "contraction":
-        from .contraction import schedule_contraction
-
-        return schedule_contraction
-    if kind == "convolution":
-        from .convolution import schedule_convolution
-
-        return schedule_convolution
-    if kind == "scatter":
-        from .scatter import schedule_scatter
-
-        return schedule_scatter
-    if kind == "update":
-        from .update import schedule_update
-
-        return schedule_update
-    if kind == "sort":
-        from .sort import schedule_sort
-
-        return schedule_sort
-    if kind == "cumulative":
-        from .cumulative import schedule_cumulative
-
-        return schedule_cumulative
-    raise InternalError(f"schedule_region: no schedule for a fusion of kind {kind}; there are {', '.join(KINDS)}")
+def schedule_in(package: str, kind: str) -> Any:
+    """The function ``schedule_KIND`` of module ``KIND`` of a package, which is imported when it is first asked for."""
+    return getattr(import_module(f"{package}.{kind}"), f"schedule_{kind}")
