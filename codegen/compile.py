@@ -48,16 +48,24 @@ def assemble(assembly_text: str, target: Target) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def _parse(llvm_text: str, target: Target, optimize: int) -> tuple[Any, Any]:
+def parse_for(machine: Any, llvm_text: str) -> Any:
+    """LLVM's module of a text that is ours, for a target machine. Raises InternalError where LLVM refuses it."""
     from llvmlite import binding
 
-    machine = _machine(target)
     try:
         module = binding.parse_assembly(llvm_text)
         module.verify()
     except RuntimeError as error:
         raise InternalError(f"codegen: LLVM refuses the text: {error}\n{llvm_text}") from error
     module.data_layout = str(machine.target_data)
+    return module
+
+
+def _parse(llvm_text: str, target: Target, optimize: int) -> tuple[Any, Any]:
+    from llvmlite import binding
+
+    machine = _machine(target)
+    module = parse_for(machine, llvm_text)
     if optimize:
         options = binding.create_pipeline_tuning_options(speed_level=optimize)
         builder = binding.create_pass_builder(machine, options)

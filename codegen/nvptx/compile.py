@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from mlc.codegen.compile import set_llvm_options
+from mlc.codegen.compile import parse_for, set_llvm_options
 from mlc.codegen.nvptx.emit import emit_module
 from mlc.codegen.nvptx.intrinsics import check_intrinsics
-from mlc.errors import InternalError
 from mlc.ir.kernel import Kernel
 from mlc.ir.target import GpuTarget
 
@@ -24,17 +23,9 @@ def compile_ptx(kernels: Sequence[Kernel], target: GpuTarget) -> str:
 
 def ptx_of(llvm_text: str, target: GpuTarget) -> str:
     """The PTX of LLVM IR for NVPTX. Raises InternalError where LLVM refuses the text."""
-    from llvmlite import binding
-
     check_intrinsics(llvm_text, target)
     machine = _machine(target)
-    try:
-        module = binding.parse_assembly(llvm_text)
-        module.verify()
-    except RuntimeError as error:
-        raise InternalError(f"codegen: LLVM refuses the text: {error}\n{llvm_text}") from error
-    module.data_layout = str(machine.target_data)
-    return str(machine.emit_assembly(module))
+    return str(machine.emit_assembly(parse_for(machine, llvm_text)))
 
 
 @cache
