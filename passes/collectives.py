@@ -22,6 +22,8 @@ from mlc.ir.graph import (
     users,
 )  # fmt: skip
 
+from .rewrite import of, rewrite
+
 BUCKET_BYTES = 4 << 20  # of all-reduces that become one: less would pay for latency, more would start late
 
 
@@ -98,21 +100,12 @@ def _in_order(graph: Graph, bucket_of: dict[Node, tuple[Node, ...]]) -> Iterable
 
 def split_collectives(graph: Graph) -> Graph:
     """Every collective as its start and its end, between which other steps run; one of a single rank is its operand."""
-    if not any(n.op in COLLECTIVES for n in graph.nodes):
-        return graph
-    table = graph.table
-    new: dict[Node, Node] = {}
-    with table.active():
-        for node in graph.nodes:
-            operands = [new[o] for o in node.operands]
-            with table.at(graph.locations(node), node.device):
-                if node.op not in COLLECTIVES:
-                    new[node] = table.rebuild(node, operands)
-                elif group_size(node) == 1:
-                    new[node] = operands[0]
-                else:
-                    new[node] = _along_first_axis(node, operands[0])
-    return graph.with_results([new[r] for r in graph.results])
+    return rewrite(graph, [_split])
+
+
+@of(*COLLECTIVES)
+def _split(node: Node) -> Node:
+    return node.operands[0] if group_size(node) == 1 else _along_first_axis(node, node.operands[0])
 
 
 def _along_first_axis(node: Node, operand: Node) -> Node:
