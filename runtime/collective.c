@@ -54,7 +54,9 @@ static void note_inputs(struct mlc_agreement *agreement, const struct mlc_plan *
     size_t used = 0, room = sizeof agreement->inputs;
 
     agreement->called = agreement->schedule;
-    for (uint32_t i = plan->n_inputs; i-- && is_data_parallel(plan);) {
+    if (!is_data_parallel(plan))
+        return;
+    for (uint32_t i = plan->n_inputs; i--;) {
         const struct mlc_value *input = &plan->inputs[i];
         char shape[96] = "";
         agreement->called = mix(mix(agreement->called, input->type.dtype), input->type.rank);
@@ -86,6 +88,8 @@ int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_va
     if ((int64_t)plan->n_ranks != world->size)
         return mlc_fail(error, -ENOTCONN, "%s: it was compiled for %u ranks, and this world has %d", plan->name,
                         (unsigned)plan->n_ranks, world->size);
+    if (agreement->world == world && !plan->n_symbols)
+        return 0; /* all runs have the same counts */
     uint64_t schedule = schedule_of(plan, values->sizes);
     if (agreement->world == world && agreement->schedule == schedule)
         return 0;
