@@ -371,10 +371,12 @@ static bool walk_plain(struct walker *w, uint32_t i)
 /* Walk steps [begin, end); false where a barrier tells of an error. Nested as deep as the Plan, at most MLC_MAX_NESTING. */
 static bool walk_steps(struct walker *w, uint32_t begin, uint32_t end)
 {
-    const struct mlc_step *steps = w->run->program->plan.steps;
+    const struct mlc_program *program = w->run->program;
+    const struct mlc_step *steps = program->plan.steps;
+    const bool segments = program->plan.n_devices && !w->run->nanoseconds; /* a profile has the time of each step */
 
     for (uint32_t i = begin; i < end; i++) {
-        uint32_t segment = w->run->nanoseconds ? i : mlc_device_walk_segment(w->run->program, i);
+        uint32_t segment = segments ? mlc_device_walk_segment(program, i) : i;
         if (segment > i) {
             if (!walk_segment(w, i))
                 return false;

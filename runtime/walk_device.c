@@ -195,7 +195,7 @@ static uint32_t owner(const struct mlc_program *program, uint32_t i)
 
 uint32_t mlc_device_walk_segment(const struct mlc_program *program, uint32_t i)
 {
-    uint32_t number = program->plan.n_devices ? owner(program, i) : 0;
+    uint32_t number = owner(program, i);
     return number ? program->attached[number - 1]->segments[i].end : i;
 }
 
