@@ -43,7 +43,7 @@ static int disagree(const struct mlc_mpi_world *world, const struct opinion *opi
 int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *block, void *blocks, int bytes,
                    const struct mlc_error *error)
 {
-    mlc_mpi_handle type = world->mpi.datatypes[MLC_N_DTYPES - 1];
+    mlc_mpi_handle type = world->mpi.datatypes[MLC_U8];
 
     const struct mlc_collective what = {.kind = MLC_AGREEMENT, .label = label, .count = bytes};
     struct mlc_mpi_slot flight = {.label = label, .group = &world->all};

@@ -79,7 +79,7 @@ static int exchange_id(struct mlc_mpi_world *world, const struct mlc_mpi_group *
                        struct invitation *invitation, const struct mlc_error *error)
 {
     const struct mlc_error text = {invitation->text, sizeof invitation->text};
-    mlc_mpi_handle request = NULL, bytes = world->mpi.datatypes[MLC_N_DTYPES - 1];
+    mlc_mpi_handle request = NULL, bytes = world->mpi.datatypes[MLC_U8];
 
     if (group->place == 0)
         invitation->status = mlc_nccl_make_id(&world->nccl, &invitation->id, &text);
@@ -96,11 +96,10 @@ static int exchange_id(struct mlc_mpi_world *world, const struct mlc_mpi_group *
 static int load(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const char *label,
                 const struct mlc_error *error)
 {
-    enum { I32 = 6 };
     int32_t mine = world->nccl.library ? 0 : mlc_nccl_load(&world->nccl, *world->folder ? world->folder : NULL, error);
     int32_t worst = mine;
     mlc_mpi_handle request = NULL;
-    int code = world->mpi.iallreduce(&mine, &worst, 1, world->mpi.datatypes[I32], world->mpi.ops[MLC_MINIMUM], group->comm,
+    int code = world->mpi.iallreduce(&mine, &worst, 1, world->mpi.datatypes[MLC_I32], world->mpi.ops[MLC_MINIMUM], group->comm,
                                      &request);
     if (code)
         return mlc_mpi_fail(world, code, label, error);

@@ -8,8 +8,6 @@
 
 #include "mlc.h"
 
-enum { F16, BF16, F32, F64 }; /* positions in mlc.ir.types.DTYPES */
-
 static inline float float_of_bits(uint32_t bits)
 {
     float value;
@@ -167,17 +165,17 @@ static mlc_mpi_function in_hardware(uint32_t reduction)
 }
 #endif
 
-static const mlc_mpi_function FUNCTIONS[F64 + 1][MLC_MINIMUM + 1] = {
-    [F16] = {add_f16, multiply_f16, maximum_f16, minimum_f16},
-    [BF16] = {add_bf16, multiply_bf16, maximum_bf16, minimum_bf16},
-    [F32] = {NULL, NULL, maximum_f32, minimum_f32},
-    [F64] = {NULL, NULL, maximum_f64, minimum_f64},
+static const mlc_mpi_function FUNCTIONS[MLC_F64 + 1][MLC_MINIMUM + 1] = {
+    [MLC_F16] = {add_f16, multiply_f16, maximum_f16, minimum_f16},
+    [MLC_BF16] = {add_bf16, multiply_bf16, maximum_bf16, minimum_bf16},
+    [MLC_F32] = {NULL, NULL, maximum_f32, minimum_f32},
+    [MLC_F64] = {NULL, NULL, maximum_f64, minimum_f64},
 };
 
 mlc_mpi_function mlc_mpi_reduce_function(uint32_t dtype, uint32_t reduction)
 {
-    if (dtype > F64 || reduction > MLC_MINIMUM)
+    if (dtype > MLC_F64 || reduction > MLC_MINIMUM)
         return NULL;
-    mlc_mpi_function best = dtype == F16 ? in_hardware(reduction) : NULL;
+    mlc_mpi_function best = dtype == MLC_F16 ? in_hardware(reduction) : NULL;
     return best ? best : FUNCTIONS[dtype][reduction];
 }

@@ -14,11 +14,10 @@ static int find_op(struct mlc_mpi_world *world, const struct mlc_collective *wha
     mlc_mpi_handle *own = &world->own_ops[what->dtype][what->reduction];
     static const enum mlc_reduction of_bool[MLC_N_REDUCTIONS] = {MLC_OR, MLC_AND, MLC_OR, MLC_AND,
                                                                  MLC_AND, MLC_OR, MLC_XOR};
-    enum { BOOL = MLC_N_DTYPES - 1, F64 = 3 };
 
-    if (what->dtype <= F64 && what->reduction >= MLC_AND)
+    if (what->dtype <= MLC_F64 && what->reduction >= MLC_AND)
         return mlc_fail(error, -ENOTSUP, "%s: and, or and xor take integers and bool", what->label);
-    *out = world->mpi.ops[what->dtype == BOOL ? of_bool[what->reduction] : what->reduction];
+    *out = world->mpi.ops[what->dtype == MLC_BOOL ? of_bool[what->reduction] : what->reduction];
     if (!function)
         return 0;
     if (!*own) {

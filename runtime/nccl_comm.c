@@ -11,7 +11,6 @@ enum { NCCL_UINT8 = 1, NCCL_SUM = 0, NCCL_PROD = 1, NCCL_MAX = 2, NCCL_MIN = 3, 
 
 /* ncclDataType_t by position in mlc.ir.types.DTYPES: f16 bf16 f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 bool */
 static const int DTYPES[] = {6, 9, 7, 8, 0, NONE, 2, 4, 1, NONE, 3, 5, NCCL_UINT8};
-enum { F64 = 3, BOOL = 12 };
 
 /* ncclRedOp_t by reduction: add multiply maximum minimum and or xor; of a bool, which is 0 or 1 */
 static const int OPS[] = {NCCL_SUM, NCCL_PROD, NCCL_MAX, NCCL_MIN, NONE, NONE, NONE};
@@ -19,7 +18,7 @@ static const int BOOL_OPS[] = {NCCL_MAX, NCCL_MIN, NCCL_MAX, NCCL_MIN, NCCL_MIN,
 
 static int op_of(const struct mlc_collective *what)
 {
-    return (what->dtype == BOOL ? BOOL_OPS : OPS)[what->reduction];
+    return (what->dtype == MLC_BOOL ? BOOL_OPS : OPS)[what->reduction];
 }
 
 bool mlc_nccl_can(const struct mlc_collective *what)
@@ -28,7 +27,7 @@ bool mlc_nccl_can(const struct mlc_collective *what)
 
     if (what->kind != MLC_ALL_REDUCE && what->kind != MLC_REDUCE_SCATTER)
         return true; /* bytes */
-    return DTYPES[what->dtype] != NONE && op_of(what) != NONE && !(extreme && what->dtype <= F64);
+    return DTYPES[what->dtype] != NONE && op_of(what) != NONE && !(extreme && what->dtype <= MLC_F64);
 }
 
 static int check(const struct mlc_nccl *nccl, int code, const char *doing, const struct mlc_error *error)

@@ -13,8 +13,12 @@
 #include "error.h"
 #include "memory.h"
 
-enum { MLC_PLAN_VERSION = 4, MLC_MAX_RANK = 32, MLC_N_DTYPES = 13, MLC_MAX_NESTING = 32 };
+enum { MLC_PLAN_VERSION = 4, MLC_MAX_RANK = 32, MLC_MAX_NESTING = 32 };
 enum { MLC_MAX_DEVICES = 64, MLC_MAX_BLOCK = 1024, MLC_MAX_SHARED = 1 << 20 };
+enum mlc_dtype { /* in the order of mlc.ir.types.DTYPES, floats first */
+    MLC_F16, MLC_BF16, MLC_F32, MLC_F64, MLC_I8, MLC_I16, MLC_I32, MLC_I64, MLC_U8, MLC_U16, MLC_U32, MLC_U64, MLC_BOOL,
+    MLC_N_DTYPES
+};
 enum mlc_space { MLC_INPUT, MLC_OUTPUT, MLC_CONSTANT, MLC_ARENA, MLC_N_SPACES };
 enum mlc_step_kind {
     MLC_LAUNCH,

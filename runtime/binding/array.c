@@ -97,7 +97,7 @@ static int array_get_buffer(PyObject *self, Py_buffer *view, int flags)
         PyErr_SetString(PyExc_BufferError, "mlc arrays are read-only");
         return -1;
     }
-    if ((flags & PyBUF_FORMAT) && array->dtype == BF16 && !process.bits_wanted) {
+    if ((flags & PyBUF_FORMAT) && array->dtype == MLC_BF16 && !process.bits_wanted) {
         PyErr_SetString(PyExc_BufferError, "the buffer protocol has no letter for bf16");
         return -1;
     }

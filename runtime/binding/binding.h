@@ -20,7 +20,6 @@
 
 _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "shapes are shared with the runtime");
 
-enum { F16 = 0, BF16 = 1, F32 = 2, I64 = 7, BOOL = 12 }; /* dtype codes */
 enum { SHORT_RANK = 4, TEXT_BYTES = 256, MOST_THREADS = 1024 };
 
 struct process {

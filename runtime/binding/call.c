@@ -79,8 +79,9 @@ static int number_element(PyObject *leaf, const struct mlc_type *type, void *dat
         memcpy(data, bytes == 8 ? (void *)&number : (void *)&single, bytes);
         return PyErr_Occurred() ? -1 : 0;
     }
-    if (type->dtype == F16 || type->dtype == BF16) {
-        *(uint16_t *)data = type->dtype == F16 ? half_bits(PyFloat_AsDouble(leaf)) : bfloat_bits(PyFloat_AsDouble(leaf));
+    if (type->dtype == MLC_F16 || type->dtype == MLC_BF16) {
+        double value = PyFloat_AsDouble(leaf);
+        *(uint16_t *)data = type->dtype == MLC_F16 ? half_bits(value) : bfloat_bits(value);
         return PyErr_Occurred() ? -1 : 0;
     }
     if (strcmp(dtype, "bool") == 0 ? !is_bool : !is_integer || (dtype[0] != 'i' && dtype[0] != 'u'))
@@ -130,7 +131,7 @@ static int see_input(struct call *call, uint32_t i)
     int status = number_element(input->leaf, &value->type, &input->element);
     if (status > 0) {
         struct text expected = expected_type(call->plan, &value->type);
-        const char *kind = input->dtype == F32 ? "float" : input->dtype == BOOL ? "bool" : "int";
+        const char *kind = input->dtype == MLC_F32 ? "float" : input->dtype == MLC_BOOL ? "bool" : "int";
         return fail("ArgumentError", "%s: input %s: expected %s, got an object of type %s", call->plan->name, value->name,
                     expected.bytes, kind);
     }

@@ -6,7 +6,7 @@
 static void take_number(struct input *input, PyObject *leaf)
 {
     input->kind = INPUT_NUMBER;
-    input->dtype = PyFloat_Check(leaf) ? F32 : PyBool_Check(leaf) ? BOOL : I64;
+    input->dtype = PyFloat_Check(leaf) ? MLC_F32 : PyBool_Check(leaf) ? MLC_BOOL : MLC_I64;
     input->rank = 0;
     input->leaf = Py_NewRef(leaf);
 }

@@ -68,7 +68,7 @@ int loan_take(struct loan *loan, PyObject *object)
     }
     loan->dtype = tensor_dtype(object);
     if (loan->dtype < 0)
-        loan->dtype = bits ? BF16 : buffer_dtype(&loan->view);
+        loan->dtype = bits ? MLC_BF16 : buffer_dtype(&loan->view);
     if (loan->dtype >= 0 && loan->view.ndim <= MLC_MAX_RANK)
         return 0;
     PyBuffer_Release(&loan->view);

@@ -10,7 +10,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 enum { INVALID_ARGUMENT = 4, INVALID_USAGE = 5, SYSTEM_ERROR = 2 };
-enum { F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64 };
 
 struct id {
     char bytes[128];
@@ -25,7 +24,7 @@ static struct mlc_mpi mpi;
 static int ids;
 
 /* ncclDataType_t as a position in mlc's list. */
-static const int DTYPES[] = {I8, U8, I32, U32, I64, U64, F16, F32, F64, BF16};
+static const int DTYPES[] = {MLC_I8, MLC_U8, MLC_I32, MLC_U32, MLC_I64, MLC_U64, MLC_F16, MLC_F32, MLC_F64, MLC_BF16};
 static const int OPS[] = {MLC_ADD, MLC_MULTIPLY, MLC_MAXIMUM, MLC_MINIMUM};
 
 EXPORT int ncclGetVersion(int *version)
@@ -131,7 +130,7 @@ EXPORT int ncclAllReduce(const void *source, void *destination, size_t count, in
     int type = DTYPES[dtype];
     size_t bytes = count * mlc_dtype_bytes((uint32_t)type);
 
-    if (!stream || type == F16 || type == BF16)
+    if (!stream || type == MLC_F16 || type == MLC_BF16)
         return INVALID_USAGE;
     void *result = malloc(bytes + 1);
     int code = mpi.iallreduce(source, result, (int)count, mpi.datatypes[type], mpi.ops[OPS[op]], comm->handle, &request);
