@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "mpi_world.h"
 
 enum { TESTS_A_LOOK = 64, TESTS_BEFORE_YIELD = 256 };
@@ -100,13 +101,13 @@ struct clock {
 
 static struct clock start_clock(const struct mlc_mpi_world *world, mlc_poll poll, void *data)
 {
-    int64_t now = mlc_watch_now();
+    int64_t now = mlc_clock_now();
     return (struct clock){now, now + world->watch.timeout, now + POLL_NANOSECONDS, false, poll, data};
 }
 
 static int look(struct mlc_mpi_world *world, struct clock *clock, const char *label, const struct mlc_error *error)
 {
-    int64_t now = mlc_watch_now();
+    int64_t now = mlc_clock_now();
 
     mlc_watch_beat(&world->watch);
     clock->is_long = now - clock->start >= LONG_NANOSECONDS;

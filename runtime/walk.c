@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "collective_steps.h"
 #include "context.h"
 #include "program.h"
@@ -149,19 +150,12 @@ static int copy(const struct run *run, const struct mlc_step *step, const struct
     return 0;
 }
 
-static int64_t clock_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* In a profiled run: the time since worker 0 last looked goes to step `i`. */
 static void charge(struct run *run, uint32_t i, const struct lane *lane)
 {
     if (!run->nanoseconds || lane->worker != 0)
         return;
-    int64_t now = clock_now();
+    int64_t now = mlc_clock_now();
     run->nanoseconds[i] += now - run->lap;
     run->lap = now;
 }
@@ -355,7 +349,7 @@ static bool walk_plain(struct walker *w, uint32_t i)
     if (run->program->plan.n_devices && mlc_is_device_step(&run->program->plan, step)) {
         status = step_on_device(run, i);
         run->told |= status != 0;
-        run->lap = run->nanoseconds ? clock_now() : 0;
+        run->lap = run->nanoseconds ? mlc_clock_now() : 0;
     } else if (step->kind == MLC_LAUNCH)
         launch(run, step, run->values.tasks[i], &w->lane);
     else if (step->kind == MLC_COPY)
@@ -536,7 +530,7 @@ static int run_steps(struct run *run)
     run->n_workers = run->values.parallel ? context->pool.threads : 1;
     if (run->nanoseconds) {
         memset(run->nanoseconds, 0, plan->n_steps * sizeof *run->nanoseconds);
-        run->lap = clock_now();
+        run->lap = mlc_clock_now();
     }
     int status = run->n_workers > 1 ? mlc_pool_run(&context->pool, walk, run)
                                     : mlc_pool_run_alone(&context->pool, walk, run);

@@ -9,17 +9,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 _Static_assert(sizeof(struct mlc_rank_page) == MLC_RANK_PAGE, "the launcher reads pages of this size");
-
-int64_t mlc_watch_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static int read_timeout(int64_t *timeout, const struct mlc_error *error)
 {

@@ -110,9 +110,6 @@ _Noreturn void mlc_watch_give_up(struct mlc_watch *watch, const char *label);
 /* Remove the names of the shared memory that MPI has mapped here: a world that fails leaves it behind. */
 void mlc_watch_remove_shared_memory(void);
 
-/* Nanoseconds of the monotonic clock. */
-int64_t mlc_watch_now(void);
-
 /*
  * A guard over a blocking call: where mlc_guard_end does not come within the timeout of `watch`, a thread gives up.
  * `label` must stay. Without threads the call is not guarded.

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "watch.h"
 
 enum { MOST_NAMED = 8 }; /* ranks in one message */
@@ -163,7 +164,7 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
 bool mlc_watch_meet(struct mlc_watch *watch)
 {
     const struct mlc_rank_page *mine = &watch->pages[watch->rank];
-    int64_t deadline = mlc_watch_now() + watch->timeout;
+    int64_t deadline = mlc_clock_now() + watch->timeout;
     int r = 0;
 
     while (watch->mapped && r < watch->size) {
@@ -175,7 +176,7 @@ bool mlc_watch_meet(struct mlc_watch *watch)
             continue;
         }
         mlc_watch_beat(watch);
-        if (mlc_watch_now() > deadline && strchr("TtXZ?", process_state(mine, page)))
+        if (mlc_clock_now() > deadline && strchr("TtXZ?", process_state(mine, page)))
             mlc_watch_give_up(watch, mine->label);
         sleep_milliseconds(2);
     }
