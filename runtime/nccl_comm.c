@@ -6,7 +6,6 @@
 
 #include "plan.h"
 
-enum { CU_EVENT_DISABLE_TIMING = 2, CUDA_ERROR_NOT_READY = 600 };
 enum { NCCL_UINT8 = 1, NCCL_SUM = 0, NCCL_PROD = 1, NCCL_MAX = 2, NCCL_MIN = 3, NCCL_IN_PROGRESS = 7, NONE = -1 };
 
 /* ncclDataType_t by position in mlc.ir.types.DTYPES: f16 bf16 f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 bool */
