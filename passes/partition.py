@@ -39,7 +39,7 @@ from mlc.ir.graph import (
     users,
 )  # fmt: skip
 from mlc.ir.graph.collective import RANK_TYPE, Groups
-from mlc.ir.types import I64, TensorType, TupleType, ValueType
+from mlc.ir.types import I64, Shape, TensorType, TupleType, ValueType
 
 from .decompose import decompose
 from .merge_loops import merge_loops
@@ -305,12 +305,13 @@ class _Emitter:
 
     def counted_on(self, made: Node, axis: int) -> Node:
         """A count that goes on from rank to rank."""
-        first = CONVERT(self.begin(made, axis), dtype=made.dtype) if made.dtype != I64 else self.begin(made, axis)
+        first = self.begin(made.shape, axis)
+        first = first if made.dtype == I64 else CONVERT(first, dtype=made.dtype)
         return ADD(made, broadcast_in_dim(first, made.shape, ()))
 
-    def begin(self, part: Node, axis: int) -> Node:
-        """Where this rank's part begins along ``axis`` of the whole."""
-        extent = part.shape[axis]
+    def begin(self, part: Shape, axis: int) -> Node:
+        """Where this rank's part, of this shape, begins along ``axis`` of the whole."""
+        extent = part[axis]
         assert isinstance(extent, int)
         return MULTIPLY(self.ranks.rank, constant(extent, I64))
 
@@ -373,8 +374,6 @@ class _Emitter:
     def block(self, whole: Node, axis: int) -> Node:
         """This rank's block of what all ranks have."""
         sizes = local_shape(whole.shape, axis, self.ranks.count)
-        zero, extent = constant(0, I64), sizes[axis]
-        assert isinstance(extent, int)
-        first = MULTIPLY(self.ranks.rank, constant(extent, I64))
+        zero, first = constant(0, I64), self.begin(sizes, axis)
         starts = [first if i == axis else zero for i in range(len(sizes))]
         return DYNAMIC_SLICE(whole, *starts, slice_sizes=sizes)
