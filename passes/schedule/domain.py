@@ -90,10 +90,7 @@ class Domain:
 
     def linear(self, shape: Shape, coordinates: Coordinates) -> Index:
         """The row-major position of an element of a tensor of ``shape``."""
-        total = Index.of(0)
-        for n, c in zip(shape, coordinates, strict=True):
-            total = total * self.sizes.index(n) + c
-        return total
+        return self.sizes.linear(shape, coordinates)
 
     def delinearize(self, index: Index, shape: Sequence[Size]) -> Coordinates:
         """The coordinates in ``shape`` of the element at row-major position ``index``."""

@@ -52,6 +52,13 @@ class Sizes:
     def shape(self, shape: Iterable[Size]) -> tuple[Index, ...]:
         return tuple(map(self.index, shape))
 
+    def linear(self, shape: Shape, coordinates: Iterable[Index]) -> Index:
+        """The row-major position of an element of a tensor of ``shape``."""
+        total = Index.of(0)
+        for n, c in zip(self.shape(shape), coordinates, strict=True):
+            total = total * n + c
+        return total
+
     def size(self, index: Index) -> Size:
         """The size that an expression over sizes alone stands for."""
         total: Size = 0

@@ -94,9 +94,7 @@ class ContractionProduct(Product):
         self, operand: Reader, batch: Batch, free: Index, k: Index
     ) -> tuple[Memory, tuple[Index, ...], Value | None]:
         side = self._side(operand)
-        place = Index.of(0)
-        for size, at in zip(side.node.shape, side.coordinates(batch, free, k), strict=True):
-            place = place * self.index(size) + at
+        place = self.frame.sizes.linear(side.node.shape, side.coordinates(batch, free, k))
         return self.frame.memories[side.node], (place,), None
 
     def store(self, batch: Batch, row: Index, column: Index, total: Value, mask: Value | None) -> None:

@@ -75,17 +75,11 @@ class ConvolutionProduct(Product):
     ) -> tuple[Memory, tuple[Index, ...], Value | None]:
         if operand is self.right:
             at, inside = self._tap(batch, free, k)
-            return self.frame.memories[self.c.rhs], (self._linear(self.c.rhs.shape, at),), inside
+            return self.frame.memories[self.c.rhs], (self.frame.sizes.linear(self.c.rhs.shape, at),), inside
         point, access = self._element(batch, free, k, 1)
         inside = point.holds(access.guards)
-        place = self._linear(access.node.shape, [point.place(i) for i in access.coordinates])
+        place = self.frame.sizes.linear(access.node.shape, [point.place(i) for i in access.coordinates])
         return self.frame.memories[access.node], (place,), inside
-
-    def _linear(self, shape: Sequence[Size], at: Sequence[Index]) -> Index:
-        place = Index.of(0)
-        for size, i in zip(shape, at, strict=True):
-            place = place * self.index(size) + i
-        return place
 
     def _element(self, batch: Batch, row: Index, k: Index, lanes: int) -> tuple[Point, Access]:
         """The element of lhs that a pixel of the result meets at a tap, and the point of its neighbours."""
