@@ -34,8 +34,9 @@ class ConvolutionProduct(Product):
 
     def __init__(self, c: Convolution, target: GpuTarget, parts: tuple[int, int] | None = None) -> None:
         self.c, self.parts = c, parts
-        self.frame = Frame(c, {}, c.lhs, c.rhs, in_tables=True)
-        if parts is not None:
+        if parts is None:
+            self.frame = Frame(c, {}, c.lhs, c.rhs, in_tables=True)
+        else:
             self.frame = Frame(c.alone(), {}, c.lhs, c.rhs, parts[0], 0, in_tables=True)
         lhs, rhs = c.axes.lhs, c.axes.rhs
         y, x = (None, *lhs.spatial)[-2:]

@@ -37,7 +37,6 @@ class _Writer(TileWriter):
     def __init__(self, product: Product, tile: MatrixTile, dtype: DType) -> None:
         super().__init__(product, tile.rows, tile.columns, tile.depth, tile.threads, dtype)
         self.tile, self.step = tile, _DEPTH_BYTES // dtype.itemsize
-        self.is_one = product.longest <= tile.depth  # no tile follows another: no ring, and nothing runs ahead
         self.left, self.right = self.ring(product.left, tile.rows), self.ring(product.right, tile.columns)
         self.copies_ahead = product.is_direct(product.left, dtype) or product.is_direct(product.right, dtype)
 
@@ -52,10 +51,6 @@ class _Writer(TileWriter):
     def is_along_depth(self, operand: Reader) -> bool:
         """Whether lines in shared memory are along K."""
         return operand.walk.along_depth or self.dtype.itemsize != 2
-
-    @property
-    def memories(self) -> tuple[Memory, Memory]:
-        return self.left, self.right
 
     def zeros(self) -> list[Value]:
         """Of a thread's fragments, row by row."""

@@ -32,18 +32,17 @@ class TileCopy:
 class TileWriter(ABC):
     """Writes a kernel whose blocks of ``threads`` compute ``rows`` x ``columns`` sums, ``depth`` products at once.
 
-    Tiles hold elements of ``dtype``.
+    Tiles hold elements of ``dtype``; those of rows and of columns are in the shared memory ``left`` and ``right``.
     """
+
+    left: Memory
+    right: Memory
 
     def __init__(self, product: Product, rows: int, columns: int, depth: int, threads: int, dtype: DType) -> None:
         self.product, self.builder, self.dtype = product, product.builder, dtype
         self.rows, self.columns, self.depth, self.threads = rows, columns, depth, threads
         self.whole = product.is_whole(depth)
-
-    @property
-    @abstractmethod
-    def memories(self) -> tuple[Memory, Memory]:
-        """Shared memory for tiles of rows and of columns."""
+        self.is_one = product.longest <= depth  # no tile follows another
 
     @abstractmethod
     def zeros(self) -> list[Value]:
@@ -74,10 +73,9 @@ class TileWriter(ABC):
         b, p, zeros = self.builder, self.product, self.zeros()
         if not p.longest:
             return zeros
-        left, right = self.memories
         copies = (
-            self.copy_of(p.left, left, self.rows, row, thread),
-            self.copy_of(p.right, right, self.columns, column, thread),
+            self.copy_of(p.left, self.left, self.rows, row, thread),
+            self.copy_of(p.right, self.right, self.columns, column, thread),
         )
         if bounds(p.depth)[0] > 0:
             return self.add(batch, copies, thread, zeros)

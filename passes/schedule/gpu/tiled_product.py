@@ -27,16 +27,11 @@ class _Writer(TileWriter):
         accumulator = product.frame.accumulator
         super().__init__(product, tile.rows, tile.columns, tile.depth, tile.threads, accumulator)
         self.tile = tile
-        self.single = product.longest <= tile.depth
-        halves, pad = 1 if self.single else 2, tile.lanes
+        halves, pad = 1 if self.is_one else 2, tile.lanes
         self.left, self.right = (
             self.builder.shared(name, accumulator, (halves, tile.depth, wide + pad))
             for name, wide in (("rows", tile.rows), ("columns", tile.columns))
         )
-
-    @property
-    def memories(self) -> tuple[Memory, Memory]:
-        return self.left, self.right
 
     def zeros(self) -> list[Value]:
         t = self.tile
@@ -50,7 +45,7 @@ class _Writer(TileWriter):
         for copy in copies:
             self.put(copy, Index.of(0), self.fetch(copy, batch, Index.of(0), True))
         b.machine("barrier")
-        if self.single:
+        if self.is_one:
             return self.multiply(Index.of(0), along, sums)
         count = self.count(batch)
         with b.loop(0, count, carried=sums) as loop:
