@@ -55,7 +55,7 @@ def _kernel(body: Graph, target: Target) -> KernelCall:
     nest = analyse_scatter(body, sizes, choose)
     cost = max(element_cost(nest.accesses, (nest.node,)), 1)
     turns = max(bounds(size_product(g.extent for g in (*nest.serial, *nest.moved)))[1], 1)
-    groups = nest.owned if nest.along is None else (*nest.owned, nest.along)
+    groups = nest.groups
     grains = cut([g.extent for g in groups], cost * turns, 4 * nest.lanes if nest.along else 1)
     pairs = tuple((g.extent, n) for g, n in zip(groups, grains, strict=True) if n is not None)
     block_axis, block = _blocks(nest, count_tasks(pairs), cost * turns)

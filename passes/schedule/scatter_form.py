@@ -35,6 +35,11 @@ class ScatterNest:
     along: Group | None  # the lanes lie along it
     lanes: int
 
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All that tasks own, what the lanes lie along last."""
+        return self.owned if self.along is None else (*self.owned, self.along)
+
 
 def analyse_scatter(body: Graph, sizes: Sizes, choose: Lanes) -> ScatterNest:
     """``choose`` says how many lanes lie along the last axis that tasks own, where they can."""
@@ -82,6 +87,13 @@ def window_offsets(windows: Windows, at: Coordinates) -> Coordinates:
     return tuple(found)
 
 
+def signed_index(b: KernelBuilder, value: Value, extent: Index) -> Value:
+    """An index into an axis of this extent, as it is; one of u64 no larger than that: others are negative as i64."""
+    if value.dtype.kind == "uint" and value.dtype.bits == 64:
+        return b.op("minimum", value, b.index_value(extent, value.dtype))
+    return value
+
+
 @dataclass(frozen=True)
 class ScatterWriter:
     """Writes updates into ``result`` where they fall inside of ``limits``, the part that the task owns."""
@@ -100,8 +112,7 @@ class ScatterWriter:
         begin: dict[int, Index] = {}
         for axis, access in zip(nest.windows.index_map, nest.vectors, strict=True):
             value, size = point.element(access), self.elements.sizes.index(nest.windows.sizes[axis])
-            if value.dtype.kind == "uint" and value.dtype.bits == 64:  # an index is signed
-                value = b.op("minimum", value, b.index_value(self.shape[axis], value.dtype))
+            value = signed_index(b, value, self.shape[axis])
             begin[axis] = b.max(b.min(b.index_of(value), self.shape[axis]), -size)
         return {axis: self._if_inside(i, axis, stack) if self._is_one(axis) else i for axis, i in begin.items()}
 

@@ -51,9 +51,7 @@ def schedule_scatter(body: Graph, target: GpuTarget) -> ScheduledRegion:
 
 def _kernel(body: Graph, nest: ScatterNest, sizes: Sizes, target: GpuTarget) -> KernelCall:
     shape = nest.windows.operand.shape
-    owned = nest.owned if nest.along is None else (*nest.owned, nest.along)
-    elements_owned = size_product(g.extent for g in owned)
-    vectors = divided(elements_owned, nest.lanes)
+    vectors = divided(size_product(g.extent for g in nest.groups), nest.lanes)
     assert vectors is not None
     axis, block, blocks = _blocks(nest, vectors, target)
     count = vectors * blocks
@@ -75,7 +73,7 @@ def _kernel(body: Graph, nest: ScatterNest, sizes: Sizes, target: GpuTarget) -> 
             begin = (number if vectors == 1 else b.floordiv(number, sizes.index(vectors))) * block
             number = Index.of(0) if vectors == 1 else b.mod(number, sizes.index(vectors))
             limits[axis] = (begin, b.min(begin + block, limits[axis][1]))
-        at = spread(b, number, owned, sizes, nest.lanes)
+        at = spread(b, number, nest.groups, sizes, nest.lanes)
         writer = ScatterWriter(b, nest, elements, result, tuple(limits), sizes.shape(shape))
         for g in nest.serial:
             at |= g.at(enter_loop(b, stack, Index.of(0), sizes.index(g.extent)))

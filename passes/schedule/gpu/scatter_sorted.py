@@ -16,7 +16,7 @@ from mlc.passes.schedule.domain import divided
 from mlc.passes.schedule.elements import Elements, Point
 from mlc.passes.schedule.region import KernelCall, Operand
 from mlc.passes.schedule.scalars import kernel_name
-from mlc.passes.schedule.scatter_form import ScatterNest, window_offsets
+from mlc.passes.schedule.scatter_form import ScatterNest, signed_index, window_offsets
 from mlc.passes.schedule.sizes import Sizes
 from mlc.passes.sorting import whole_length
 
@@ -71,9 +71,7 @@ def _keys(body: Graph, nest: ScatterNest, sizes: Sizes, length: int, target: Gpu
             with b.loop(mine.index, b.min(mine.index + 1, sizes.index(_count(nest))), carried=(largest,)) as there:
                 at = {v: Index.of(0) for v in nest.domain.variables} | spread(b, there.index, nest.serial, sizes)
                 value = Point(elements, nest.domain, at).element(nest.vectors[0])
-                if value.dtype.kind == "uint" and value.dtype.bits == 64:  # an index is signed
-                    value = b.op("minimum", value, b.index_value(extent, value.dtype))
-                value = b.convert(value, I64)
+                value = b.convert(signed_index(b, value, extent), I64)
                 inside = b.op(
                     "and",
                     b.compare("GE", value, b.constant(0, I64)),
@@ -88,8 +86,7 @@ def _keys(body: Graph, nest: ScatterNest, sizes: Sizes, length: int, target: Gpu
 def _combine(body: Graph, nest: ScatterNest, sizes: Sizes, length: int, target: GpuTarget) -> KernelCall:
     """Every vector of the result that has updates, with them."""
     axis = nest.windows.index_map[0]
-    owned = nest.owned if nest.along is None else (*nest.owned, nest.along)
-    vectors = divided(size_product(g.extent for g in owned), nest.lanes)
+    vectors = divided(size_product(g.extent for g in nest.groups), nest.lanes)
     assert vectors is not None
     count = nest.windows.operand.shape[axis] * vectors
     threads = block_of(count, target)
@@ -107,7 +104,7 @@ def _combine(body: Graph, nest: ScatterNest, sizes: Sizes, length: int, target: 
         with b.loop(number, b.min(number + 1, sizes.index(count))) as mine:
             row = b.floordiv(mine.index, sizes.index(vectors))
             at = {v: Index.of(0) for v in nest.domain.variables}
-            at |= spread(b, b.mod(mine.index, sizes.index(vectors)), owned, sizes, nest.lanes)
+            at |= spread(b, b.mod(mine.index, sizes.index(vectors)), nest.groups, sizes, nest.lanes)
             first = _first(b, keys, row, length)
             here = Point(elements, nest.domain, at, nest.lanes, along)
             place = list(window_offsets(nest.windows, nest.domain.coordinates))
