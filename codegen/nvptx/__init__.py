@@ -1,10 +1,9 @@
 """Kernels to PTX: LLVM IR for NVPTX, checked intrinsics, PTX text, and cubins where ptxas is found."""
 
 from mlc.codegen.nvptx.compile import compile_ptx, ptx_of
-from mlc.codegen.nvptx.emit import block_threads, dynamic_shared_bytes, emit_module
+from mlc.codegen.nvptx.emit import dynamic_shared_bytes, emit_module
 from mlc.codegen.nvptx.ptxas import Cubin, Usage, assemble_ptx, find_ptxas
 
 __all__ = [
-    "Cubin", "Usage", "assemble_ptx", "block_threads", "compile_ptx", "dynamic_shared_bytes", "emit_module",
-    "find_ptxas", "ptx_of",
+    "Cubin", "Usage", "assemble_ptx", "compile_ptx", "dynamic_shared_bytes", "emit_module", "find_ptxas", "ptx_of",
 ]  # fmt: skip

@@ -59,11 +59,6 @@ def emit_module(kernels: Sequence[Kernel], target: GpuTarget) -> str:
     return text
 
 
-def block_threads(kernel: Kernel) -> int:
-    """The threads of a block."""
-    return kernel.block_threads
-
-
 def dynamic_shared_bytes(kernel: Kernel) -> int:
     """Bytes of shared memory that a launch gives to a block: 0 where they are static."""
     return kernel.shared_bytes if kernel.shared_bytes > STATIC_SHARED_BYTES else 0
@@ -71,11 +66,11 @@ def dynamic_shared_bytes(kernel: Kernel) -> int:
 
 def _launch_bounds(kernel: Kernel) -> str:
     """One block of a multiprocessor is enough: without it, `ptxas` would rather spill than have one block less."""
-    return f'"nvvm.reqntid"="{block_threads(kernel)},1,1" "nvvm.minctasm"="1"'
+    return f'"nvvm.reqntid"="{kernel.block_threads},1,1" "nvvm.minctasm"="1"'
 
 
 def _check(kernel: Kernel, target: GpuTarget) -> None:
-    threads = block_threads(kernel)
+    threads = kernel.block_threads
     if _NAME.fullmatch(kernel.name) is None:
         raise InternalError(f"codegen: {kernel.name!r} is no name of PTX")
     if threads > target.max_threads:
@@ -224,7 +219,7 @@ class _Function(Body):
 
     def members(self) -> str:
         """The mask of the threads of this warp: the last one of a block may have fewer."""
-        threads, warp, cache = block_threads(self.kernel), self.target.warp, self.out.scopes[0].cache
+        threads, warp, cache = self.kernel.block_threads, self.target.warp, self.out.scopes[0].cache
         if threads % warp == 0:
             return "-1"
         if "members" not in cache:
@@ -254,7 +249,7 @@ class _Function(Body):
     def take_registers(self, role: Role) -> None:
         """More or fewer than all threads of the block are given at launch."""
         check_has("setmaxnreg", self.kernel.name, self.target)
-        given = self.target.registers // block_threads(self.kernel)
+        given = self.target.registers // self.kernel.block_threads
         kind = "inc" if role.registers > given else "dec"
         self.out.effect(f"llvm.nvvm.setmaxnreg.{kind}.sync.aligned.u32", [("i32", str(role.registers))])
 

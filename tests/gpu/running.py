@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc.codegen.nvptx import block_threads, compile_ptx, dynamic_shared_bytes
+from mlc.codegen.nvptx import compile_ptx, dynamic_shared_bytes
 from mlc.ir.graph import Graph
 from mlc.ir.kernel import IndexVariable, Kernel
 from mlc.ir.plan.interpret import interpret_plan
@@ -89,4 +89,4 @@ def extents(kernel: Kernel, sizes: Sequence[int]) -> tuple[int, int]:
     """Blocks and threads of a launch."""
     values = {IndexVariable("n", k): int(n) for k, n in enumerate(sizes)}
     counts = [-(-e.evaluate(values) // g) for e, g in zip(kernel.extents, kernel.grains, strict=True)]
-    return prod(counts[: len(counts) - kernel.threads]), block_threads(kernel)
+    return prod(counts[: len(counts) - kernel.threads]), kernel.block_threads

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mlc.codegen.nvptx import block_threads, compile_ptx, dynamic_shared_bytes
+from mlc.codegen.nvptx import compile_ptx, dynamic_shared_bytes
 from mlc.ir.kernel import IndexVariable, Kernel
 from mlc.ir.target import SM_80, GpuTarget
 from mlc.passes.kernels import lower_kernel
@@ -32,7 +32,7 @@ class Device:
         if not blocks:
             return
         places = [memory.place(b) for b in buffers]
-        grid, block = (blocks, 1, 1), (block_threads(kernel), 1, 1)
+        grid, block = (blocks, 1, 1), (kernel.block_threads, 1, 1)
         self.program.launch(
             name, grid=grid, block=block, arguments=[*places, *sizes], memory=memory,
             shared_bytes=dynamic_shared_bytes(kernel),
