@@ -10,7 +10,7 @@ from mlc.ir.device import Machine
 from mlc.ir.graph import Graph
 from mlc.ir.kernel import Kernel
 from mlc.ir.plan import BufferRef, Launch
-from mlc.ir.target import STATIC_SHARED_BYTES, AnyTarget
+from mlc.ir.target import AnyTarget
 
 from .memory import Interval, assign_offsets
 from .places import Value
@@ -61,8 +61,7 @@ def lay_out_arenas(values: Sequence[Value], devices: PlanDevices) -> dict[str | 
 
 def on_device(launch: Launch, kernel: Kernel, number: int) -> Launch:
     """The launch on a GPU: its last axes are the threads of a block."""
-    shared = kernel.shared_bytes if kernel.shared_bytes > STATIC_SHARED_BYTES else 0
     return replace(
         launch, tasks=launch.tasks[: len(launch.tasks) - kernel.threads], serial=True, device=number,
-        threads=kernel.block_threads, shared_bytes=shared,
+        threads=kernel.block_threads, shared_bytes=kernel.dynamic_shared_bytes,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from mlc.codegen.nvptx.matrix import Matrices
 from mlc.codegen.nvptx.memory import DeviceAccesses
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.kernel import Index, IndexVariable, Instruction, Kernel, Loop, Memory, Role, Value, VectorType
-from mlc.ir.target import STATIC_SHARED_BYTES, GpuTarget
+from mlc.ir.target import GpuTarget
 from mlc.ir.types import BF16, BOOL, F16, F32, I32, U8
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
@@ -51,17 +51,12 @@ def emit_module(kernels: Sequence[Kernel], target: GpuTarget) -> str:
         declarations.update(f.out.declarations)
         attributes.append(f"attributes #{number} = {{ nounwind {_launch_bounds(kernel)} }}")
     head = f'target triple = "{target.triple}"'
-    if any(dynamic_shared_bytes(k) for k in kernels):
+    if any(k.dynamic_shared_bytes for k in kernels):
         head += "\n@mlc_dynamic_shared = external addrspace(3) global [0 x i8], align 1024"
     parts = [head, *functions, "\n".join(declarations.values()), "\n".join(attributes), metadata.text(), ""]
     text = "\n\n".join(parts)
     check_intrinsics(text, target)
     return text
-
-
-def dynamic_shared_bytes(kernel: Kernel) -> int:
-    """Bytes of shared memory that a launch gives to a block: 0 where they are static."""
-    return kernel.shared_bytes if kernel.shared_bytes > STATIC_SHARED_BYTES else 0
 
 
 def _launch_bounds(kernel: Kernel) -> str:
@@ -146,7 +141,7 @@ class _Function(Body):
         return name
 
     def shared(self, number: int, m: Memory, offset: int) -> str:
-        if dynamic_shared_bytes(self.kernel):
+        if self.kernel.dynamic_shared_bytes:
             return self.out.let(f"getelementptr i8, {_SHARED} @mlc_dynamic_shared, i64 {offset}")
         name, align = f"@{self.kernel.name}_shared{number}", max(128, 8 * m.swizzle)
         kind = f"[{m.static_size} x {memory_element(m.dtype)}]"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc.codegen.nvptx import compile_ptx, dynamic_shared_bytes
+from mlc.codegen.nvptx import compile_ptx
 from mlc.ir.graph import Graph
 from mlc.ir.kernel import IndexVariable, Kernel
 from mlc.ir.plan.interpret import interpret_plan
@@ -79,7 +79,7 @@ class Launcher:
         assert self.program is not None
         self.program.launch(
             kernel.name, grid=(grid, 1, 1), block=(block, 1, 1), arguments=[*arguments, *map(int, sizes)],
-            memory=memory, shared_bytes=dynamic_shared_bytes(kernel),
+            memory=memory, shared_bytes=kernel.dynamic_shared_bytes,
         )  # fmt: skip
         for address, array in written:
             array.view(np.uint8)[:] = memory.read(address, array.nbytes)

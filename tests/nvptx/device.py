@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mlc.codegen.nvptx import compile_ptx, dynamic_shared_bytes
+from mlc.codegen.nvptx import compile_ptx
 from mlc.ir.kernel import IndexVariable, Kernel
 from mlc.ir.target import SM_80, GpuTarget
 from mlc.passes.kernels import lower_kernel
@@ -35,7 +35,7 @@ class Device:
         grid, block = (blocks, 1, 1), (kernel.block_threads, 1, 1)
         self.program.launch(
             name, grid=grid, block=block, arguments=[*places, *sizes], memory=memory,
-            shared_bytes=dynamic_shared_bytes(kernel),
+            shared_bytes=kernel.dynamic_shared_bytes,
         )  # fmt: skip
         for place, buffer in zip(places, buffers, strict=True):
             buffer[...] = memory.read(place, buffer.nbytes).view(buffer.dtype).reshape(buffer.shape)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mlc.codegen.nvptx import compile_ptx, dynamic_shared_bytes, emit_module
+from mlc.codegen.nvptx import compile_ptx, emit_module
 from mlc.errors import InternalError, UnsupportedError
 from mlc.ir.kernel import Kernel, KernelBuilder
 from mlc.ir.target import SM_80
@@ -215,7 +215,7 @@ def test_shared_memory_given_at_launch() -> None:
         b.machine("barrier")
         b.store(y, (t,), b.op("add", b.load(large, (t * -100 + 6300,)), b.load(small, (4,))))
     kernel = b.build()
-    assert dynamic_shared_bytes(kernel) == 128 + (64 << 10)
+    assert kernel.dynamic_shared_bytes == 128 + (64 << 10)
     got = np.zeros(64, np.float32)
     run(kernel, [got])
     np.testing.assert_array_equal(got, np.arange(70, 6, -1))

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
+from mlc.ir.target import STATIC_SHARED_BYTES
 from mlc.ir.types import DType
 
 from .index import Index, IndexVariable
@@ -264,6 +265,11 @@ class Kernel:
         if not self.shared:
             return 0
         return self.shared_offsets[-1] + self.shared[-1].static_size * self.shared[-1].dtype.itemsize
+
+    @property
+    def dynamic_shared_bytes(self) -> int:
+        """Bytes of shared memory that a launch gives to a block: 0 where they are static."""
+        return self.shared_bytes if self.shared_bytes > STATIC_SHARED_BYTES else 0
 
     @property
     def memories(self) -> tuple[Memory, ...]:
