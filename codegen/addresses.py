@@ -38,7 +38,7 @@ class Addresses:
             part = self.sum(terms, depth, kind)
             total = part if total is None else self.once(depth, ("sum", kind, seen), f"add {kind} {total}, {part}")
         assert total is not None
-        constant = _constant_term(index)
+        constant = index.constant_term
         if constant == 0:
             return total
         depth = max(d for d, _ in self.by_depth(index))
@@ -46,16 +46,14 @@ class Addresses:
 
     def element(self, memory: Memory, indices: tuple[Index, ...]) -> str:
         """A pointer to the element of ``memory`` at ``indices``."""
-        offset = Index.of(0)
-        for index, stride in zip(indices, memory.strides, strict=True):
-            offset = offset + index * stride
+        offset = memory.offset(indices)
         pointer, name, seen = self.bases[memory.id], memory_element(memory.dtype), ()
         kind = self.pointer_type(memory)
         for depth, terms in self.by_depth(offset):
             seen += terms  # type: ignore[assignment]
             key = ("address", memory.id, seen)
             pointer = self.once(depth, key, f"getelementptr {name}, {kind} {pointer}, i64 {self.sum(terms, depth)}")
-        constant = _constant_term(offset)
+        constant = offset.constant_term
         return self.out.let(f"getelementptr {name}, {kind} {pointer}, i64 {constant}") if constant else pointer
 
     def pointer_type(self, memory: Memory) -> str:
@@ -103,10 +101,6 @@ class Addresses:
         if key not in cache:
             cache[key] = self.out.let(text, depth)
         return cache[key]
-
-
-def _constant_term(index: Index) -> int:
-    return index.terms[-1][1] if index.terms and not index.terms[-1][0] else 0
 
 
 def _number(n: int, kind: str) -> str:

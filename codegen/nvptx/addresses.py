@@ -75,9 +75,7 @@ class DeviceAddresses(Addresses):
 
     def split(self, memory: Memory, indices: tuple[Index, ...]) -> tuple[Index, Index]:
         """The offset in elements: what is a multiple of the swizzle's pattern, and the rest."""
-        offset = Index.of(0)
-        for index, stride in zip(indices, memory.strides, strict=True):
-            offset = offset + index * stride
+        offset = memory.offset(indices)
         pattern = 8 * memory.swizzle // memory.dtype.itemsize
         whole = Index((m, c - c % pattern if not m else c) for m, c in offset.terms if not m or c % pattern == 0)
         return whole, offset - whole
@@ -93,5 +91,5 @@ class DeviceAddresses(Addresses):
         steps = [(depth, "i8", final), *((d, element, self.sum(t, d)) for d, t in self.by_depth(whole))]
         for d, unit, by in sorted(steps):
             pointer = self.once(d, ("step", pointer, unit, by), f"getelementptr {unit}, {kind} {pointer}, i64 {by}")
-        constant = whole.terms[-1][1] if whole.terms and not whole.terms[-1][0] else 0
+        constant = whole.constant_term
         return self.out.let(f"getelementptr {element}, {kind} {pointer}, i64 {constant}") if constant else pointer

@@ -41,10 +41,7 @@ class Divisors:
 
     def of_address(self, memory: Memory, indices: tuple[Index, ...]) -> int:
         """A number that divides the offset in bytes of an element of ``memory``."""
-        offset = Index.of(0)
-        for index, stride in zip(indices, memory.strides, strict=True):
-            offset = offset + index * stride
-        return self.of(offset) * memory.dtype.itemsize
+        return self.of(memory.offset(indices)) * memory.dtype.itemsize
 
 
 class Ranges:

@@ -85,6 +85,13 @@ class Memory:
     box: tuple[int, ...] = ()
     data: tuple[int, ...] = ()
 
+    def offset(self, indices: tuple[Index, ...]) -> Index:
+        """How many elements behind the first one that at ``indices`` is."""
+        total = Index.of(0)
+        for index, stride in zip(indices, self.strides, strict=True):
+            total = total + index * stride
+        return total
+
     @property
     def static_size(self) -> int:
         """Elements of what is no buffer."""

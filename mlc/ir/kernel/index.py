@@ -58,6 +58,11 @@ class Index:
         return self.terms[0][1] if len(self.terms) == 1 and not self.terms[0][0] else None
 
     @property
+    def constant_term(self) -> int:
+        """What is added to the terms that vary."""
+        return self.terms[-1][1] if self.terms and not self.terms[-1][0] else 0
+
+    @property
     def variables(self) -> frozenset[IndexVariable]:
         return frozenset(v for monomial, _ in self.terms for v in monomial)
 
