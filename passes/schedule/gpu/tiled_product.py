@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlc.ir.kernel import Index, IndexLike, Memory, Value
+from mlc.ir.kernel import Index, IndexLike, Value
 from mlc.passes.schedule.region import KernelCall
 
 from .product import Batch, Product
