@@ -1,4 +1,4 @@
-/* Reductions that MPI has not: of f16 and bf16, and maximum and minimum that pass on NaN. */
+/* Reductions that MPI has not: of f16 and bf16, maxima that pass on NaN, sums of short integers that always go round. */
 #ifndef MLC_MPI_REDUCE_H
 #define MLC_MPI_REDUCE_H
 

@@ -27,7 +27,7 @@ def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
 
     ``op`` is sum, mean (of floats), prod, max, min, and, or, xor. ``axis`` names the axes of the world along which to
     fold (see ``init``), all of them by default. Types and shapes stay. Sums have the order of the MPI library: the same
-    bits on all processes and in every run with as many of them.
+    bits on all processes and in every run with as many of them, but for the sign of a NaN.
 
     Raises ArgumentError for an unknown op or axis, ShapeError for and, or, xor of floats.
 

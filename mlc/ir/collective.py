@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from mlc.errors import ArgumentError
 
+from . import extremes
+
 Array = npt.NDArray[Any]
 Fold = Callable[[Array, Array], Array]
 
@@ -62,8 +64,8 @@ def fold_ranks(values: Sequence[Array], reduction: str = "add", order: str = "li
 
 
 _UFUNCS: dict[str, Any] = {
-    "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "and": np.bitwise_and,
-    "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "add": np.add, "multiply": np.multiply, "maximum": extremes.maximum,
+    "minimum": extremes.minimum, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
 }  # fmt: skip
 
 

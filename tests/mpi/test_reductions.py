@@ -1,4 +1,4 @@
-"""The reductions that MPI calls back for: halves bit by bit, with the CPU's conversions and without, against NumPy."""
+"""The reductions that MPI calls back for: bit by bit, with the CPU's conversions and without, against NumPy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlc.ir import extremes
 from mlc.ir.types import DTYPES
 
 from .launchers import ROOT
 from .world import REDUCTIONS
 
 RUNTIME = ROOT / "runtime"
-UFUNCS = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
+UFUNCS: dict[str, Any] = {
+    "add": np.add, "multiply": np.multiply, "maximum": extremes.maximum, "minimum": extremes.minimum,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["portable", "this CPU"])
@@ -49,13 +52,33 @@ def test_pairs_of_all_kinds(library: ctypes.CDLL, dtype: str, reduction: str) ->
             check(function, UFUNCS[reduction], numpy, step)
 
 
-def check(function: Any, ufunc: np.ufunc, numpy: np.dtype[Any], step: int) -> None:
+@pytest.mark.parametrize("dtype", ["i8", "i16", "u8", "u16"])
+def test_short_integers_go_round(library: ctypes.CDLL, dtype: str) -> None:
+    numpy = DTYPES[dtype].numpy
+    given = np.random.default_rng(0).integers(0, 1 << 16, 1003).astype(numpy)
+    others = np.roll(given, 1)
+    expected = given + others
+    combine(library.mlc_mpi_reduce_function(list(DTYPES).index(dtype), REDUCTIONS.index("add")), given, others)
+    np.testing.assert_array_equal(others, expected)
+
+
+def combine(function: Any, given: Any, others: Any) -> None:
+    """Combine ``given`` into ``others``."""
+    count = ctypes.c_int(others.size)
+    function(given.ctypes.data, others.ctypes.data, ctypes.addressof(count), None)
+
+
+def check(function: Any, ufunc: Any, numpy: np.dtype[Any], step: int) -> None:
     """All halves, as elements of ``numpy``, with those that are ``step`` places away."""
     values = np.arange(1 << 16, dtype=np.uint16).view(numpy if numpy.itemsize == 2 else np.float16).astype(numpy)
     others = np.roll(values, step)[: 65536 - step % 13].copy()  # of lengths that are no multiples
     given = values[: others.size].copy()
     wide = np.float64 if numpy.itemsize == 8 else np.float32
     expected = ufunc(given.astype(wide), others.astype(wide)).astype(numpy).astype(np.float64)
-    count = ctypes.c_int(others.size)
-    function(given.ctypes.data, others.ctypes.data, ctypes.addressof(count), None)
+    other_way = given.copy()
+    combine(function, others, other_way)
+    combine(function, given, others)
     np.testing.assert_array_equal(others.astype(np.float64), expected)  # NaN equals NaN here
+    places = np.flatnonzero(~np.isnan(expected))
+    np.testing.assert_array_equal(np.signbit(others[places]), np.signbit(expected[places]))
+    assert others.tobytes() == other_way.tobytes()  # every NaN is the same, whoever of the ranks is first

@@ -21,6 +21,7 @@ UFUNCS: dict[str, Any] = {
     "xor": np.bitwise_xor,
 }
 SIZES = (0, 1, 7, 1000)
+INTEGERS = tuple(name for name, dtype in DTYPES.items() if dtype.is_integer)
 
 
 def reductions(dtype: str) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ def check(world: World, dtype: str, count: int, in_place: bool, groups: list[lis
 
 
 def check_nan(world: World) -> None:
-    """Maximum and minimum pass on NaN, whichever rank has it."""
+    """Maximum and minimum pass on NaN, whichever rank has it, and of NaN of all signs and of zeros the same bits."""
     for slot, (dtype, reduction) in enumerate(itertools.product(("f16", "bf16", "f32", "f64"), ("maximum", "minimum"))):
         x = np.full(world.size + 1, world.rank, DTYPES[dtype].numpy)
         x[world.rank] = np.nan
@@ -81,6 +82,27 @@ def check_nan(world: World) -> None:
         wide = x.astype(np.float64)
         assert np.isnan(wide[:-1]).all(), (dtype, reduction, wide)
         assert wide[-1] == (world.size - 1 if reduction == "maximum" else 0), (dtype, reduction, wide)
+        x[0] = 0.0 if world.rank % 2 else -0.0
+        x[1] = np.nan if world.rank % 2 else -np.nan
+        world.start(slot, "all_reduce", x, x, 2, dtype=dtype, reduction=reduction)
+        world.wait(slot)
+        negative = reduction == "minimum" or world.size == 1
+        same(x[:1], np.asarray([-0.0 if negative else 0.0], x.dtype), (dtype, reduction))
+        assert world.size == 1 or x[1].tobytes() == np.asarray(np.nan, x.dtype).tobytes(), (dtype, reduction, x)
+
+
+def check_overflow(world: World) -> None:
+    """Integers go round in every sum and product, whatever their width."""
+    for slot, (dtype, reduction) in enumerate(itertools.product(INTEGERS, ("add", "multiply"))):
+        ends = np.iinfo(DTYPES[dtype].numpy)
+        blocks = [
+            np.random.default_rng(r).integers(ends.min, ends.max, 99, DTYPES[dtype].numpy) for r in range(world.size)
+        ]
+        x = blocks[world.rank].copy()
+        world.start(slot, "all_reduce", x, x, x.size, dtype=dtype, reduction=reduction)
+        world.wait(slot)
+        with np.errstate(over="ignore"):
+            same(x, reduced(reduction, blocks), (dtype, reduction))
 
 
 def check_halves(world: World) -> None:
@@ -155,6 +177,7 @@ def main() -> None:
         for in_place in (False, True):
             check(world, "f32", 5, in_place, groups)
     check_nan(world)
+    check_overflow(world)
     if world.size > 1:
         check_halves(world)
     check_large(world)
