@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -52,9 +53,8 @@ class Program:
         self.result_names = tuple(result_names)
         self.donated = donated
         begin = time.perf_counter()
-        loaded, why = self._load()
-        self.executable: Executable = loaded or self._compile()
-        self.origin = Origin(loaded is not None, time.perf_counter() - begin, why)
+        self.executable, why = self._make()
+        self.origin = Origin(not why, time.perf_counter() - begin, why)
 
     @cached_property
     def function(self) -> CompiledFunction:
@@ -68,6 +68,16 @@ class Program:
         from .ir.plan import decode
 
         return decode(self._plan_bytes)
+
+    def _make(self) -> tuple[Executable, str]:
+        """Loaded, else compiled; why in words. Of processes that want it at once one compiles, and the others load."""
+        loaded, why = self._load()
+        if loaded is not None or self._folder is None:
+            return loaded or self._compile(), why
+        with self._folder.turns.take(self._name, ready="mlc.compiler" in sys.modules):
+            if self._folder.has(self._name):  # another process has put it there meanwhile, or it is damaged
+                loaded, _ = self._load()
+            return (loaded, "") if loaded is not None else (self._compile(), why)
 
     def _compile(self) -> Executable:
         from .compiler import kernel_codes
@@ -106,6 +116,11 @@ class Program:
         return parts_of(self.graph, self.options, self.result_names, self.donated, self._folder)
 
     @property
+    def _name(self) -> str:
+        """The program's file in the cache."""
+        return f"program-{self._parts.key}"
+
+    @property
     def _latest(self) -> str:
         """The file that remembers what the function of this name, in this file, was compiled from last."""
         first = next((line for line in node_lines(self.graph) if line[0]), ("", 0, ""))
@@ -116,10 +131,9 @@ class Program:
         folder = self._folder
         if folder is None:
             return None, _why_off(self.options)
-        name = f"program-{self._parts.key}"
-        payload = folder.get(name)
+        payload = folder.get(self._name)
         if payload is None:
-            return None, "its entry in the cache is damaged" if folder.has(name) else self._why_missing(folder)
+            return None, "its entry in the cache is damaged" if folder.has(self._name) else self._why_missing(folder)
         try:
             entry = decode_entry(payload)
             codes = [_kernel(folder, *kernel) if kernel[0] else None for kernel in entry.kernels]
@@ -159,7 +173,7 @@ class Program:
         kernels = tuple([(c.key, c.object, c.symbol) if c else ("", "", "") for c in codes])
         lines = named_lines(self.function.plan, node_lines(self.graph))
         entry = Entry(self._plan_bytes, kernels, tuple(constants), lines, self._devices)
-        folder.put(f"program-{self._parts.key}", encode_entry(entry))
+        folder.put(self._name, encode_entry(entry))
         folder.put(self._latest, json.dumps(asdict(self._parts)).encode())
 
 

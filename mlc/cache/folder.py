@@ -11,9 +11,12 @@ from pathlib import Path
 
 from mlc.errors import notice
 
+from .turns import Turns
+
 MAGIC = b"mlc cache 1\n"
 MOST_BYTES = 1 << 30
-STALE_SECONDS = 3600.0  # a temporary file of this age belongs to a process that was killed
+STALE_SECONDS = 3600.0  # a temporary file or a lock of this age belongs to a process that was killed
+TEMPORARY = ".new-"
 _DIGEST_BYTES = 32
 
 
@@ -28,6 +31,7 @@ class Folder:
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self.path = path
         self.most_bytes = most_bytes
+        self.turns = Turns(path)
         self.refusal = _make_private(path)  # why the folder is not used, or ""
 
     def get(self, name: str) -> bytes | None:
@@ -59,7 +63,7 @@ class Folder:
         if self.refusal:
             return
         try:
-            handle, temporary = tempfile.mkstemp(prefix=".new-", dir=self.path)
+            handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.path)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(MAGIC + hashlib.sha256(payload).digest())
@@ -85,7 +89,7 @@ class Folder:
         goal = self.most_bytes if total <= self.most_bytes else self.most_bytes * 3 // 4
         long_ago = time.time() - STALE_SECONDS
         for used, size, path in sorted(files):
-            stale = used < long_ago and os.path.basename(path).startswith(".new-")
+            stale = used < long_ago and os.path.basename(path).startswith((TEMPORARY, Turns.PREFIX))
             if stale or total > goal:
                 with suppress(FileNotFoundError):
                     os.unlink(path)
