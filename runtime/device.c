@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int mlc_device_check(struct mlc_device *device, CUresult result, const struct mlc_error *error, const char *doing)
 {
@@ -18,8 +19,18 @@ int mlc_device_check(struct mlc_device *device, CUresult result, const struct ml
     return status;
 }
 
+/* Whether this is a child of the process that opened the device. Its locks may be held by threads that are not here. */
+static bool is_of_parent(const struct mlc_device *device)
+{
+    return device->process != getpid();
+}
+
 int mlc_device_hold(struct mlc_device *device, const struct mlc_error *error)
 {
+    if (is_of_parent(device))
+        return mlc_fail(error, -EIO, "%s was opened before this process was forked from process %ld, and the CUDA driver "
+                        "does not go over a fork: start processes that use it by multiprocessing's \"spawn\"",
+                        device->name, (long)device->process);
     pthread_mutex_lock(&device->lock);
     int status = 0;
     if (*device->lost)
@@ -116,7 +127,8 @@ void *mlc_device_take(struct mlc_device *device, size_t bytes, const struct mlc_
 
 void mlc_device_give(struct mlc_device *device, void *block, size_t bytes)
 {
-    mlc_device_memory_give(&device->memory, block, bytes < MLC_DEVICE_ALIGNMENT ? MLC_DEVICE_ALIGNMENT : bytes);
+    if (!is_of_parent(device))
+        mlc_device_memory_give(&device->memory, block, bytes < MLC_DEVICE_ALIGNMENT ? MLC_DEVICE_ALIGNMENT : bytes);
 }
 
 void mlc_device_trim(struct mlc_device *device)
@@ -223,6 +235,7 @@ int mlc_device_open(const char *path, int ordinal, struct mlc_device **out, cons
     *out = NULL;
     if (!device)
         return mlc_fail(error, -ENOMEM, "out of memory");
+    device->process = getpid();
     pthread_mutexattr_t again;
     pthread_mutexattr_init(&again);
     pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
@@ -261,7 +274,7 @@ static void empty_context(struct mlc_device *device)
 
 void mlc_device_close(struct mlc_device *device)
 {
-    if (!device)
+    if (!device || is_of_parent(device))
         return;
     if (device->context) {
         if (!mlc_device_hold(device, NULL)) {

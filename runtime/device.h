@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "cuda.h"
 #include "device_memory.h"
@@ -38,6 +39,7 @@ struct mlc_device {
     CUcontext context;
     CUstream stream;
     CUevent begin, end; /* of what is being measured */
+    pid_t process; /* that opened it: no context goes over a fork, and a lock may stay held in a child */
     pthread_mutex_t lock;
     struct mlc_device_memory memory;
     bool pooled;     /* memory comes from the driver's stream-ordered pool, which keeps nothing that nobody uses */
@@ -56,12 +58,15 @@ struct mlc_device {
  */
 int mlc_device_open(const char *path, int ordinal, struct mlc_device **out, const struct mlc_error *error);
 
-/* Wait for the device and free all that it has. Nobody may hold or use it. NULL is fine. */
+/*
+ * Wait for the device and free all that it has; of which a child after a fork has nothing. Nobody may hold or use it.
+ * NULL is fine.
+ */
 void mlc_device_close(struct mlc_device *device);
 
 /*
  * Be the one thread that uses the device, until released as often as held: what a poll of a run calls may use it too.
- * Fails with -ENOTRECOVERABLE, not held, where the device is lost.
+ * Fails, not held, with -ENOTRECOVERABLE where the device is lost, and with -EIO in a child after a fork.
  */
 int mlc_device_hold(struct mlc_device *device, const struct mlc_error *error);
 void mlc_device_release(struct mlc_device *device);
@@ -84,7 +89,10 @@ int mlc_device_check_late(struct mlc_device *device, CUresult result, const stru
 /* A block of at least `bytes` bytes, aligned to MLC_DEVICE_ALIGNMENT, or NULL with a text. Never NULL for 0 bytes. */
 void *mlc_device_take(struct mlc_device *device, size_t bytes, const struct mlc_error *error);
 
-/* Give back a block taken for `bytes` bytes; what is on the stream may still use it. Anybody may, holding or not. */
+/*
+ * Give back a block taken for `bytes` bytes; what is on the stream may still use it. Anybody may, holding or not; a
+ * child after a fork gives nothing back, for it is the parent's.
+ */
 void mlc_device_give(struct mlc_device *device, void *block, size_t bytes);
 
 /* Return all blocks that were given back to the driver. */

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,42 @@ def test_calls_of_several_threads(mock: MockDriver) -> None:
     for t in threads:
         t.join()
     assert not wrong
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_after_a_fork_is_told_and_goes_on_with_the_cpu(mock: MockDriver) -> None:
+    """A context does not go over a fork: the driver would say that it was never started, and so does the mock."""
+    f = mlc.jit(scaled, device="gpu:0")
+    x = mlc.device_put(X, "gpu:0")
+    held, expected = [f(x)], np.exp(X) * 2
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            uses = (lambda: f(x), lambda: np.asarray(x), lambda: mlc.device_put(X, "gpu:0"))
+            lines = [_words_of(use) for use in uses]
+            held.clear()  # its memory is the parent's
+            lines.append(str(np.allclose(mlc.jit(scaled)(X), expected)))
+            os.write(writing, "\n".join(lines).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading) as found:
+        *told, of_cpu = found.read().split("\n")
+    for line in told:
+        assert line.startswith("DeviceError: ") and "spawn" in line
+        assert f"gpu:0 was opened before this process was forked from process {os.getpid()}" in line
+    assert len(told) == 3 and of_cpu == "True"
+    np.testing.assert_allclose(np.asarray(held[0]), expected, rtol=1e-6)
+    still_works(mock)
+
+
+def _words_of(use: Callable[[], object]) -> str:
+    try:
+        return f"no error: {use()!r}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
 
 
 PROGRAM = """

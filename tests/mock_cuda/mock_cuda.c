@@ -3,12 +3,14 @@
  *
  * What is an error of the real driver's contract ends the call with the error that it gives: memory that was not
  * allocated, functions of other modules, use of a stream that is being captured. Failures of kernels come late, as they
- * do there: with the next call that waits, and then with every call. Any function can be told to fail.
+ * do there: with the next call that waits, and then with every call. A child after a fork has no driver. Any function
+ * can be told to fail.
  */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cuda.h"
 
@@ -46,6 +48,7 @@ static size_t limit = (size_t)1 << 30, described = (size_t)1 << 30, used;
 static CUresult late;     /* of a kernel, not yet told */
 static CUresult sticky;   /* told: every call fails */
 static bool initialized;
+static pid_t process;     /* that began; in a child after a fork nothing works */
 static _Thread_local CUcontext contexts[16]; /* pushed, the current one last */
 static _Thread_local int depth;
 
@@ -115,7 +118,7 @@ static CUresult enter(const char *name, bool needs_context)
             return faults[i].result;
         }
     }
-    if (!initialized)
+    if (!initialized || process != getpid())
         return NOT_INITIALIZED;
     if (sticky)
         return sticky;
@@ -143,6 +146,8 @@ static CUresult wait_all(void)
 EXPORT CUresult cuInit(unsigned flags)
 {
     (void)flags;
+    if (!initialized)
+        process = getpid();
     initialized = true;
     return enter(__func__, false);
 }
