@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,19 @@ def finalize() -> None:
     from ..runtime._rt import lib
 
     world = _joined.pop()
-    if world.handle is not None:
+    if world.size > 1:
         _left.append(world)
+    if world.handle is not None:
         set_world(0)
         lib.mlc_world_close(world.handle)
+
+
+def _forget() -> None:
+    """In a forked child: the world is its parent's, which alone speaks in it and leaves it."""
+    from ..runtime._array import set_world
+
+    set_world(0)
+    _joined[:] = [replace(world, handle=None) for world in _joined]
 
 
 def rank(axis: str | None = None) -> int:
@@ -148,4 +158,5 @@ def _open() -> tuple[Any, int, int]:
         raise DistributedError(f"init: {ffi.string(text).decode()}")
     set_world(int(ffi.cast("uintptr_t", out[0])))
     atexit.register(finalize)
+    os.register_at_fork(after_in_child=_forget)
     return out[0], int(lib.mlc_world_rank(out[0])), int(lib.mlc_world_size(out[0]))
