@@ -7,8 +7,11 @@ all; what a crash of the machine damaged is skipped.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import mmap
+import operator
 import os
 import re
 from pathlib import Path
@@ -21,6 +24,7 @@ from .. import distributed
 from .. import tree as trees
 from ..array import Array
 from ..errors import ArgumentError, ArtifactError, DataError, notice
+from ..ir.types import dtype_of
 
 FORMAT = "mlc checkpoint 2"
 _NO_DIGEST = "0" * 64  # in the place of the digest while it is taken
@@ -56,8 +60,13 @@ class Checkpoints:
     def save(self, step: int, tree: Any) -> None:
         """Write ``tree`` as it is after ``step`` steps, and remove what is older than the last ``keep`` checkpoints.
 
-        Raises ArgumentError for a leaf that is no array and no number, OSError where the file cannot be written.
+        Raises ArgumentError for a step that is no number of steps and for a leaf that is no array and no number of the
+        types that mlc has, OSError where the file cannot be written.
         """
+        try:
+            step = operator.index(step)
+        except TypeError:
+            raise ArgumentError(f"Checkpoints.save: step {step!r} is no integer") from None
         if step < 0:
             raise ArgumentError(f"Checkpoints.save: step {step} is negative")
         if self.folder is None or distributed.rank() != 0:
@@ -65,8 +74,8 @@ class Checkpoints:
         arrays = {path: _stored(path, leaf) for path, leaf in trees.flatten_with_paths(tree)[0]}
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / f"step-{step:08}.safetensors", step, arrays)
-        begun = [path for path in self.folder.iterdir() if _BEGUN.match(path.name)]  # by a process that was killed
-        for old in (*self._paths()[self.keep :], *begun):
+        begun = [path for path in self.folder.iterdir() if _BEGUN.match(path.name)]
+        for old in (*self._paths()[self.keep :], *filter(_is_abandoned, begun)):
             old.unlink(missing_ok=True)
 
     def restore(self, tree: Any) -> tuple[int, Any]:
@@ -117,6 +126,8 @@ def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
     written = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with written.open("w+b") as file:
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX)
             weights = [Weight(name, array) for name, array in arrays.items()]
             write_safetensors(weights, file, {"checkpoint": FORMAT, "step": str(step), "sha256": _NO_DIGEST})
             file.flush()
@@ -126,7 +137,7 @@ def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
             file.write(found.encode())
             file.flush()
             os.fsync(file.fileno())
-        written.replace(path)
+            written.replace(path)  # while it is locked
     except BaseException:
         written.unlink(missing_ok=True)
         raise
@@ -135,6 +146,23 @@ def _write(path: Path, step: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether nobody writes this file any more: who began it was killed. Another job may write to the folder now."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return True
 
 
 def _read(path: Path) -> tuple[int, dict[str, npt.NDArray[Any]]]:
@@ -166,9 +194,13 @@ def _digest(data: memoryview, told: str) -> tuple[int, str]:
 
 def _stored(path: str, leaf: Any) -> npt.NDArray[Any]:
     """A leaf as the array that is written."""
-    if isinstance(leaf, (Array, np.ndarray, np.generic, bool, int, float)):
-        return np.asarray(leaf)
-    raise ArgumentError(f"Checkpoints.save: {path or 'the tree'} is a {type(leaf).__name__}, no array and no number")
+    if not isinstance(leaf, (Array, np.ndarray, np.generic, bool, int, float)):
+        raise ArgumentError(f"checkpoints: {path or 'the tree'} is a {type(leaf).__name__}, no array and no number")
+    array = np.asarray(leaf)
+    try:
+        return array.astype(dtype_of(array.dtype).numpy, copy=False)  # in this machine's order of bytes
+    except TypeError as error:
+        raise ArgumentError(f"checkpoints: {path or 'the tree'}: {error}") from None
 
 
 def _like(tree: Any, arrays: dict[str, npt.NDArray[Any]], path: Path) -> Any:

@@ -145,6 +145,12 @@ def test_refusals(tmp_path: Path) -> None:
         Checkpoints(tmp_path).save(-1, [])
     with pytest.raises(ArgumentError, match=r"\['f'\] is a builtin_function_or_method"):
         Checkpoints(tmp_path).save(1, {"f": len})
+    for step in (1.5, "1", None):
+        with pytest.raises(ArgumentError, match=f"step {step!r} is no integer"):
+            Checkpoints(tmp_path).save(step, [])  # type: ignore[arg-type]
+    for leaf in (np.zeros(2, complex), np.array(["a"]), 1 << 70):
+        with pytest.raises(ArgumentError, match=r"\['w'\]: .* is no element type of mlc"):
+            Checkpoints(tmp_path).save(1, {"w": leaf})
     assert not list(tmp_path.iterdir())
 
 
@@ -173,6 +179,28 @@ def test_killed_in_the_middle_of_writing(where: str, tmp_path: Path) -> None:
     assert step == 1 and not found["w"].any()
     checkpoints.save(3, {"w": np.ones(1000)})
     assert os.listdir(tmp_path) == ["step-00000003.safetensors"]  # what the killed one began is gone, too
+
+
+def test_what_another_job_is_writing_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs share a folder by mistake: neither fails for the other."""
+    replace, other = os.replace, Checkpoints(tmp_path)
+
+    def meanwhile(*paths: Any) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        other.save(1, {"w": np.zeros(3)})
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    Checkpoints(tmp_path).save(2, {"w": np.ones(3)})
+    assert Checkpoints(tmp_path).steps() == [2, 1]
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("array", [np.asfortranarray(np.eye(3)[:2]), np.arange(5.0)[::-2], np.arange(3, dtype=">f4")])
+def test_arrays_of_any_order_of_elements_and_bytes(array: Any, tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(1, {"w": array})
+    np.testing.assert_array_equal(Checkpoints(tmp_path).restore({"w": array})[1]["w"], array)
 
 
 def test_a_fingerprint_sees_every_bit() -> None:
