@@ -5,11 +5,22 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("MLC_CACHE", "0")
 
-if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
-    # Nothing beside the sources, then; but the many processes that tests start need not compile them one by one.
-    _bytecode = tempfile.TemporaryDirectory(prefix="mlc-tests-")
-    atexit.register(_bytecode.cleanup)
-    os.environ["PYTHONPYCACHEPREFIX"] = _bytecode.name
+if "MLC_TESTS_FOLDER" not in os.environ:  # else a worker of a run that has one
+    _folder = tempfile.TemporaryDirectory(prefix="mlc-tests-")
+    atexit.register(_folder.cleanup)
+    os.environ["MLC_TESTS_FOLDER"] = _folder.name
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
+        # Nothing beside the sources, then; but the many processes that tests start need not compile them one by one.
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{_folder.name}/bytecode"
+
+
+@pytest.fixture(scope="session")
+def shared_cache() -> Path:
+    """The cache of programs that tests run in other processes, many times: one for all tests of a run."""
+    return Path(os.environ["MLC_TESTS_FOLDER"]) / "cache"

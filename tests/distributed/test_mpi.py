@@ -23,10 +23,9 @@ Saved = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def place(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> dict[str, str]:
     """Where the runs find their data (none but the digits) and what was compiled before."""
-    folder = tmp_path_factory.mktemp("place")
-    return {"MLC_DATA": str(folder / "none"), "MLC_CACHE": str(folder / "cache")}
+    return {"MLC_DATA": str(tmp_path_factory.mktemp("place") / "none"), "MLC_CACHE": str(shared_cache)}
 
 
 @pytest.fixture(scope="module", params=[(m, n) for m in MPIS for n in (2, 4)], ids=lambda p: f"{p[0]}-{p[1]}")

@@ -22,7 +22,10 @@ PROGRAM = Path(__file__).resolve().parent / "programs" / "train.py"
 WITHIN = 1e-9  # of parameters in f64 after 100 steps
 MLP = ("mlp", "mnist_mlp.py 100 --dtype float64 --batch 20")
 CNN = ("cnn", "mnist_cnn.py 100 --dtype float64 --batch 8")
-SINGLE = ("single", "mnist_mlp.py 30 --batch 20")  # f32
+LOST = {  # in f32: the command, steps between checkpoints, the step that a rank is lost before
+    "mlp": ("mnist_mlp.py 30 --batch 20", 10, 17),
+    "cnn": ("mnist_cnn.py 12 --batch 8", 4, 7),
+}
 DEADLINE = "8"  # seconds; more than ranks may begin apart on a busy machine
 
 
@@ -31,10 +34,11 @@ class Place:
     """Where the runs of this file find their data (none but the digits) and what was compiled before."""
 
     folder: Path
+    cache: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"MLC_DATA": str(self.folder / "none"), "MLC_CACHE": str(self.folder / "cache")}
+        return {"MLC_DATA": str(self.folder / "none"), "MLC_CACHE": str(self.cache)}
 
     def launch(self, out: str, mpi: str, ranks: int, *models: tuple[str, str], options: tuple[str, ...] = (),
                **environment: str) -> tuple[int, str]:  # fmt: skip
@@ -61,8 +65,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("training"))
+def place(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Place:
+    return Place(tmp_path_factory.mktemp("training"), shared_cache)
 
 
 @pytest.fixture(scope="module")
@@ -88,37 +92,41 @@ def test_the_parameters_of_one_process(mpi: str, ranks: int, place: Place, alone
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Place) -> Callable[[str], set[str]]:
-    """The hash of parameters and state after SINGLE on two ranks of an MPI that nothing happened to."""
+def undisturbed(place: Place) -> Callable[[str, str], set[str]]:
+    """The hash of parameters and state after a model of LOST on two ranks of an MPI that nothing happened to."""
 
     @functools.cache
-    def run(mpi: str) -> set[str]:
-        code, err = place.launch(f"undisturbed-{mpi}", mpi, 2, SINGLE)
+    def run(mpi: str) -> str:
+        out = f"undisturbed-{mpi}"
+        code, err = place.launch(out, mpi, 2, *((model, words) for model, (words, _, _) in LOST.items()))
         assert code == 0, err
-        return place.hashes(f"undisturbed-{mpi}", SINGLE[0], 2)
+        return out
 
-    return run
+    return lambda mpi, model: place.hashes(run(mpi), model, 2)
 
 
 @pytest.mark.parametrize("mpi", MPIS)
 @pytest.mark.parametrize("fault", ["SIGKILL", "SIGSTOP"])
 def test_a_lost_rank_is_named_and_the_restart_ends_with_the_same_bits(
-    mpi: str, fault: str, place: Place, undisturbed: Callable[[str], set[str]]
+    mpi: str, fault: str, place: Place, undisturbed: Callable[[str, str], set[str]]
 ) -> None:
-    out, (name, words) = f"lost-{mpi}-{fault}", SINGLE
-    folder = place.folder / f"checkpoints-{mpi}-{fault}"
+    """Each model meets each fault and each MPI."""
+    model = "mlp" if (fault == "SIGKILL") == (mpi == "mpich") else "cnn"
+    words, every, step = LOST[model]
+    out, folder = f"lost-{mpi}-{fault}", place.folder / f"checkpoints-{mpi}-{fault}"
     code, err = place.launch(
-        out, mpi, 2, (name, f"{words} --checkpoint {folder} --every 10"),
-        options=("--restarts", "1", "--timeout", DEADLINE), FAULT=f"{fault}:1:17",
+        out, mpi, 2, (model, f"{words} --checkpoint {folder} --every {every}"),
+        options=("--restarts", "1", "--timeout", DEADLINE), FAULT=f"{fault}:1:{step}",
     )  # fmt: skip
     assert code == 0, err
     how = "killed" if fault == "SIGKILL" else "stopped"
     assert re.search(rf"mlc launch: rank 1 \(process \d+ on .+\) was {how} by {fault}", err)
     assert "starting again from the last checkpoint (1 of 1)" in err
-    assert sorted(path.name for path in folder.iterdir()) == [f"step-{step:08}.safetensors" for step in (10, 20, 30)]
-    assert place.first(out, name) == 11
-    assert place.hashes(out, name, 2) == undisturbed(mpi)
-    assert len(place.hashes(out, name, 2)) == 1
+    steps = [every, 2 * every, 3 * every]
+    assert sorted(path.name for path in folder.iterdir()) == [f"step-{step:08}.safetensors" for step in steps]
+    assert place.first(out, model) == step // every * every + 1
+    assert place.hashes(out, model, 2) == undisturbed(mpi, model)
+    assert len(place.hashes(out, model, 2)) == 1
 
 
 @pytest.mark.parametrize("model", ["mnist_mlp", "mnist_cnn"])
