@@ -97,7 +97,7 @@ def compute(parts: Parts, type: str, operands: list[Array]) -> Array:
     """The result of an instruction of FORMULAS; PtxError for roundings other than to nearest."""
     if is_float(type) and DIRECTED.intersection(parts):
         raise PtxError("unknown_instruction", f"{'.'.join(parts)}: rounding is to nearest here")
-    smallest = 2.0**-126 if type in ("f32", "bf16", "bf16x2") else 2.0**-14
+    smallest = 2.0**-14 if type in ("f16", "f16x2") else 2.0**-126
     with np.errstate(all="ignore"):
         if "ftz" in parts:
             operands = [flush(x, smallest) if x.dtype == np.float32 else x for x in operands]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +24,14 @@ ORDERING = ("membar", "fence", "griddepcontrol", "prefetch", "prefetchu", "disca
 LATER = ("wgmma", "mbarrier", "tcgen05", "elect", "setmaxnreg", "mapa", "clusterlaunchcontrol", "multimem")
 
 
+@cache
+def _types(parts: tuple[str, ...]) -> list[str]:
+    return [p for p in parts[1:] if p in TYPES]
+
+
 def execute(m: Machine, n: Instruction) -> None:
     """Run ``n``, which neither jumps nor waits, for the threads ``m.lanes``."""
-    name, types = n.parts[0], [p for p in n.parts[1:] if p in TYPES]
+    name, types = n.parts[0], _types(n.parts)
     if name in ("ld", "ldu", "st") and types:
         m.spaces.access(n, types[-1])
     elif name in ("atom", "red") and types:
@@ -53,24 +59,26 @@ def execute(m: Machine, n: Instruction) -> None:
 
 
 def _arithmetic(m: Machine, n: Instruction, types: list[str]) -> None:
-    sources, to = _signature(n, types)
-    if len(sources) != len(n.operands) - 1:
-        raise PtxError("unknown_instruction", f"{n} of {len(n.operands)} operands")
+    sources, to = _signature(n.parts, len(n.operands) - 1)
     values = [m.read(o, t) for o, t in zip(n.operands[1:], sources, strict=True)]
     if n.parts[0] in CARRIES or "cc" in n.parts:
         result, m.carry[m.lanes] = carried(n.parts, to, values, m.carry[m.lanes])
     else:
-        result = compute(
-            n.parts, types[0] if n.parts[0] == "slct" else to if n.parts[0] == "dp4a" else types[-1], values
-        )
+        result = compute(n.parts, to if n.parts[0] == "dp4a" else types[0], values)
     m.write(n.operands[0], to, result)
 
 
-def _signature(n: Instruction, types: list[str]) -> tuple[list[str], str]:
-    """The types of the operands, and of the result."""
-    name, type = n.parts[0], types[-1]
-    sources, to = [type] * (len(n.operands) - 1), type
-    if "wide" in n.parts:
+@cache
+def _signature(parts: tuple[str, ...], operands: int) -> tuple[list[str], str]:
+    """The types of the operands, and of the result. PtxError for another number of either."""
+    name, types = parts[0], _types(parts)
+    type = types[-1]
+    sources, to = [type] * operands, type
+    if name in ("add", "sub", "fma") and types in (["f32", "f16"], ["f32", "bf16"]):
+        sources[-1] = to = "f32"  # halves are added to f32
+    elif len(types) > 1 and name not in ("slct", "dp4a"):
+        raise PtxError("unknown_instruction", f"{'.'.join(parts)} of several types")
+    elif "wide" in parts:
         to = f"{type[0]}{2 * bits_of(type)}"
         sources[2:] = [to] * len(sources[2:])
     elif name in ("shl", "shr", "bfe"):
@@ -88,6 +96,8 @@ def _signature(n: Instruction, types: list[str]) -> tuple[list[str], str]:
         to = "u32"
     elif name == "testp":
         to = "pred"
+    if len(sources) != operands:
+        raise PtxError("unknown_instruction", f"{'.'.join(parts)} of {operands + 1} operands")
     return sources, to
 
 

@@ -58,7 +58,39 @@ L, M = ints(np.int64), ints(np.int64)[::-1].copy()
 SMALL = (RNG.integers(0, 40, N)).astype(np.uint32)
 X = RNG.normal(0, 3, N).astype(np.float32)
 P, Q = RNG.normal(0, 10, (2, N))
+XS, YS = (np.array(v, np.float32).view(np.uint64) for v in RNG.normal(0, 3, (2, 2 * N)))
 BF = (RNG.normal(0, 10, N).astype(np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+
+
+def pairs(first: Array, second: Array) -> Array:
+    """Two f32 in each 64 bits, the first in the lower half."""
+    return np.ascontiguousarray(np.stack([first, second], 1).astype(np.float32)).view(np.uint64)[:, 0]
+
+
+def of_pairs(rule: Any) -> Any:
+    """``rule`` of the numbers in pairs of f32."""
+
+    def formula(*packed: Array) -> Array:
+        found = rule(*(x.view(np.float32) for x in packed))
+        return found.astype(np.float32).view(np.uint64)
+
+    return formula
+
+
+def of_halves(dtype: Any, rule: Any) -> Any:
+    return lambda *packed: rule(*(x.view(dtype) for x in packed)).view(np.uint32)
+
+
+def from_bf16(raw: Array) -> Array:
+    return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+MIXED = (("add", lambda a, b: (from_bf16(a) + b.view(np.float32)).view(np.uint32)),
+         ("sub", lambda a, b: (from_bf16(a) - b.view(np.float32)).view(np.uint32)))  # fmt: skip
+
+
+def flushed(x: Array) -> Array:
+    return np.where(np.abs(x) < 2.0**-126, np.copysign(0, x), x)
 
 
 def sign(x: int) -> int:
@@ -191,6 +223,23 @@ CASES: list[tuple[str, str, tuple[Array, ...], Any, str]] = [
     ("fma.rn.f64 %d, %a, %b, %c;", "f64", (P * 1e-200, Q * 1e-115, P * 1e-315), lambda a, b, c: fused(a, b, c), ""),
     ("fma.rn.bf16 %d, %a, %b, %c;", "bf16", (BF, BF[::-1].copy(), BF[::-7].copy().repeat(8)[:N]),
      lambda a, b, c: fused_bf16(a, b, c), ""),
+    ("add.rn.f32x2 %d, %a, %b;", "b64", (XS, YS), of_pairs(lambda a, b: a + b), ""),
+    ("sub.rn.ftz.f32x2 %d, %a, %b;", "b64", (pairs(X, X * 2.0**-125), pairs(X[::-1], X * 1.125 * 2.0**-125)),
+     of_pairs(lambda a, b: flushed(flushed(a) - flushed(b))), ""),
+    ("mul.rn.f32x2 %d, %a, %b;", "b64", (XS, YS), of_pairs(lambda a, b: a * b), ""),
+    ("fma.rn.f32x2 %d, %a, %b, %c;", "b64", (XS, YS, of_pairs(lambda a, b: -a * b)(XS, YS)),
+     of_pairs(lambda a, b, c: fused(*(x.astype(float) for x in (a, b, c)))), ""),
+    ("mov.b64 {%r31, %r32}, %a; mov.b64 %rd75, {%r32, %r31}; add.rn.f32x2 %d, %rd75, %b;", "b64", (XS, YS),
+     of_pairs(lambda a, b: a.reshape(N, 2)[:, ::-1].ravel() + b), ""),
+    *((f"mov.b32 {{%rs31, %rs32}}, %a; {op}.rn.f32.bf16 %d, %rs31, %b;", "b32",
+       (BF.astype(np.uint32), X.view(np.uint32)), rule, "") for op, rule in MIXED),
+    ("mov.b32 {%rs31, %rs32}, %a; fma.rn.f32.f16 %d, %rs31, %rs32, %b;", "b32",
+     (X.astype(np.float16).repeat(2).view(np.uint32), X.view(np.uint32)),
+     lambda a, b: fused(*(v.astype(float) for v in (a.view(np.float16)[::2], a.view(np.float16)[1::2],
+         b.view(np.float32)))).astype(np.float32).view(np.uint32), ""),
+    ("add.s16x2 %d, %a, %b;", "b32", (U, V), of_halves(np.int16, np.add), ""),
+    ("min.s16x2 %d, %a, %b;", "b32", (U, V), of_halves(np.int16, np.minimum), ""),
+    ("max.u16x2 %d, %a, %b;", "b32", (U, V), of_halves(np.uint16, np.maximum), ""),
     ("sin.approx.f32 %d, %a;", "f32", (X,), lambda a: np.sin(a.astype(np.float64)).astype(np.float32), ""),
     ("tanh.approx.f32 %d, %a;", "f32", (X,), lambda a: np.tanh(a.astype(np.float64)).astype(np.float32), ""),
     ("copysign.f32 %d, %a, %b;", "f32", (F, G), lambda a, b: np.copysign(b, a), ""),

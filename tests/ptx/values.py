@@ -15,7 +15,7 @@ NUMBERS: dict[str, Any] = {
        for bits in (8, 16, 32, 64)},
     "f16": np.dtype(np.float16), "f32": np.dtype(np.float32), "f64": np.dtype(np.float64),
 }  # fmt: skip
-PACKED = {"f16x2": "f16", "bf16x2": "bf16"}
+PACKED = {"f16x2": "f16", "bf16x2": "bf16", "f32x2": "f32", "s16x2": "s16", "u16x2": "u16"}
 TYPES = {*NUMBERS, *PACKED, "bf16", "tf32", "pred"}
 
 
@@ -29,15 +29,17 @@ def bits_of(type: str) -> int:
     >>> bits_of("bf16x2"), bits_of("s64")
     (32, 64)
     """
-    return 32 if type in PACKED or type == "tf32" else 16 if type == "bf16" else int(type[1:])
+    if type in PACKED:
+        return 2 * bits_of(PACKED[type])
+    return 32 if type == "tf32" else 16 if type == "bf16" else int(type[1:])
 
 
 def decode(raw: Array, type: str) -> Array:
-    """Raw bits as numbers to compute with: the halves as f32, packed halves as pairs of f32 along a new last axis."""
+    """Raw bits as numbers to compute with: the halves as f32, packed numbers as pairs along a new last axis."""
     if type == "pred":
         return raw.astype(bool, copy=False)
     if type in PACKED:
-        halves = np.ascontiguousarray(raw.astype(np.uint32))[:, None].view(np.uint16)
+        halves = np.ascontiguousarray(raw.astype(RAW[bits_of(type)]))[:, None].view(RAW[bits_of(type) // 2])
         return decode(halves, PACKED[type])
     raw = raw.astype(RAW[bits_of(type)], copy=False)
     if type == "bf16":
@@ -53,7 +55,7 @@ def encode(values: Array, type: str) -> Array:
         return np.asarray(values, bool)
     if type in PACKED:
         halves = np.ascontiguousarray(encode(values, PACKED[type]))
-        return halves.view(np.uint32)[:, 0]
+        return halves.view(RAW[bits_of(type)])[:, 0]
     with np.errstate(all="ignore"):
         if type == "bf16":
             return to_bf16(np.asarray(values))
