@@ -98,10 +98,9 @@ def compute(parts: Parts, type: str, operands: list[Array]) -> Array:
     if is_float(type) and DIRECTED.intersection(parts):
         raise PtxError("unknown_instruction", f"{'.'.join(parts)}: rounding is to nearest here")
     smallest = 2.0**-14 if type in ("f16", "f16x2") else 2.0**-126
-    with np.errstate(all="ignore"):
-        if "ftz" in parts:
-            operands = [flush(x, smallest) if x.dtype == np.float32 else x for x in operands]
-        return finish(parts, type, FORMULAS[parts[0]](parts, type, *operands), smallest)
+    if "ftz" in parts:
+        operands = [flush(x, smallest) if x.dtype == np.float32 else x for x in operands]
+    return finish(parts, type, FORMULAS[parts[0]](parts, type, *operands), smallest)
 
 
 def finish(parts: Parts, type: str, result: Array, smallest: float = 2.0**-126) -> Array:

@@ -46,17 +46,16 @@ def update(m: Machine, n: Instruction, type: str) -> None:
 
 def _apply(cells: Array, at: Array, name: str, type: str, values: list[Array], wanted: bool) -> Array:
     """The new contents of ``cells[at]``; what was there before each update."""
-    with np.errstate(all="ignore"):
-        if len(np.unique(at)) == len(at):
-            old = cells[at]
-            cells[at] = encode(UPDATES[name](decode(old, type), *values), type)
-            return old
-        if not wanted and name in IN_PLACE and type in NUMBERS and type != "f16":
-            IN_PLACE[name].at(cells.view(NUMBERS[type]), at, values[0])
-            return cells[at]
-        old = np.empty(len(at), cells.dtype)
-        for i, cell in enumerate(at.tolist()):
-            old[i] = cells[cell]
-            one = decode(old[i : i + 1], type)
-            cells[cell] = encode(UPDATES[name](one, *(v[i : i + 1] for v in values)), type)[0]
+    if len(np.unique(at)) == len(at):
+        old = cells[at]
+        cells[at] = encode(UPDATES[name](decode(old, type), *values), type)
         return old
+    if not wanted and name in IN_PLACE and type in NUMBERS and type != "f16":
+        IN_PLACE[name].at(cells.view(NUMBERS[type]), at, values[0])
+        return cells[at]
+    old = np.empty(len(at), cells.dtype)
+    for i, cell in enumerate(at.tolist()):
+        old[i] = cells[cell]
+        one = decode(old[i : i + 1], type)
+        cells[cell] = encode(UPDATES[name](one, *(v[i : i + 1] for v in values)), type)[0]
+    return old

@@ -82,22 +82,24 @@ class _Body:
             token = self.cursor.take()
         operands: list[Operand] = []
         while not self.cursor.accept(";"):
-            operands.append(self.operand())
-            if not self.cursor.peek(";"):
+            if operands:
                 self.cursor.expect(",")
+            operands.append(self.operand())
         return Instruction(tuple(token.text.split(".")), tuple(operands), token.line, guard)
 
     def operand(self) -> Operand:
-        cursor = self.cursor
-        if cursor.accept("["):
+        cursor, mark = self.cursor, self.cursor.token.text
+        if mark in ("[", "{", "(", "!"):
+            cursor.take()
+        if mark == "[":
             return self.address()
-        if cursor.accept("{"):
+        if mark == "{":
             return self.vector()
-        if cursor.accept("("):
+        if mark == "(":
             names = () if cursor.peek(")") else tuple(self.known(n) for n in cursor.names())
             cursor.expect(")")
             return Names(names)
-        if cursor.accept("!"):
+        if mark == "!":
             return Negated(Register(cursor.take().text))
         first = self.simple()
         if cursor.accept("|"):
@@ -130,13 +132,13 @@ class _Body:
 
     def simple(self) -> Register | Number | Symbol:
         token = self.cursor.take()
+        if token.kind == "name":
+            is_register = token.text[0] == "%" or token.text == "_" or token.text in self.kernel.registers
+            return Register(token.text) if is_register else Symbol(self.known(token.text))
         if token.kind == "number":
             return Number(int(token.text.rstrip("U"), 0))
         if token.kind == "float":
             return Number(int(token.text[2:], 16), 32 if token.text[1] in "fF" else 64)
-        if token.kind == "name":
-            is_register = token.text[0] == "%" or token.text == "_" or token.text in self.kernel.registers
-            return Register(token.text) if is_register else Symbol(self.known(token.text))
         raise PtxError("syntax", f"found {token.text!r} as an operand", line=token.line)
 
     def known(self, name: str) -> str:

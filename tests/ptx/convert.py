@@ -18,17 +18,16 @@ INTEGRAL: dict[str, Any] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "r
 
 def convert(parts: Parts, to: str, source: str, x: Array) -> Array:
     """``x`` of type ``source`` as numbers for type ``to``, which ``encode`` rounds to nearest if they are none yet."""
-    with np.errstate(all="ignore"):
-        if {"rm", "rp", "rs"} & set(parts) or ("rz" in parts and not (is_float(to) and is_float(source))):
-            raise PtxError("unknown_instruction", f"{'.'.join(parts)}: no such rounding here")
-        if "ftz" in parts and source == "f32":
-            x = flush(x)
-        if is_float(source):
-            return _of_floats(parts, to, source, x) if is_float(to) else _to_integer(_integral(parts)(x), to, source)
-        if is_float(to):
-            found = x.astype(NUMBERS.get(to, np.dtype(np.float64)))
-            return finish(parts, to, found)
-        return _saturated(x, to) if "sat" in parts else x.astype(NUMBERS[to])
+    if {"rm", "rp", "rs"} & set(parts) or ("rz" in parts and not (is_float(to) and is_float(source))):
+        raise PtxError("unknown_instruction", f"{'.'.join(parts)}: no such rounding here")
+    if "ftz" in parts and source == "f32":
+        x = flush(x)
+    if is_float(source):
+        return _of_floats(parts, to, source, x) if is_float(to) else _to_integer(_integral(parts)(x), to, source)
+    if is_float(to):
+        found = x.astype(NUMBERS.get(to, np.dtype(np.float64)))
+        return finish(parts, to, found)
+    return _saturated(x, to) if "sat" in parts else x.astype(NUMBERS[to])
 
 
 def _integral(parts: Parts) -> Any:

@@ -9,27 +9,29 @@ from .tokens import Token
 
 
 class Cursor:
+    """``token`` is the one at hand; the last of ``tokens`` is of kind end."""
+
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self.at = 0
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
+        self.token = tokens[0]
 
     def take(self) -> Token:
-        if self.token.kind == "end":
-            raise PtxError("syntax", "the text ends here", line=self.token.line)
+        taken = self.token
+        if taken.kind == "end":
+            raise PtxError("syntax", "the text ends here", line=taken.line)
         self.at += 1
-        return self.tokens[self.at - 1]
+        self.token = self.tokens[self.at]
+        return taken
 
     def peek(self, *texts: str) -> bool:
         return self.token.text in texts
 
     def accept(self, text: str) -> bool:
-        found = self.token.text == text
-        self.at += found
-        return found
+        if self.token.text != text:
+            return False
+        self.take()
+        return True
 
     def expect(self, text: str) -> None:
         if not self.accept(text):

@@ -43,10 +43,9 @@ def to_odd_f32(x: Array) -> Array:
 
 def fma(a: Array, b: Array, c: Array) -> Array:
     """a * b + c rounded once, of f32 or f64."""
-    with np.errstate(all="ignore"):
-        if a.dtype == np.float32:
-            return wide_fma(a, b, c).astype(np.float32)
-        return _fma64(a, b, c)
+    if a.dtype == np.float32:
+        return wide_fma(a, b, c).astype(np.float32)
+    return _fma64(a, b, c)
 
 
 def wide_fma(a: Array, b: Array, c: Array) -> Array:

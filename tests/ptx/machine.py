@@ -67,7 +67,12 @@ class Machine:
     # ---------------------------------------------------------------- scheduling
 
     def run(self) -> None:
-        """Until all threads have exited; PtxError names the instruction."""
+        """Until all threads have exited; PtxError names the instruction. Overflow and NaN are what a GPU makes them."""
+        with np.errstate(all="ignore"):
+            self._run()
+        self.spaces.finish()
+
+    def _run(self) -> None:
         count, length = 0, len(self.kernel.code)
         while not self.exited.all():
             free = ~(self.exited | self.parked)
@@ -88,7 +93,6 @@ class Machine:
             else:
                 self.pc[self.lanes] = at
                 self.exited[self.lanes[self.pc[self.lanes] >= length]] = True
-        self.spaces.finish()
 
     def _place(self, at: int) -> tuple[str, str, int]:
         n = self.kernel.code[at]

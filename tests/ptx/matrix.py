@@ -127,8 +127,7 @@ def _mma(m: Machine, n: Instruction) -> None:
     accumulator = np.zeros((len(c), 16, 8))
     for i in range(4):
         accumulator[:, GROUP + 8 * (i // 2), INSIDE * 2 + i % 2] = c[:, :, i]
-    with np.errstate(all="ignore"):
-        product = a.astype(np.float64) @ b.astype(np.float64) + accumulator
+    product = a.astype(np.float64) @ b.astype(np.float64) + accumulator
     d = np.stack([product[:, GROUP + 8 * (i // 2), INSIDE * 2 + i % 2] for i in range(4)], 2).reshape(-1, 4)
     if to == "s32":
         d = (d.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def is_float(type: str) -> bool:
     return type[0] == "f" or type.startswith(("bf", "tf"))
 
 
+@cache
 def bits_of(type: str) -> int:
     """The bits of one element.
 
@@ -56,12 +58,11 @@ def encode(values: Array, type: str) -> Array:
     if type in PACKED:
         halves = np.ascontiguousarray(encode(values, PACKED[type]))
         return halves.view(RAW[bits_of(type)])[:, 0]
-    with np.errstate(all="ignore"):
-        if type == "bf16":
-            return to_bf16(np.asarray(values))
-        if type == "f16":
-            found = np.asarray(values).astype(np.float16)
-            return np.where(np.isnan(found), np.uint16(0x7FFF), found.view(np.uint16))
-        if type == "tf32":
-            return to_tf32(np.asarray(values))
-        return np.asarray(values).astype(NUMBERS[type], copy=False).view(RAW[bits_of(type)])
+    if type == "bf16":
+        return to_bf16(np.asarray(values))
+    if type == "f16":
+        found = np.asarray(values).astype(np.float16)
+        return np.where(np.isnan(found), np.uint16(0x7FFF), found.view(np.uint16))
+    if type == "tf32":
+        return to_tf32(np.asarray(values))
+    return np.asarray(values).astype(NUMBERS[type], copy=False).view(RAW[bits_of(type)])
