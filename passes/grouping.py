@@ -89,8 +89,9 @@ class Group:
 
     @property
     def device(self) -> str | None:
-        """Where all of its nodes are, but for constants, which are everywhere."""
-        return next((n.device for n in self.nodes if n.op is not CONSTANT), None)
+        """Where all of its nodes are, but for constants among others, which are everywhere."""
+        root = next(iter(self.nodes))
+        return next((n for n in self.nodes if n.op is not CONSTANT), root).device
 
     @property
     def heart(self) -> Node | None:

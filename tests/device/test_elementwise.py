@@ -22,3 +22,15 @@ def test_elements(gpu: MockDriver | None, n: int) -> None:
     assert found.device == "gpu:0"
     np.testing.assert_allclose(np.asarray(found), np.asarray(mlc.jit(layer)(x, b)), rtol=1e-6, atol=1e-6)
     assert gpu is None or sum(gpu.launched.values()) == (n > 0)
+
+
+def test_numbers_that_nobody_computes(gpu: MockDriver | None) -> None:
+    """Results that are constants are made on the device, too."""
+
+    def f(x: mlc.Array) -> tuple[mlc.Array, ...]:
+        return mnp.asarray(2.5), mnp.full((3,), x.shape[0]), mnp.asarray([1.0, 7.0])
+
+    found = mlc.jit(f, device="gpu:0")(np.zeros((5, 2), np.float32))
+    assert [(np.asarray(x).tolist(), x.device) for x in found] == [
+        (2.5, "gpu:0"), ([5, 5, 5], "gpu:0"), ([1.0, 7.0], "gpu:0")
+    ]  # fmt: skip
