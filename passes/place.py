@@ -36,6 +36,8 @@ from mlc.ir.types import BOOL
 from .regions import changed_regions, is_control, regions_of
 
 ANYWHERE = frozenset((CONSTANT, IOTA, SIZE))  # made on each device that reads them
+ON_HOST = COLLECTIVES
+"""The rows that run on the host where all else is on a GPU: MPI uses the host's memory. NCCL does most on the GPU."""
 PICOSECONDS = 1e12  # costs are whole picoseconds: flows of integers are exact
 
 
@@ -97,8 +99,8 @@ def _annotations(graph: Graph, machine: Machine) -> dict[Node, str]:
                 )  # fmt: skip
             if names:
                 fixed[node] = next(iter(names))
-        elif node.op in COLLECTIVES:
-            if len(machine.devices) > 1 and not (machine.nccl and _is_of_nccl(node)):  # MPI uses the host's memory
+        elif node.op in ON_HOST:
+            if len(machine.devices) > 1 and not (machine.nccl and _is_of_nccl(node)):
                 fixed[node] = machine.host.name
             elif node.device is not None:
                 fixed[node] = _known(graph, node, machine)
@@ -141,7 +143,7 @@ def _devices_inside(graph: Graph, control: Node, machine: Machine) -> dict[str, 
     todo = [(graph, control)]
     while todo:
         where, node = todo.pop()
-        if node.op in COLLECTIVES:
+        if node.op in ON_HOST:
             found[machine.host.name] = None
         elif node.device is not None and node.op not in ANYWHERE:
             found[_known(where, node, machine)] = None
