@@ -9,6 +9,7 @@ import pytest
 
 from mlc.ir.graph import OPS
 from mlc.ir.graph.tolerance import assert_close
+from mlc.ir.target import named_gpu_target
 from mlc.ir.types import BF16, BOOL, F16, F32, F64, I8, I64, U32
 from tests.gpu.running import OnGpu
 from tests.rows.cases import CASES, EVERY
@@ -20,6 +21,19 @@ FEW = {"dot_general": (I8, BF16, F32), "convolution": (I8, BF16, F32)}
 """Of rows that have tests of their own."""
 TRIED = ((), (17, 3))
 """Shapes of elementwise rows: one element, and vectors with a rest."""
+
+
+@pytest.mark.parametrize("name", ["dot_general", "convolution"])
+def test_products_in_tf32(name: str) -> None:
+    """Some results are farther from the exact ones than f32 may be, none farther than tf32 may."""
+    target = named_gpu_target("sm_80-tf32")
+    assert target is not None
+    graph, arrays = together(name, CASES[name](F32), np.random.default_rng(0))
+    got = OnGpu.of(graph, target)(arrays)
+    assert_close(graph, arrays, got, name, tf32=True)
+    if name == "convolution":  # the products among the cases are too small for matrix units
+        with pytest.raises(AssertionError, match="out of bounds"):
+            assert_close(graph, arrays, got, name)
 
 
 @pytest.mark.parametrize("name", CASES)

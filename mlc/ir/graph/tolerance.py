@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ FORMATS: dict[str, tuple[float, float, float]] = {
     "f32": (2.0**-24, 2.0**-126, float(0xFFFFFF << 104)),
     "f64": (2.0**-53, 2.0**-1022, float(0x1FFFFFFFFFFFFF << 971)),
 }
+TF32 = 2.0**-10
+"""What a target that ends in -tf32 may leave out of each f32 operand of a product: all but 10 bits of its fraction."""
 # Units in the last place (of the result, or of 1 for sine, cosine and of 1 + tan^2 for tan) that a row may be off by.
 # Rows that are not here are exactly rounded: half a unit.
 ULPS: dict[str, float] = {
@@ -90,17 +92,20 @@ class Expected:
         return np.asarray(~near & decided)
 
 
-def expected(graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int] | None = None) -> list[Expected]:
-    """What any correct compilation of ``graph`` gives for these arrays, and how exactly."""
-    bound = bind_sizes(graph, list(arrays), sizes or {})
-    return _graph(
-        graph, [_exact(np.asarray(a), p.tensor.dtype) for a, p in zip(arrays, graph.parameters, strict=True)], bound
-    )
+def expected(
+    graph: Graph, arrays: Sequence[Array], sizes: Mapping[str, int] | None = None, *, tf32: bool = False
+) -> list[Expected]:
+    """What any correct compilation of ``graph`` gives for these arrays, and how exactly; ``tf32``: the target's."""
+    known = _Known(bind_sizes(graph, list(arrays), sizes or {}), tf32)
+    exact = [_exact(np.asarray(a), p.tensor.dtype) for a, p in zip(arrays, graph.parameters, strict=True)]
+    return _graph(graph, exact, known)
 
 
-def assert_close(graph: Graph, arrays: Sequence[Array], got: Sequence[Array], what: str = "") -> None:
+def assert_close(
+    graph: Graph, arrays: Sequence[Array], got: Sequence[Array], what: str = "", *, tf32: bool = False
+) -> None:
     """Every result in ``got`` is one that ``graph`` may give."""
-    wanted = expected(graph, arrays)
+    wanted = expected(graph, arrays, tf32=tf32)
     assert len(got) == len(wanted)
     for i, (have, want) in enumerate(zip(got, wanted, strict=True)):
         want.check(np.asarray(have), f"{what or graph.name}: result {i} ({graph.results[i].op.name})")
@@ -109,40 +114,48 @@ def assert_close(graph: Graph, arrays: Sequence[Array], got: Sequence[Array], wh
 Value = Any  # an Expected, or a tuple of them
 
 
-def _graph(graph: Graph, arguments: Sequence[Value], sizes: Mapping[str, int]) -> list[Value]:
+@dataclass(frozen=True)
+class _Known:
+    """What all nodes of a graph share: the values of its symbolic sizes, and whether products of f32 are in tf32."""
+
+    sizes: Mapping[str, int]
+    tf32: bool
+
+
+def _graph(graph: Graph, arguments: Sequence[Value], known: _Known) -> list[Value]:
     values = dict(zip(graph.parameters, arguments, strict=True))
     for node in graph.nodes:
         if node in values:
             continue
         operands = [values[o] for o in node.operands]
         if node.op.name in REGIONS:
-            results = _graph(node[REGIONS[node.op.name]], operands, sizes)
+            results = _graph(node[REGIONS[node.op.name]], operands, known)
             values[node] = tuple(results) if isinstance(node.type, TupleType) else results[0]
         elif node.op.name in ("case", "while"):
-            results = (_case if node.op.name == "case" else _while)(node, operands, sizes)
+            results = (_case if node.op.name == "case" else _while)(node, operands, known)
             values[node] = tuple(results) if isinstance(node.type, TupleType) else results[0]
         else:
-            values[node] = _node(node, operands, sizes)
+            values[node] = _node(node, operands, known)
     return [values[r] for r in graph.results]
 
 
-def _case(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> list[Value]:
+def _case(node: Node, operands: list[Value], known: _Known) -> list[Value]:
     """The branch that the index decides; nothing is known where the index is not."""
     index, branches = operands[0], node["branches"]
     if index.bound.any():
-        return _open(node, sizes)
-    return _graph(branches[branch_of(int(index.want), len(branches))], operands[1:], sizes)
+        return _open(node, known.sizes)
+    return _graph(branches[branch_of(int(index.want), len(branches))], operands[1:], known)
 
 
-def _while(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> list[Value]:
+def _while(node: Node, operands: list[Value], known: _Known) -> list[Value]:
     """Trip by trip; nothing is known once the condition is not."""
     while True:
-        (go,) = _graph(node["cond"], operands, sizes)
+        (go,) = _graph(node["cond"], operands, known)
         if go.bound.any():
-            return _open(node, sizes)
+            return _open(node, known.sizes)
         if not go.want:
             return operands
-        operands = _graph(node["body"], operands, sizes)
+        operands = _graph(node["body"], operands, known)
 
 
 def _open(node: Node, sizes: Mapping[str, int]) -> list[Value]:
@@ -156,7 +169,8 @@ def _open(node: Node, sizes: Mapping[str, int]) -> list[Value]:
     ]
 
 
-def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
+def _node(node: Node, operands: list[Value], known: _Known) -> Value:
+    sizes = known.sizes
     if node.op.name == "sort":
         from .tolerance_sort import sorted_values
 
@@ -189,7 +203,7 @@ def _node(node: Node, operands: list[Value], sizes: Mapping[str, int]) -> Value:
         if name == "reduce":
             return _reduce(node, operands[0], operands[1], sizes)
         if name in ("dot_general", "convolution"):
-            return _dot(node, operands[0], operands[1], sizes)
+            return _dot(node, operands[0], operands[1], known)
         if name == "select":
             return _select(operands[0], operands[1], operands[2], node.dtype)
         if name == "bitcast_convert":
@@ -485,7 +499,10 @@ def _reduce(node: Node, x: Expected, init: Expected, sizes: Mapping[str, int]) -
     return _folded(node, want, bound + lost, most, worst)
 
 
-def _dot(node: Node, x: Expected, y: Expected, sizes: Mapping[str, int]) -> Expected:
+def _dot(node: Node, x: Expected, y: Expected, known: _Known) -> Expected:
+    sizes, cut = known.sizes, known.tf32 and x.dtype == y.dtype == F32
+    worst = np.max(x.bound, initial=0.0) + np.max(y.bound, initial=0.0)
+    x, y = (_cut(x), _cut(y)) if cut else (x, y)
     want = _wide(node, [x.want, y.want], sizes)
     size_x, size_y = np.abs(x.want) + x.bound, np.abs(y.want) + y.bound
     total = _wide(node, [size_x, size_y], sizes)
@@ -493,11 +510,16 @@ def _dot(node: Node, x: Expected, y: Expected, sizes: Mapping[str, int]) -> Expe
     count = _products(node, x.want, y.want) + 1
     tiny, unit = FORMATS[node.dtype.name][1], FORMATS[node.dtype.name][0]
     bound = spread + count * _sum_unit(node.dtype) * total * 1.01 + count * tiny * (unit * 2)
-    worst = np.full(want.shape, np.max(x.bound, initial=0.0) + np.max(y.bound, initial=0.0))
+    worst = np.full(want.shape, worst)
     if node.op.name == "convolution" and not np.isfinite(y.want).all():
         # whether a weight meets the padding by a product with 0 or by none is open: 0 * inf is no number
         worst = np.where(np.isnan(want), np.inf, worst)
     return _folded(node, want, bound, total, worst)
+
+
+def _cut(value: Expected) -> Expected:
+    """A value of which a matrix unit reads 10 bits of fraction."""
+    return replace(value, bound=value.bound + TF32 * (np.abs(value.want) + value.bound))
 
 
 def _products(node: Node, x: Array, y: Array) -> int:
