@@ -55,10 +55,11 @@ def _max(parts: Parts, type: str, a: Array, b: Array) -> Array:
 
 
 def _extreme(parts: Parts, type: str, a: Array, b: Array, with_nan: Formula, without: Formula) -> Array:
-    """-0 is less than +0; one NaN is left out unless the instruction says ``.NaN``."""
+    """-0 is less than +0; one NaN is left out unless the instruction says ``.NaN``; none is negative with ``.relu``."""
     if not is_float(type):
-        return with_nan(a, b)
-    if "xorsign" in parts:
+        found = with_nan(a, b)
+        return np.maximum(found, 0) if "relu" in parts else found
+    if "xorsign" in parts or "relu" in parts:
         raise PtxError("unknown_instruction", ".".join(parts))
     found = (with_nan if "NaN" in parts else without)(a, b)
     zeros = (a == 0) & (b == 0)
