@@ -5,6 +5,8 @@ All processes call the same ones in the same order. In a process that is alone t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from numbers import Integral
 from typing import Any
 
 from .. import tree
@@ -14,6 +16,7 @@ from ..ir.graph import COLLECTIVE_BROADCAST, DIVIDE, Node, fill
 from ..ir.graph.collective import all_gather as gather_node
 from ..ir.graph.collective import all_reduce as reduce_node
 from ..ir.graph.collective import reduce_scatter as scatter_node
+from ..numpy.axes import one_axis
 from ..tracing import Tracer, as_node, as_tracer, current_trace
 from ..transforms.call import at_users_line
 from .world import Axes, Groups, world
@@ -37,15 +40,15 @@ def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
         >>> mlc.all_reduce(gradients, "mean")["w"].tolist()
         [1.0, 2.0]
     """
-    if op not in OPS:
-        raise ArgumentError(f"all_reduce: {op!r} is no op", hint=f"the ops are {', '.join(OPS)}")
+    _check_op("all_reduce", op, OPS)
     return anywhere(_all_reduce, x, op=op, groups=world().groups(axis))
 
 
 def all_gather(x: Any, *, dimension: int = 0, axis: Axes = None) -> Any:
     """The arrays of all processes side by side along ``dimension``, in the order of their ranks; all get the result.
 
-    Each array of ``x`` has one shape on all processes; its axis ``dimension`` grows by the number of those.
+    Each array of ``x`` has one shape on all processes; its axis ``dimension`` grows by the number of those. Raises
+    ShapeError where an array has no such axis.
 
     Example:
         >>> import mlc
@@ -58,25 +61,32 @@ def all_gather(x: Any, *, dimension: int = 0, axis: Axes = None) -> Any:
 def reduce_scatter(x: Any, op: str = "sum", *, dimension: int = 0, axis: Axes = None) -> Any:
     """As ``all_reduce``, and each process gets the block of its rank of the result, cut along ``dimension``.
 
-    Raises ShapeError where the axis does not divide into so many blocks.
+    Raises ArgumentError for an unknown op or axis, ShapeError where an array has no axis ``dimension`` or this does not
+    divide into so many blocks.
     """
-    if op not in OPS or op == "mean":
-        raise ArgumentError(f"reduce_scatter: {op!r} is no op", hint=f"the ops are {', '.join(set(OPS) - {'mean'})}")
+    _check_op("reduce_scatter", op, [o for o in OPS if o != "mean"])
     return anywhere(_reduce_scatter, x, op=op, dimension=dimension, groups=world().groups(axis))
 
 
 def broadcast(x: Any, root: int = 0, *, axis: Axes = None) -> Any:
     """The arrays of process ``root`` (along ``axis``, its place there) on all processes, whose own have its shapes.
 
+    Raises ArgumentError for an unknown axis, and for a root that is no place there.
+
     Example:
         >>> import mlc
         >>> key = mlc.distributed.broadcast(mlc.random.key(0))  # the same everywhere, whatever each has made
     """
     groups = world().groups(axis)
-    if not 0 <= root < len(groups[0]):
-        raise ArgumentError(f"broadcast: root is {root}, there are ranks 0 to {len(groups[0]) - 1}")
+    if not isinstance(root, Integral) or not 0 <= root < len(groups[0]):
+        raise ArgumentError(f"broadcast: root is {root!r}, there are ranks 0 to {len(groups[0]) - 1}")
     first = tuple((g[root], *g[:root], *g[root + 1 :]) for g in groups)
     return anywhere(_broadcast, x, groups=first)
+
+
+def _check_op(name: str, op: object, ops: Collection[str]) -> None:
+    if not isinstance(op, str) or op not in ops:
+        raise ArgumentError(f"{name}: {op!r} is no op", hint=f"the ops are {', '.join(ops)}")
 
 
 def _all_reduce(x: Any, *, op: str, groups: Groups) -> Any:
@@ -88,27 +98,30 @@ def _all_reduce(x: Any, *, op: str, groups: Groups) -> Any:
 
 
 def _all_gather(x: Any, *, dimension: int, groups: Groups) -> Any:
-    return _each(x, "all_gather", lambda n: gather_node(n, groups, _axis(n, dimension)), groups)
+    def gather(node: Node) -> Node:
+        return gather_node(node, groups, one_axis("all_gather", dimension, node.tensor))
+
+    return _each(x, "all_gather", gather, groups)
 
 
 def _reduce_scatter(x: Any, *, op: str, dimension: int, groups: Groups) -> Any:
-    return _each(x, "reduce_scatter", lambda n: scatter_node(n, OPS[op], groups, _axis(n, dimension)), groups)
+    def scatter(node: Node) -> Node:
+        return scatter_node(node, OPS[op], groups, one_axis("reduce_scatter", dimension, node.tensor))
+
+    return _each(x, "reduce_scatter", scatter, groups)
 
 
 def _broadcast(x: Any, *, groups: Groups) -> Any:
     return _each(x, "broadcast", lambda n: COLLECTIVE_BROADCAST(n, replica_groups=groups), groups)
 
 
-def _axis(node: Node, dimension: int) -> int:
-    return dimension + len(node.shape) if dimension < 0 else dimension
-
-
-def _each(x: Any, name: str, make: Any, groups: Groups) -> Any:
-    """``make`` of the node of every leaf; of nothing where each group is one process."""
+def _each(x: Any, name: str, make: Callable[[Node], Node], groups: Groups) -> Any:
+    """``make`` of the node of every leaf. Where each group is one process it only checks: leaves stay what they are."""
     here = current_trace()
     leaves, structure = tree.flatten_with_paths(x, name)
     with at_users_line():
         tracers = [as_tracer(leaf, name=path) for path, leaf in leaves]
+        made = [make(as_node(t)) for t in tracers]
         if len(groups[0]) > 1:
-            tracers = [Tracer(make(as_node(t)), here) for t in tracers]
+            tracers = [Tracer(n, here, t.weak) for n, t in zip(made, tracers, strict=True)]
     return tree.unflatten(structure, tracers)

@@ -30,11 +30,12 @@ class World:
     def along(self, names: Axes) -> tuple[str, ...]:
         """The axes of these names, all of them for None, in the order of the world. ArgumentError for others."""
         known = [name for name, _ in self.axes]
-        wanted = known if names is None else [names] if isinstance(names, str) else list(names)
+        given = known if names is None else names
+        wanted = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
         unknown = [n for n in wanted if n not in known]
         if unknown or len(set(wanted)) != len(wanted):
             raise ArgumentError(
-                f"axis: the world has the axes {', '.join(known)}, not {', '.join(unknown or wanted)}",
+                f"axis: the world has the axes {', '.join(known)}, not {', '.join(map(str, unknown or wanted))}",
                 hint="name them at the start: mlc.distributed.init(axes={'data': 2, 'model': 2})",
             )
         return tuple(n for n in known if n in wanted)

@@ -12,7 +12,7 @@ import mlc
 import mlc.numpy as mnp
 from mlc import distributed, tree
 from mlc.distributed.world import pretended
-from mlc.errors import ArgumentError, DifferentiationError, UnsupportedError
+from mlc.errors import ArgumentError, DifferentiationError, ShapeError, UnsupportedError
 from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.plan.interpret import interpret_ranks
@@ -226,9 +226,40 @@ def test_collectives_of_one_process_are_what_they_are_given() -> None:
         assert {k: np.asarray(v).tolist() for k, v in found.items()} == {
             k: np.asarray(v).tolist() for k, v in given.items()
         }
-    for call in (lambda: mlc.all_reduce(1.0, "median"), lambda: distributed.broadcast(1.0, 1)):
-        with pytest.raises(ArgumentError):
-            call()
     with contextlib.suppress(ArgumentError):
         distributed.init()
         distributed.init()  # a second time is nothing
+
+
+X = np.ones((2, 4), np.float32)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "said", "call"),
+    [
+        (ArgumentError, "all_reduce: 'median' is no op", lambda: mlc.all_reduce(X, "median")),
+        (ArgumentError, "all_reduce: \\['sum'\\] is no op", lambda: mlc.all_reduce(X, ["sum"])),
+        (ArgumentError, "has the axes data, not model", lambda: mlc.all_reduce(X, axis="model")),
+        (ArgumentError, "has the axes data, not 3", lambda: mlc.all_reduce(X, axis=3)),
+        (ShapeError, "all_reduce: and of f32\\[2,4\\], which is no integer", lambda: mlc.all_reduce(X, "and")),
+        (ShapeError, "all_gather: axis 7 is outside of operand f32\\[2,4\\]",
+         lambda: distributed.all_gather(X, dimension=7)),
+        (ShapeError, "all_gather: axis -3 is outside", lambda: distributed.all_gather(X, dimension=-3)),
+        (ShapeError, "all_gather: axis 0 is outside of operand f32\\[\\]", lambda: distributed.all_gather(1.0)),
+        (ArgumentError, "all_gather: axis 'rows' is no integer", lambda: distributed.all_gather(X, dimension="rows")),
+        (ArgumentError, "reduce_scatter: 'mean' is no op", lambda: distributed.reduce_scatter(X, "mean")),
+        (ShapeError, "reduce_scatter: xor of f32\\[2,4\\]", lambda: distributed.reduce_scatter(X, "xor")),
+        (ShapeError, "reduce_scatter: axis 5 is outside", lambda: distributed.reduce_scatter(X, dimension=5)),
+        (ArgumentError, "broadcast: root is 2, there are ranks", lambda: distributed.broadcast(X, 2)),
+        (ArgumentError, "broadcast: root is 'a', there are ranks", lambda: distributed.broadcast(X, "a")),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused_alike_alone_and_among_others(
+    kind: type[Exception], said: str, call: Any, ranks: int
+) -> None:
+    with pretended(ranks), pytest.raises(kind, match=said):
+        mlc.jit(lambda: call()).lower()
+    if ranks == 1:
+        with pytest.raises(kind, match=said):
+            call()
