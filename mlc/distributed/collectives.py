@@ -16,6 +16,7 @@ from ..ir.graph import COLLECTIVE_BROADCAST, DIVIDE, Node, fill
 from ..ir.graph.collective import all_gather as gather_node
 from ..ir.graph.collective import all_reduce as reduce_node
 from ..ir.graph.collective import reduce_scatter as scatter_node
+from ..ir.types import F32
 from ..numpy.axes import one_axis
 from ..tracing import Tracer, as_node, as_tracer, current_trace
 from ..transforms.call import at_users_line
@@ -28,9 +29,10 @@ OPS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "an
 def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
     """Every array of ``x`` folded with those of the other processes, element by element; all get the result.
 
-    ``op`` is sum, mean (of floats), prod, max, min, and, or, xor. ``axis`` names the axes of the world along which to
-    fold (see ``init``), all of them by default. Types and shapes stay. Sums have the order of the MPI library: the same
-    bits on all processes and in every run with as many of them, but for the sign of a NaN.
+    ``op`` is sum, mean, prod, max, min, and, or, xor. ``axis`` names the axes of the world along which to fold (see
+    ``init``), all of them by default. Types and shapes stay, but for the mean of integers and bools, which is f32 as
+    that of ``mlc.numpy.mean`` and of JAX's ``pmean``. Sums have the order of the MPI library: the same bits on all
+    processes and in every run with as many of them, but for the sign of a NaN.
 
     Raises ArgumentError for an unknown op or axis, ShapeError for and, or, xor of floats.
 
@@ -94,7 +96,15 @@ def _all_reduce(x: Any, *, op: str, groups: Groups) -> Any:
         folded = reduce_node(node, OPS[op], groups)
         return folded if op != "mean" else DIVIDE(folded, fill(len(groups[0]), folded.tensor))
 
-    return _each(x, "all_reduce", fold, groups)
+    return _each(_floats(x, "all_reduce") if op == "mean" else x, "all_reduce", fold, groups)
+
+
+def _floats(x: Any, name: str) -> Any:
+    """The tree with its integers and bools as f32, in any world."""
+    leaves, structure = tree.flatten_with_paths(x, name)
+    with at_users_line():
+        tracers = [as_tracer(leaf, name=path) for path, leaf in leaves]
+        return tree.unflatten(structure, [t if t.dtype.is_float else as_tracer(t, F32) for t in tracers])
 
 
 def _all_gather(x: Any, *, dimension: int, groups: Groups) -> Any:

@@ -263,3 +263,16 @@ def test_wrong_arguments_are_refused_alike_alone_and_among_others(
     if ranks == 1:
         with pytest.raises(kind, match=said):
             call()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_mean_of_integers_is_a_float(ranks: int) -> None:
+    """As that of mlc.numpy.mean, in every world."""
+    given = [{"a": np.array([1, 2 + r]), "b": np.bool_(r == 0), "c": np.full(2, 2.0 + r)} for r in range(ranks)]
+    with pretended(ranks):
+        graph = mlc.jit(lambda x: mlc.all_reduce(x, "mean")).lower(given[0]).graph
+    want = {k: np.mean([g[k] for g in given], axis=0) for k in given[0]}
+    for found in evaluate_ranks(graph, [tree.leaves(g) for g in given]):
+        for got, (name, expected) in zip(found, want.items(), strict=True):
+            assert got.dtype == ("float64" if name == "c" else "float32")
+            np.testing.assert_array_equal(got, expected)
