@@ -68,6 +68,8 @@ def _names(names: Names) -> tuple[str, ...]:
 class JitFunction(Function):
     """What ``jit`` returns: callable, with ``lower(*args)`` for its stages."""
 
+    __name__: str
+
     def __init__(
         self, function: Callable[..., Any], static: tuple[str, ...], donated: tuple[str, ...], device: str | None
     ) -> None:
@@ -105,7 +107,7 @@ class JitFunction(Function):
 
     @property
     def _name(self) -> str:
-        return str(getattr(self.function, "__name__", "function"))
+        return str(getattr(self, "__name__", "function"))
 
     def _split(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -288,14 +290,16 @@ def _tell_binding(device: str | None) -> None:
 DEFAULT_DEVICE_HOOKS.append(_tell_binding)
 
 
-def eager(function: Callable[..., Any], *args: Any, **static: Any) -> Any:
-    """Run the user's ``function`` on arrays outside any trace: compiled for their types, keyword arguments static."""
-    return _eager_function(function, tuple(sorted(static)))(*args, **static)
+def eager(name: str, function: Callable[..., Any], *args: Any, **static: Any) -> Any:
+    """Run ``function``, known as ``name``, on arrays outside any trace: compiled for their types, keywords static."""
+    return _eager_function(name, function, tuple(sorted(static)))(*args, **static)
 
 
 @functools.lru_cache(maxsize=4096)
-def _eager_function(function: Callable[..., Any], static: tuple[str, ...]) -> JitFunction:
-    return JitFunction(function, static, (), None)
+def _eager_function(name: str, function: Callable[..., Any], static: tuple[str, ...]) -> JitFunction:
+    made = JitFunction(function, static, (), None)
+    made.__name__ = name
+    return made
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

@@ -39,7 +39,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         >>> float(mlc.cond(True, lambda x: x + 1, lambda x: x * 10, 5.0))
         6.0
     """
-    return anywhere(_cond, pred, *operands, functions=(false_fun, true_fun))
+    return anywhere("cond", _cond, pred, *operands, functions=(false_fun, true_fun))
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -55,7 +55,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     functions = tuple(branches)
     if not functions:
         raise ArgumentError("switch: branches is empty", location=str(user_location()))
-    return anywhere(_switch, index, *operands, functions=functions)
+    return anywhere("switch", _switch, index, *operands, functions=functions)
 
 
 def _cond(pred: Any, *operands: Any, functions: tuple[Callable[..., Any], ...]) -> Any:

@@ -25,8 +25,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         10.0
     """
     if type(lower) is int and type(upper) is int:
-        return anywhere(_fixed, init_val, body_fun=body_fun, lower=lower, upper=upper)
-    return anywhere(_fori, lower, upper, init_val, body_fun=body_fun)
+        return anywhere("fori_loop", _fixed, init_val, body_fun=body_fun, lower=lower, upper=upper)
+    return anywhere("fori_loop", _fori, lower, upper, init_val, body_fun=body_fun)
 
 
 def _fixed(init_val: Any, body_fun: Callable[[Any, Any], Any], lower: int, upper: int) -> Any:

@@ -40,7 +40,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
         >>> int(mlc.while_loop(lambda x: x < 100, lambda x: x * 3, 1))
         243
     """
-    return anywhere(while_inside, init_val, cond_fun=cond_fun, body_fun=body_fun)
+    return anywhere("while_loop", while_inside, init_val, cond_fun=cond_fun, body_fun=body_fun)
 
 
 def while_inside(init_val: Any, cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any]) -> Any:

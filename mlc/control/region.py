@@ -14,13 +14,16 @@ from ..tracing import Traced, Tracer, as_tracer, current_trace, trace, user_loca
 from ..transforms.raising import raise_formulas
 
 
-def anywhere(inside: Callable[..., Any], *args: Any, **static: Any) -> Any:
-    """``inside(*args, **static)`` in the trace that goes on, or compiled where there is none."""
+def anywhere(name: str, inside: Callable[..., Any], *args: Any, **static: Any) -> Any:
+    """``inside(*args, **static)`` in the trace that goes on, or compiled where there is none.
+
+    ``name`` is what users call: errors and notices say it.
+    """
     if has_active_table():
         return inside(*args, **static)
     from ..staging import eager
 
-    return eager(inside, *args, **static)
+    return eager(name, inside, *args, **static)
 
 
 def trace_region(function: Callable[..., Any], args: Sequence[Any], name: str) -> Traced:

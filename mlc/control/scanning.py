@@ -35,7 +35,7 @@ def scan(
         >>> float(total), [float(s) for s in sums]
         (6.0, [1.0, 3.0, 6.0])
     """
-    found: tuple[Any, Any] = anywhere(_scan, init, xs, f=f, length=length, reverse=reverse)
+    found: tuple[Any, Any] = anywhere("scan", _scan, init, xs, f=f, length=length, reverse=reverse)
     return found
 
 

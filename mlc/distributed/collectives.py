@@ -43,7 +43,7 @@ def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
         [1.0, 2.0]
     """
     _check_op("all_reduce", op, OPS)
-    return anywhere(_all_reduce, x, op=op, groups=world().groups(axis))
+    return anywhere("all_reduce", _all_reduce, x, op=op, groups=world().groups(axis))
 
 
 def all_gather(x: Any, *, dimension: int = 0, axis: Axes = None) -> Any:
@@ -57,7 +57,7 @@ def all_gather(x: Any, *, dimension: int = 0, axis: Axes = None) -> Any:
         >>> mlc.distributed.all_gather(mlc.numpy.asarray([1.0, 2.0])).shape
         (2,)
     """
-    return anywhere(_all_gather, x, dimension=dimension, groups=world().groups(axis))
+    return anywhere("all_gather", _all_gather, x, dimension=dimension, groups=world().groups(axis))
 
 
 def reduce_scatter(x: Any, op: str = "sum", *, dimension: int = 0, axis: Axes = None) -> Any:
@@ -67,7 +67,7 @@ def reduce_scatter(x: Any, op: str = "sum", *, dimension: int = 0, axis: Axes = 
     divide into so many blocks.
     """
     _check_op("reduce_scatter", op, [o for o in OPS if o != "mean"])
-    return anywhere(_reduce_scatter, x, op=op, dimension=dimension, groups=world().groups(axis))
+    return anywhere("reduce_scatter", _reduce_scatter, x, op=op, dimension=dimension, groups=world().groups(axis))
 
 
 def broadcast(x: Any, root: int = 0, *, axis: Axes = None) -> Any:
@@ -83,7 +83,7 @@ def broadcast(x: Any, root: int = 0, *, axis: Axes = None) -> Any:
     if not isinstance(root, Integral) or not 0 <= root < len(groups[0]):
         raise ArgumentError(f"broadcast: root is {root!r}, there are ranks 0 to {len(groups[0]) - 1}")
     first = tuple((g[root], *g[:root], *g[root + 1 :]) for g in groups)
-    return anywhere(_broadcast, x, groups=first)
+    return anywhere("broadcast", _broadcast, x, groups=first)
 
 
 def _check_op(name: str, op: object, ops: Collection[str]) -> None:
@@ -101,7 +101,7 @@ def _all_reduce(x: Any, *, op: str, groups: Groups) -> Any:
 
 def _floats(x: Any, name: str) -> Any:
     """The tree with its integers and bools as f32, in any world."""
-    leaves, structure = tree.flatten_with_paths(x, name)
+    leaves, structure = tree.flatten_with_paths(x, f"{name}: x")
     with at_users_line():
         tracers = [as_tracer(leaf, name=path) for path, leaf in leaves]
         return tree.unflatten(structure, [t if t.dtype.is_float else as_tracer(t, F32) for t in tracers])
@@ -128,7 +128,7 @@ def _broadcast(x: Any, *, groups: Groups) -> Any:
 def _each(x: Any, name: str, make: Callable[[Node], Node], groups: Groups) -> Any:
     """``make`` of the node of every leaf. Where each group is one process it only checks: leaves stay what they are."""
     here = current_trace()
-    leaves, structure = tree.flatten_with_paths(x, name)
+    leaves, structure = tree.flatten_with_paths(x, f"{name}: x")
     with at_users_line():
         tracers = [as_tracer(leaf, name=path) for path, leaf in leaves]
         made = [make(as_node(t)) for t in tracers]

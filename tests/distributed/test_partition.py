@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,23 @@ def test_the_mean_of_integers_is_a_float(ranks: int) -> None:
         for got, (name, expected) in zip(found, want.items(), strict=True):
             assert got.dtype == ("float64" if name == "c" else "float32")
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["all_reduce", "all_gather", "reduce_scatter", "broadcast"])
+def test_errors_say_what_the_user_called(name: str) -> None:
+    """Not the function of ours that runs it: outside of a trace, the same words as inside."""
+
+    def call() -> Any:
+        return getattr(distributed, name)({"a": "words"})
+
+    for given in (call, mlc.jit(call)):
+        with pytest.raises(ArgumentError) as caught:
+            given()
+        assert re.match(rf"{name}: (argument )?x\['a'\] is a str", caught.value.message), caught.value.message
+
+
+def test_notices_say_what_the_user_called() -> None:
+    with pytest.warns(match=r"\nall_reduce: argument x, f64\[3\], is f64"):
+        mlc.all_reduce(np.arange(3.0))
+    with pytest.raises(ArgumentError, match="\nscan: argument init is a str"):
+        mlc.scan(lambda carry, x: (carry, x), "words", np.arange(3))
