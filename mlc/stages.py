@@ -199,11 +199,16 @@ class Compiled(Function):
         leaves, in_tree = tree.flatten((args, kwargs))
         if in_tree != self.in_tree:
             raise ArgumentError(
-                f"{self.traced.graph.name}: was compiled for arguments {self.in_tree}, called with {in_tree}",
+                f"{self.traced.graph.name}: was compiled for arguments {self._given(self.in_tree)}, called with "
+                f"{self._given(in_tree)}",
                 location=str(user_location()),
                 hint=RECOMPILE,
             )
         return leaves
+
+    def _given(self, in_tree: TreeDef) -> TreeDef:
+        """The structure of what users pass."""
+        return in_tree
 
 
 def _native(x: Any) -> Any:

@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlc.errors import ArgumentError
+from mlc.errors import ArgumentError, UnsupportedError
 
 if TYPE_CHECKING:
+    from mlc.ir.graph import Graph
     from mlc.tracing import Traced
 
 
@@ -57,7 +58,31 @@ def export(name: str, function: Callable[..., Any], /, *specs: Any, **named_spec
 
     traced = trace(function, specs, named_specs, name=name)
     check_transposed(traced.graph)
+    _check_alone(name, traced.graph)
     exports.append(Export(name, traced, tuple(_positional_names(function, len(specs)))))
+
+
+def _check_alone(name: str, graph: Graph) -> None:
+    """UnsupportedError for a step that is cut among processes: its code would have the number of the one that exports.
+
+    Collectives are not refused: `runtime/mlc.h` has a world for them.
+    """
+    from mlc.ir.graph import SHARDED_CALL, graphs_in
+
+    work, seen = [graph], {graph}
+    while work:
+        current = work.pop()
+        for node in current.nodes:
+            if node.op is SHARDED_CALL:
+                where = current.locations(node)
+                raise UnsupportedError(
+                    f"export: {name} is cut among the processes of this world by data_parallel, and an artifact is "
+                    "for one of them", location=str(where[0]) if where else None,
+                    hint="export it from a process of its own, where a data-parallel function is the function itself",
+                )  # fmt: skip
+            inner = [g for g in graphs_in(node) if g not in seen]
+            seen.update(inner)
+            work += inner
 
 
 @contextmanager

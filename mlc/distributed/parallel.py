@@ -13,8 +13,10 @@ from .. import tree
 from ..errors import ArgumentError, DistributedError, UnsupportedError
 from ..ir.graph import REPLICATED, SHARDED_CALL, results_of
 from ..ir.graph.collective import RANK_TYPE, multiplied
+from ..program import Program
+from ..stages import Compiled, Lowered
 from ..staging import JitFunction
-from ..tracing import ShapeDtype, Tracer, as_node, current_trace, trace, user_location
+from ..tracing import ShapeDtype, Traced, Tracer, as_node, bind, current_trace, trace, user_location
 from ..tracing.lift import describe
 from ..transforms.call import at_users_line
 from ..transforms.closed import raised
@@ -80,21 +82,58 @@ class ParallelFunction(JitFunction):
                 hint=f"it is {name}{self.parallel.signature}",
             )
         super().__init__(self.parallel.wrapper(), jitted.static, jitted.donated, jitted.device)
+        self.__signature__ = self.parallel.signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        here = world()
-        if here.size == 1:
-            return super().__call__(*args, **kwargs)
-        return super().__call__(*args, **kwargs, **{RANK: self.parallel.rank_in(here)})
+        return super().__call__(*args, **kwargs, **self.parallel.own_rank())
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """As that of ``mlc.jit``, for a process's own rows; what it compiles to is called as this function is."""
+        rank = self.parallel.own_rank()
+        lowered = super().lower(*args, **kwargs, **rank)
+        return ParallelLowered(lowered, self.parallel) if rank else lowered
 
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
         if RANK in kwargs:
-            self.parallel.check_rows(args, {k: v for k, v in kwargs.items() if k != RANK})
+            self.parallel.check_rows(args, _users(kwargs))
         return super()._compile_call(args, kwargs)
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
-        here = world()
-        return super().lower(*args, **kwargs, **({RANK: self.parallel.rank_in(here)} if here.size > 1 else {}))
+    def _split(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+        bind(self._name, self.parallel.signature, args, _users(kwargs))  # an error is in the words of the user's own
+        return super()._split(args, kwargs)
+
+
+class ParallelLowered(Lowered):
+    """A step that was lowered among several processes."""
+
+    def __init__(self, lowered: Lowered, parallel: _Parallel) -> None:
+        vars(self).update(vars(lowered))
+        self.parallel = parallel
+
+    def compile(self) -> ParallelCompiled:
+        compiled = super().compile()
+        return ParallelCompiled(compiled.traced, compiled.program, self.parallel)
+
+
+class ParallelCompiled(Compiled):
+    """A step that was compiled among several processes: called by each with its own rows, as the function is."""
+
+    def __init__(self, traced: Traced, program: Program, parallel: _Parallel) -> None:
+        super().__init__(traced, program)
+        self.parallel = parallel
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs, **self.parallel.ranked(world()))
+
+    def _given(self, in_tree: TreeDef) -> TreeDef:
+        args, kwargs = tree.unflatten(in_tree, range(in_tree.num_leaves))
+        return tree.flatten((args, _users(kwargs)))[1]
+
+
+def _users(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if k != RANK}
 
 
 class _Parallel:
@@ -109,15 +148,20 @@ class _Parallel:
         self._ranks: dict[World, Any] = {}
         self.signature = inspect.signature(function)
 
-    def rank_in(self, here: World) -> Any:
-        """This process's place among those that share a batch, as an array."""
+    def own_rank(self) -> dict[str, Any]:
+        """The argument that the function has beside the user's; none in a world of one."""
+        here = world()
+        return self.ranked(here) if here.size > 1 else {}
+
+    def ranked(self, here: World) -> dict[str, Any]:
+        """This process's place among those that share a batch, by its name, as an array."""
         if here not in self._ranks:
             from ..array import Array
             from ..runtime._array import from_buffer
 
             (place,) = (group.index(here.rank) for group in here.groups(self.axis) if here.rank in group)
             self._ranks[here] = from_buffer(Array, np.asarray(place, np.int64), True)
-        return self._ranks[here]
+        return {RANK: self._ranks[here]}
 
     def wrapper(self) -> Callable[..., Any]:
         """A function with one more argument by name, the rank."""
@@ -125,7 +169,7 @@ class _Parallel:
         @functools.wraps(self.function)
         def parallel(*args: Any, **kwargs: Any) -> Any:
             rank = kwargs.pop(RANK, None)
-            return self.function(*args, **kwargs) if rank is None else self.call(rank, args, kwargs)
+            return self.alone(args, kwargs) if rank is None else self.call(rank, args, kwargs)
 
         parameters = list(self.signature.parameters.values())
         last = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
@@ -133,6 +177,15 @@ class _Parallel:
         parameters = [*(p for p in parameters if p not in last), extra, *last]
         parallel.__signature__ = self.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return parallel
+
+    def alone(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The function in a world of one, where it is refused what it would be among several."""
+        given = bind(self.function.__name__, self.signature, args, kwargs).arguments
+        for name in self.batch:
+            self._whole(name, given.get(name), 1)
+        result = self.function(*args, **kwargs)
+        self._rows(tree.flatten(result)[1])
+        return result
 
     def call(self, rank: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         groups, name = world().groups(self.axis), self.function.__name__
@@ -168,7 +221,7 @@ class _Parallel:
 
         Every process asks when it compiles for a new signature.
         """
-        bound = self.signature.bind(*args, **kwargs).arguments
+        bound = bind(self.function.__name__, self.signature, args, kwargs).arguments
         leaves = [leaf for name in self.batch for leaf in tree.leaves(bound.get(name))]
         mine = [int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in leaves]
         of_ranks = np.asarray(all_gather(np.asarray([mine], np.int64), axis=self.axis))

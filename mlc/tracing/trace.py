@@ -152,12 +152,7 @@ def _argument_names(
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a callable written in C
         return [f"arg{i}" for i in range(len(args))]
-    try:
-        signature.bind(*args, **kwargs, **static)
-    except TypeError as error:
-        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-        written = signature.replace(parameters=plain, return_annotation=signature.empty)
-        raise ArgumentError(f"{name}: {error}", location=str(user_location()), hint=f"it is {name}{written}") from None
+    bind(name, signature, args, {**kwargs, **static})
     found: list[str] = []
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -165,6 +160,18 @@ def _argument_names(
         elif parameter.name not in static:
             found.append(parameter.name)
     return found[: len(args)]
+
+
+def bind(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments by the names that the function ``name`` gives them. ArgumentError where they do not fit."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        written = signature.replace(parameters=plain, return_annotation=signature.empty)
+        raise ArgumentError(f"{name}: {error}", location=str(user_location()), hint=f"it is {name}{written}") from None
 
 
 def _describe_argument(x: object, leaf: str, name: str) -> tuple[TensorType, bool]:

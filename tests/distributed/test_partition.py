@@ -12,6 +12,7 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc import distributed, tree
+from mlc.artifact.exporting import recording
 from mlc.distributed.world import pretended
 from mlc.errors import ArgumentError, DifferentiationError, ShapeError, UnsupportedError
 from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
@@ -22,6 +23,8 @@ from mlc.passes.partition import partition
 from mlc.passes.regions import run_inside
 
 from .steps import BATCH, STEPS
+
+X = np.ones((2, 4), np.float32)
 
 
 def lowered(function: Any, named: dict[str, Any], batch: tuple[str, ...], ranks: int, **how: Any) -> Any:
@@ -161,8 +164,6 @@ def test_within_a_jitted_loop_of_steps() -> None:
     ("kind", "said", "call"),
     [
         (ArgumentError, "has no array argument z", lambda: distributed.data_parallel(lambda x: x, batch_argnames="z")),
-        (ArgumentError, "x is f32\\[\\], which has no rows", lambda: parallel(2).lower(1.0)),
-        (ArgumentError, "batch_results does not begin", lambda: parallel(2, (True, True)).lower(np.ones((2, 2)))),
         (DifferentiationError, "not differentiated", lambda: mlc.grad(lambda x: mnp.sum(parallel(2)(x)))(np.ones(2))),
         (UnsupportedError, "known when the step is compiled",
          lambda: parallel(2).lower(mlc.ShapeDtype((mlc.dim("n", 1, 4),)))),
@@ -171,6 +172,50 @@ def test_within_a_jitted_loop_of_steps() -> None:
 def test_errors(kind: type[Exception], said: str, call: Any) -> None:
     with pretended(2), pytest.raises(kind, match=said):
         call()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("said", "hint", "call"),
+    [
+        ("x is f32\\[\\], which has no rows", "a sample in each row", lambda: parallel(2).lower(1.0)),
+        ("batch_results does not begin", "", lambda: parallel(2, (True, True)).lower(np.ones((2, 2)))),
+        ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2).lower()),
+        ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2)()),
+        ("multiple values for argument 'x'", "it is <lambda>\\(x\\)$", lambda: mlc.jit(parallel(2)).lower(X, x=X)),
+    ],
+)  # fmt: skip
+def test_wrong_steps_are_refused_alike_alone_and_among_others(said: str, hint: str, call: Any, ranks: int) -> None:
+    with pretended(ranks), pytest.raises(ArgumentError, match=said) as caught:
+        call()
+    assert re.search(hint, caught.value.hint or "")
+
+
+def test_what_is_compiled_ahead_is_called_as_the_function() -> None:
+    def step(x: Any, times: int) -> Any:
+        return x * times + mnp.arange(x.shape[0], dtype="f32")
+
+    function = mlc.jit(step, static_argnames="times")
+    parallel = distributed.data_parallel(function, batch_argnames="x", batch_results=True)
+    x = np.array([3, 4], np.float32)
+    for ranks in (1, 2):  # as no value goes from rank to rank, it runs in a world that is pretended
+        with pretended(ranks):
+            compiled = parallel.lower(mlc.ShapeDtype((2,)), times=10).compile()
+            assert compiled(x).tolist() == [30.0, 41.0]
+            with pytest.raises(ArgumentError) as caught:
+                compiled(x, x)
+            assert "for arguments TreeDef(((*,), {})), called with TreeDef(((*, *), {}))" in caught.value.message
+
+
+def test_no_artifact_is_of_one_process_among_several() -> None:
+    spec = mlc.ShapeDtype((2,))
+    step = parallel(2)
+    for ranks in (1, 2):
+        with pretended(ranks), recording() as exports:
+            refused = pytest.raises(UnsupportedError, match="step is cut among the processes of this world")
+            with refused if ranks == 2 else contextlib.nullcontext():
+                mlc.export("step", mlc.jit(lambda x: step(x)), spec)
+            assert len(exports) == (ranks == 1)
 
 
 def parallel(ranks: int, batch_results: Any = False) -> Any:
@@ -230,9 +275,6 @@ def test_collectives_of_one_process_are_what_they_are_given() -> None:
     with contextlib.suppress(ArgumentError):
         distributed.init()
         distributed.init()  # a second time is nothing
-
-
-X = np.ones((2, 4), np.float32)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

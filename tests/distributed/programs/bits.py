@@ -58,6 +58,8 @@ def main(out: str) -> None:
     check_each(rank, ranks)
     w, x, y = integers()
     exact = linear(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank])
+    ahead = linear.lower(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank]).compile()
+    assert np.array_equal(ahead(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank]), exact)
     found = {"exact": exact, **{f"probe{n}": mlc.all_reduce(probe(n, rank)) for n in PROBES}}
     for name in COMMANDS:
         found |= {f"{name}{i}": leaf for i, leaf in enumerate(train(name))}
