@@ -74,6 +74,11 @@ class ParallelFunction(JitFunction):
     ) -> None:
         jitted = function if isinstance(function, JitFunction) else JitFunction(function, (), (), None)
         name = getattr(jitted.function, "__name__", "the function")
+        if isinstance(jitted, ParallelFunction):
+            raise ArgumentError(
+                f"data_parallel: {name} is a function of data_parallel already", location=str(user_location()),
+                hint="apply it once, with all batch_argnames and all axes of the world along which it cuts",
+            )  # fmt: skip
         self.parallel = _Parallel(jitted.function, batch, batch_results, jitted.static, axis)
         unknown = [n for n in batch if n not in self.parallel.signature.parameters]
         if unknown or set(batch) & set(jitted.static):

@@ -180,6 +180,8 @@ def test_errors(kind: type[Exception], said: str, call: Any) -> None:
     [
         ("x is f32\\[\\], which has no rows", "a sample in each row", lambda: parallel(2).lower(1.0)),
         ("batch_results does not begin", "", lambda: parallel(2, (True, True)).lower(np.ones((2, 2)))),
+        ("is a function of data_parallel already", "apply it once",
+         lambda: distributed.data_parallel(parallel(2), batch_argnames="x")),
         ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2).lower()),
         ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2)()),
         ("multiple values for argument 'x'", "it is <lambda>\\(x\\)$", lambda: mlc.jit(parallel(2)).lower(X, x=X)),
