@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from mlc.errors import UnsupportedError
 from mlc.ir.graph import (
     ADD,
     CASE,
@@ -36,10 +35,11 @@ from mlc.ir.graph import (
     inline,
     reduce_scatter,
     results_of,
+    size_value,
     users,
 )  # fmt: skip
 from mlc.ir.graph.collective import RANK_TYPE, Groups
-from mlc.ir.types import I64, Shape, TensorType, TupleType, ValueType
+from mlc.ir.types import I64, Shape, TupleType, ValueType
 
 from .decompose import decompose
 from .merge_loops import merge_loops
@@ -62,10 +62,7 @@ Lies = Sharding | tuple[Sharding, ...]
 
 
 def partition(graph: Graph) -> Graph:
-    """The graph with every sharded call as what one rank computes of it.
-
-    Raises UnsupportedError, with the user's line, for sizes that are known at run time only.
-    """
+    """The graph with every sharded call as what one rank computes of it."""
     if not any(n.op is SHARDED_CALL for n in graph.nodes):
         return graph
     table = graph.table
@@ -89,14 +86,6 @@ def _open(graph: Graph, call: Node, operands: Sequence[Node]) -> Sequence[Node]:
     callee: Graph = call["callee"]
     if group_size(call) == 1:
         return inline(callee, operands[:-1])
-    for node in callee.nodes:
-        if isinstance(node.type, TensorType) and not node.type.is_static:
-            where = callee.locations(node) or graph.locations(call)
-            raise UnsupportedError(
-                f"data_parallel: {node.op.name} is {node.type}, and a batch is cut among processes only where its size "
-                "is known when the step is compiled", location=str(where[0]) if where else None,
-                hint="call the step with arrays, or lower it for a static size",
-            )  # fmt: skip
     for prepare in (merge_loops, simplify, decompose):
         callee = run_inside(prepare, callee)
     wanted = call["out_shardings"]
@@ -311,9 +300,7 @@ class _Emitter:
 
     def begin(self, part: Shape, axis: int) -> Node:
         """Where this rank's part, of this shape, begins along ``axis`` of the whole."""
-        extent = part[axis]
-        assert isinstance(extent, int)
-        return MULTIPLY(self.ranks.rank, constant(extent, I64))
+        return MULTIPLY(self.ranks.rank, size_value(part[axis]))
 
     # ---------------------------------------------------------------- loops and branches
 

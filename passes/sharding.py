@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlc.ir.dims import size_product
+from mlc.ir.dims import bounds, part_of, size_product
 from mlc.ir.graph import (
     ADD,
     BROADCAST_IN_DIM,
@@ -97,10 +97,8 @@ def divides(node: Node, choice: Choice, ranks: int) -> bool:
     cuts = [(o.type, s) for o, s in zip(node.operands, choice.operands, strict=True)]
     cuts += [(t, choice.result) for t in types]
     for type, axis in cuts:
-        if axis >= 0 and isinstance(type, TensorType):
-            extent = type.shape[axis]
-            if not isinstance(extent, int) or extent % ranks:
-                return False
+        if axis >= 0 and isinstance(type, TensorType) and part_of(type.shape[axis], ranks) is None:
+            return False
     return True
 
 
@@ -108,9 +106,9 @@ def local_shape(shape: Shape, sharding: Sharding, ranks: int) -> Shape:
     """The shape of one rank's part of a value."""
     if sharding < 0:
         return shape
-    extent = shape[sharding]
-    assert isinstance(extent, int) and extent % ranks == 0
-    return (*shape[:sharding], extent // ranks, *shape[sharding + 1 :])
+    part = part_of(shape[sharding], ranks)
+    assert part is not None, (shape, sharding, ranks)
+    return (*shape[:sharding], part, *shape[sharding + 1 :])
 
 
 def local_attributes(node: Node, choice: Choice, ranks: int) -> dict[str, Any]:
@@ -236,8 +234,7 @@ def _free(node: Node, side: int) -> list[int]:
 
 
 def _elements(node: Node) -> int:
-    size = node.tensor.size
-    return size if isinstance(size, int) else 0
+    return bounds(node.tensor.size)[1]
 
 
 @rule_of(CONVOLUTION)

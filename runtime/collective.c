@@ -48,22 +48,34 @@ static bool is_data_parallel(const struct mlc_plan *plan)
     return found;
 }
 
+/* `schedule` and the types of the inputs of a run. */
+static uint64_t hash_inputs(uint64_t schedule, const struct mlc_plan *plan, const int64_t *sizes)
+{
+    for (uint32_t i = 0; i < plan->n_inputs; i++) {
+        const struct mlc_type *type = &plan->inputs[i].type;
+        schedule = mix(mix(schedule, type->dtype), type->rank);
+        for (uint32_t d = 0; d < type->rank; d++)
+            schedule = mix(schedule, (uint64_t)sizes[type->shape[d]]);
+    }
+    return schedule;
+}
+
 /* Note the types of a step's inputs, which are alike on all ranks that share a batch: as many rows on each. */
 static void note_inputs(struct mlc_agreement *agreement, const struct mlc_plan *plan, const int64_t *sizes)
 {
     size_t used = 0, room = sizeof agreement->inputs;
+    uint64_t called = is_data_parallel(plan) ? hash_inputs(agreement->schedule, plan, sizes) : agreement->schedule;
 
-    agreement->called = agreement->schedule;
-    if (!is_data_parallel(plan))
+    if (called == agreement->called)
         return;
-    for (uint32_t i = plan->n_inputs; i--;) {
+    agreement->called = called;
+    agreement->inputs[0] = 0;
+    for (uint32_t i = called == agreement->schedule ? 0 : plan->n_inputs; i--;) {
         const struct mlc_value *input = &plan->inputs[i];
         char shape[96] = "";
-        agreement->called = mix(mix(agreement->called, input->type.dtype), input->type.rank);
         for (uint32_t d = 0; d < input->type.rank; d++) {
             int64_t size = sizes[input->type.shape[d]];
             size_t length = strlen(shape);
-            agreement->called = mix(agreement->called, (uint64_t)size);
             snprintf(shape + length, sizeof shape - length, "%s%lld", d ? ", " : "", (long long)size);
         }
         if (input->type.rank && used < room)
@@ -91,14 +103,14 @@ int mlc_collectives_agree(const struct mlc_program *program, const struct mlc_va
     if (agreement->world == world && !plan->n_symbols)
         return 0; /* all runs have the same counts */
     uint64_t schedule = schedule_of(plan, values->sizes);
-    if (agreement->world == world && agreement->schedule == schedule)
-        return 0;
-    int status = world->agree(world, plan->name, schedule, error);
-    if (!status) {
+    if (agreement->world != world || agreement->schedule != schedule) {
+        int status = world->agree(world, plan->name, schedule, error);
+        if (status)
+            return status;
         *agreement = (struct mlc_agreement){.world = world, .schedule = schedule};
-        note_inputs(agreement, plan, values->sizes);
     }
-    return status;
+    note_inputs(agreement, plan, values->sizes);
+    return 0;
 }
 
 /* The device whose memory a collective is about, NULL for the host. */

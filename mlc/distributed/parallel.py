@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..errors import ArgumentError, DistributedError, UnsupportedError
+from ..errors import ArgumentError, DistributedError
 from ..ir.graph import REPLICATED, SHARDED_CALL, results_of
 from ..ir.graph.collective import RANK_TYPE, multiplied
 from ..program import Program
@@ -46,6 +46,7 @@ def data_parallel(
     It is compiled as ``mlc.jit`` does, and may be a function that is jitted already, whose static and donated arguments
     stay so. What is computed of rows stays with the process that has them; sums over the batch, such as gradients, are
     added up by all-reduce; values that a step needs whole are gathered. In a world of one process it is ``function``.
+    Lowered ahead, a process's rows may be ``mlc.dim``: the whole batch has that many for each process.
     With ``axis``, the batch is cut along these axes of the world alone (see ``init``): each of the groups of processes
     that differ in them has a batch of its own.
     Results equal those of one process up to rounding, and are the same bits on all processes.
@@ -249,12 +250,6 @@ class _Parallel:
                 raise ArgumentError(
                     f"data_parallel: {path} is {type}, which has no rows", location=str(user_location()),
                     hint="batch_argnames are arrays with a sample in each row",
-                )  # fmt: skip
-            if not type.is_static:
-                raise UnsupportedError(
-                    f"data_parallel: {path} is {type}, and a batch is cut among processes only where its size is known "
-                    "when the step is compiled", location=str(user_location()),
-                    hint="lower the step for arrays or static shapes",
                 )  # fmt: skip
             found.append(ShapeDtype(multiplied(type, 0, ranks).shape, type.dtype))
         return tree.unflatten(structure, found)

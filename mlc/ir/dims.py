@@ -159,6 +159,18 @@ class Dim:
 Size = int | Dim
 
 
+def part_of(extent: Size, parts: int) -> Size | None:
+    """Each of so many equal parts; None where there are no such for some value of the symbols.
+
+    >>> n = dim("n", 1, 8)
+    >>> part_of(6, 2), part_of(6, 4), part_of(n * 6, 2), part_of(n * 2 + 1, 2)
+    (3, None, 3*n, None)
+    """
+    if isinstance(extent, Dim):
+        return extent.divided_by(parts)
+    return None if extent % parts else extent // parts
+
+
 def _is_size(value: object) -> bool:
     return isinstance(value, int | Dim | Integral)
 

@@ -13,11 +13,12 @@ import mlc
 import mlc.numpy as mnp
 from mlc import distributed, tree
 from mlc.artifact.exporting import recording
+from mlc.compiler import kernel_codes
 from mlc.distributed.world import pretended
 from mlc.errors import ArgumentError, DifferentiationError, ShapeError, UnsupportedError
 from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
 from mlc.ir.graph.verify import verify_graph
-from mlc.ir.plan.interpret import interpret_ranks
+from mlc.ir.plan.interpret import NativeKernel, interpret_ranks
 from mlc.passes.decompose import decompose
 from mlc.passes.partition import partition
 from mlc.passes.regions import run_inside
@@ -70,6 +71,46 @@ def test_as_on_one_process(name: str, ranks: int) -> None:
                 assert got.tobytes() == first.tobytes()  # all results are the same on all ranks
     if name not in ("statistics_of_the_batch", "rows_against_rows", "loops_and_branches"):
         assert set(collectives(after)) == {"all_reduce"}, "no value of the batch is gathered"
+
+
+@pytest.mark.parametrize("name", [n for n in STEPS if n != "rows_against_rows"])  # which takes rows 2 to 5
+def test_batches_of_a_symbolic_size(name: str) -> None:
+    """Compiled once, for any number of rows: the same as on one process, and as little communicated."""
+    function, _, named, batch = STEPS[name]()
+    size, ranks = mlc.dim("rows", 1, 9), 2
+    specs = {
+        k: tree.map(lambda a: mlc.ShapeDtype((size, *a.shape[1:]), a.dtype.name), v) if k in batch else v
+        for k, v in named.items()
+    }
+    with pretended(ranks):
+        graph = distributed.data_parallel(function, batch_argnames=batch).lower(**specs).graph
+    after = partition(run_inside(decompose, graph))
+    verify_graph(after)
+    static = partition(run_inside(decompose, lowered(function, named, batch, ranks)[0].graph))
+    assert collectives(after) == collectives(static)
+    for count in (BATCH, BATCH - 4):
+        some = {k: v[:count] if k in batch else v for k, v in named.items()}
+        want = evaluate_graph(mlc.jit(function).lower(**some).graph, [np.asarray(x) for x in tree.leaves(((), some))])
+        arguments = lowered(function, some, batch, ranks)[1]
+        for found in (evaluate_ranks(graph, arguments), evaluate_ranks(after, arguments)):
+            for got, wanted in zip(found[1], want, strict=True):
+                np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_of_results_of_a_symbolic_size_in_code() -> None:
+    """The plan, with compiled kernels: each rank's rows, counted over all of them."""
+    step = distributed.data_parallel(
+        lambda x: (x - mnp.mean(x), mnp.arange(x.shape[0])), batch_argnames="x", batch_results=True
+    )
+    with pretended(3):
+        compiled = step.lower(mlc.ShapeDtype((mlc.dim("rows", 1, 9),), "f32")).compile().function
+    for count in (1, 4):
+        x = np.arange(3.0 * count, dtype=np.float32) ** 2
+        given = [[rows(x, r, 3), np.int64(r)] for r in range(3)]
+        kernels = [NativeKernel(code.address) for code in kernel_codes(compiled)]
+        found = interpret_ranks(compiled.plan, kernels, compiled.constants, given)
+        np.testing.assert_allclose(np.concatenate([f[0] for f in found]), x - x.mean(), rtol=1e-6, atol=1e-5)
+        np.testing.assert_array_equal(np.concatenate([f[1] for f in found]), np.arange(3 * count))
 
 
 def test_one_all_reduce_a_parameter_and_one_for_the_loss() -> None:
@@ -165,8 +206,6 @@ def test_within_a_jitted_loop_of_steps() -> None:
     [
         (ArgumentError, "has no array argument z", lambda: distributed.data_parallel(lambda x: x, batch_argnames="z")),
         (DifferentiationError, "not differentiated", lambda: mlc.grad(lambda x: mnp.sum(parallel(2)(x)))(np.ones(2))),
-        (UnsupportedError, "known when the step is compiled",
-         lambda: parallel(2).lower(mlc.ShapeDtype((mlc.dim("n", 1, 4),)))),
     ],
 )  # fmt: skip
 def test_errors(kind: type[Exception], said: str, call: Any) -> None:

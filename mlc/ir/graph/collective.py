@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import DifferentiationError, ShapeError, UnsupportedError
-from ..dims import Size, bounds
+from ..dims import Size, bounds, part_of
 from ..types import I64, TensorType, TupleType, ValueType, scalar
 from .elementwise import COMPARE, CONVERT, DIVIDE, MULTIPLY
 from .node import Node
@@ -42,9 +42,9 @@ def group_size(node: Node) -> int:
 
 def divided(name: str, type: TensorType, axis: int, ranks: int) -> TensorType:
     """The type of one rank's block of ``type`` along ``axis``. Raises ShapeError where it has no such blocks."""
-    extent = type.shape[axis]
-    if isinstance(extent, int) and extent % ranks == 0:
-        return type.with_shape((*type.shape[:axis], extent // ranks, *type.shape[axis + 1 :]))
+    part = part_of(type.shape[axis], ranks)
+    if part is not None:
+        return type.with_shape((*type.shape[:axis], part, *type.shape[axis + 1 :]))
     raise ShapeError(f"{name}: axis {axis} of {type} does not divide into {ranks} blocks of one size")
 
 

@@ -44,7 +44,7 @@ def evaluate_graph(
     run = _evaluation(graph, arrays, sizes or {})
     asked = next(run)
     while not isinstance(asked, list):
-        node, operands = asked
+        node, operands, _ = asked
         asked = run.send(node.op.evaluate(node, (), *operands))
     return asked
 
@@ -65,16 +65,16 @@ def evaluate_ranks(
     asked = [next(run) for run in runs]
     while not any(isinstance(a, list) for a in asked):
         node = asked[0][0]
-        if any(other is not node for other, _ in asked):
+        if any(other is not node for other, _, _ in asked):
             raise ArgumentError(f"{graph.name}: ranks come to different collectives")
-        replies = _communicate(node, [operands for _, operands in asked], order)
+        replies = _communicate(node, [operands for _, operands, _ in asked], asked[0][2], order)
         asked = [run.send(reply) for run, reply in zip(runs, replies, strict=True)]
     if not all(isinstance(a, list) for a in asked):
         raise ArgumentError(f"{graph.name}: some ranks end where others come to a collective")
     return asked
 
 
-def _communicate(node: Node, operands: Sequence[Sequence[Array]], order: str) -> list[Value]:
+def _communicate(node: Node, operands: Sequence[Sequence[Array]], sizes: Mapping[str, int], order: str) -> list[Value]:
     """What a collective gives each rank."""
     groups = node["replica_groups"]
     ranks = [rank for group in groups for rank in group]
@@ -83,13 +83,13 @@ def _communicate(node: Node, operands: Sequence[Sequence[Array]], order: str) ->
     replies: dict[int, Value] = {}
     for group in groups:
         own = [operands[rank] for rank in group]
-        replies |= dict(zip(group, _of_group(node, own, order), strict=True))
+        replies |= dict(zip(group, _of_group(node, own, sizes, order), strict=True))
     return [replies[rank] for rank in range(len(ranks))]
 
 
-def _of_group(node: Node, operands: Sequence[Sequence[Array]], order: str) -> list[Value]:
+def _of_group(node: Node, operands: Sequence[Sequence[Array]], sizes: Mapping[str, int], order: str) -> list[Value]:
     if node.op is SHARDED_CALL:
-        return _of_sharded(node, operands)
+        return _of_sharded(node, operands, sizes)
     kind, axis = node.attributes.get("kind", node.op.name), node.attributes.get("dimension", 0)
     reduction = node.attributes.get("reduction", "add")
     columns = []
@@ -101,7 +101,7 @@ def _of_group(node: Node, operands: Sequence[Sequence[Array]], order: str) -> li
     return rows if isinstance(node.type, TupleType) else [row[0] for row in rows]
 
 
-def _of_sharded(node: Node, operands: Sequence[Sequence[Array]]) -> list[Value]:
+def _of_sharded(node: Node, operands: Sequence[Sequence[Array]], sizes: Mapping[str, int]) -> list[Value]:
     """The callee on the whole values, cut again."""
     whole = []
     for i, axis in enumerate(node["in_shardings"]):
@@ -110,7 +110,7 @@ def _of_sharded(node: Node, operands: Sequence[Sequence[Array]]) -> list[Value]:
             name = node["callee"].parameters[i]["name"]
             raise ArgumentError(f"{node['callee'].name}: {name} is not the same on all ranks")
         whole.append(values[0] if axis == REPLICATED else np.concatenate(values, axis))
-    results = evaluate_graph(node["callee"], whole)
+    results = evaluate_graph(node["callee"], whole, sizes)
     cut = [
         [r] * len(operands) if axis == REPLICATED else np.split(r, len(operands), axis)
         for r, axis in zip(results, node["out_shardings"], strict=True)
@@ -119,11 +119,11 @@ def _of_sharded(node: Node, operands: Sequence[Sequence[Array]]) -> list[Value]:
     return rows if isinstance(node.type, TupleType) else [row[0] for row in rows]
 
 
-_Asked = tuple[Node, Sequence[Value]] | list[Array]
+_Asked = tuple[Node, Sequence[Value], Mapping[str, int]] | list[Array]
 
 
 def _evaluation(graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[str, int]) -> Generator[Any, Value, None]:
-    """Yields each collective with its operands, is sent its value, and yields the list of results in the end."""
+    """Yields each collective with operands and sizes, is sent its value, and yields the list of results in the end."""
     values = [np.asarray(a) for a in arrays]
     bound = bind_sizes(graph, values, sizes)
     stack = [_Frame(graph, values)]
@@ -133,7 +133,7 @@ def _evaluation(graph: Graph, arrays: Sequence[npt.ArrayLike], sizes: Mapping[st
             stack.append(call)
             continue
         if call is not None:
-            stack[-1].finish(call[0], checked(call[0], (yield call), bound))
+            stack[-1].finish(call[0], checked(call[0], (yield (*call, bound)), bound))
             continue
         results = stack.pop().take_results()
         if not stack:
