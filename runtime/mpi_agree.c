@@ -49,7 +49,9 @@ int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *b
     struct mlc_mpi_slot flight = {.label = label, .group = &world->all};
 
     mlc_watch_enter(&world->watch, label);
-    int status = mlc_mpi_announce(world, &world->all, &what, &flight.started, error);
+    int status = mlc_mpi_runs(world, label, error);
+    if (!status)
+        status = mlc_mpi_announce(world, &world->all, &what, &flight.started, error);
     if (status)
         return status;
     int code = world->mpi.iallgather(block, bytes, type, blocks, bytes, type, world->control, &flight.request);

@@ -32,6 +32,19 @@ int mlc_mpi_announce(struct mlc_mpi_world *world, struct mlc_mpi_group *group, c
     return compare(world, &slot, error);
 }
 
+int mlc_mpi_runs(struct mlc_mpi_world *world, const char *label, const struct mlc_error *error)
+{
+    int ended = 0;
+
+    if (world->mpi.finalized(&ended) || !ended)
+        return 0;
+    world->failed = true;
+    return mlc_fail(error, -ENOTCONN,
+                    "rank %d of %d: %s: MPI has ended in this process, by another library's MPI_Finalize; it does not start "
+                    "again, so end it after the last use of the world, or leave that to mlc.distributed.finalize()",
+                    world->watch.rank, world->watch.size, label);
+}
+
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error)
 {
     char text[1024] = "", culprit[2048];
@@ -207,7 +220,9 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
         return mlc_fail(error, -EINVAL, "rank %d: %s is for %u ranks in groups of %u, the world has %d", base->rank,
                         what->label, what->n_ranks, what->group_size, base->size);
     mlc_watch_enter(&world->watch, what->label);
-    int status = mlc_mpi_find_group(world, what, &group, error);
+    int status = mlc_mpi_runs(world, what->label, error);
+    if (!status)
+        status = mlc_mpi_find_group(world, what, &group, error);
     if (!status)
         status = mlc_mpi_announce(world, group, what, &flight.started, error);
     flight.group = group;

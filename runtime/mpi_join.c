@@ -41,8 +41,16 @@ static int start_mpi(struct mlc_mpi_world *world, const struct mlc_error *error)
     int running = 0, provided = 0;
     struct mlc_mpi *mpi = &world->mpi;
 
-    if (mpi->initialized(&running) == 0 && running)
-        return 0;
+    int status = mlc_mpi_runs(world, "joining the world", error);
+    if (status)
+        return status;
+    if (mpi->initialized(&running) == 0 && running) {
+        if (mpi->query_thread(&provided) || provided >= mpi->thread_serialized)
+            return 0;
+        return mlc_fail(error, -ENOTSUP,
+                        "MPI was started in this process by another library for fewer threads than mlc needs; have it ask "
+                        "for MPI_THREAD_SERIALIZED or more (mpi4py.rc.thread_level), or call mlc.distributed.init() first");
+    }
     mlc_watch_enter(&world->watch, "the start of MPI");
     struct mlc_guard *guard = mlc_guard_begin(&world->watch, "the start of MPI");
     int code = mpi->init_thread(NULL, NULL, mpi->thread_serialized, &provided);

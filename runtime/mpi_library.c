@@ -1,4 +1,5 @@
 /* Opens an MPI library and fills in its functions and the constants of its family, which no header gives us. */
+#define _GNU_SOURCE
 #include "mpi_library.h"
 
 #include <dlfcn.h>
@@ -55,6 +56,7 @@ static const struct {
 #define FUNCTION(name, field, needed) {name, offsetof(struct mlc_mpi, field), needed}
     FUNCTION("MPI_Initialized", initialized, true),
     FUNCTION("MPI_Init_thread", init_thread, true),
+    FUNCTION("MPI_Query_thread", query_thread, true),
     FUNCTION("MPI_Finalized", finalized, true),
     FUNCTION("MPI_Finalize", finalize, true),
     FUNCTION("MPI_Get_library_version", get_library_version, true),
@@ -95,19 +97,40 @@ static void *open_named(const char *folder, const char *name, char *path, size_t
     return library;
 }
 
+static const char *const NAMES[] = {"libmpi_abi.so.1", "libmpi.so.12", "libmpich.so.12", "libmpi.so.40"};
+enum { COUNT = sizeof NAMES / sizeof *NAMES };
+
+/* The library that someone else in this process has started MPI with, or NULL: a process has one MPI. */
+static void *open_started(struct mlc_mpi *mpi)
+{
+    for (int i = 0; i < COUNT; i++) {
+        void *library = dlopen(NAMES[i], RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+        void *symbol = library ? dlsym(library, "MPI_Initialized") : NULL;
+        int (*initialized)(int *), flag = 0;
+        Dl_info info;
+
+        memcpy(&initialized, &symbol, sizeof symbol);
+        if (initialized && initialized(&flag) == 0 && flag) {
+            snprintf(mpi->path, sizeof mpi->path, "%s", dladdr(symbol, &info) ? info.dli_fname : NAMES[i]);
+            return library;
+        }
+        if (library)
+            dlclose(library);
+    }
+    return NULL;
+}
+
 static void *open_any(struct mlc_mpi *mpi, const char *folder, char *tried, size_t tried_size)
 {
-    static const char *const names[] = {"libmpi_abi.so.1", "libmpi.so.12", "libmpich.so.12", "libmpi.so.40"};
-    enum { COUNT = sizeof names / sizeof *names };
     const char *asked = getenv("MLC_MPI");
     int first = getenv("OMPI_COMM_WORLD_SIZE") ? COUNT - 1 : 0;
-    void *library = NULL;
+    void *library = open_started(mpi);
 
     tried[0] = 0;
-    if (asked && *asked)
+    if (!library && asked && *asked)
         return open_named(NULL, asked, mpi->path, sizeof mpi->path, tried, tried_size);
     for (int i = 0; i < COUNT && !library; i++) {
-        const char *name = names[(first + i) % COUNT];
+        const char *name = NAMES[(first + i) % COUNT];
         if (folder)
             library = open_named(folder, name, mpi->path, sizeof mpi->path, tried, tried_size);
         if (!library)

@@ -30,6 +30,7 @@ struct mlc_mpi {
 
     int (*initialized)(int *flag);
     int (*init_thread)(int *argc, char ***argv, int required, int *provided);
+    int (*query_thread)(int *provided);
     int (*finalized)(int *flag);
     int (*finalize)(void);
     int (*get_library_version)(char *text, int *length);
@@ -64,9 +65,10 @@ struct mlc_mpi {
 };
 
 /*
- * Open an MPI library into *mpi, for the rest of the process (an MPI cannot be unloaded): what MLC_MPI names (a path or
- * a library name), else the first that opens of libmpi_abi.so.1, libmpi.so.12, libmpich.so.12 and libmpi.so.40 (this one
- * first under Open MPI's launcher), each in `folder` (NULL for none), then where the loader looks. Does not start it.
+ * Open an MPI library into *mpi, for the rest of the process (an MPI cannot be unloaded): the one that runs in this
+ * process already; else what MLC_MPI names (a path or a library name); else the first that opens of libmpi_abi.so.1,
+ * libmpi.so.12, libmpich.so.12 and libmpi.so.40 (this one first under Open MPI's launcher), each in `folder` (NULL for
+ * none), then where the loader looks. Does not start it.
  * -ENOENT where there is none, -ENOTSUP for an MPI of unknown constants or without a function that is needed.
  */
 int mlc_mpi_load(struct mlc_mpi *mpi, const char *folder, const struct mlc_error *error);

@@ -89,6 +89,9 @@ int mlc_mpi_gather(struct mlc_mpi_world *world, const char *label, const void *b
 int mlc_mpi_announce(struct mlc_mpi_world *world, struct mlc_mpi_group *group, const struct mlc_collective *what,
                      struct mlc_started *started, const struct mlc_error *error);
 
+/* -ENOTCONN where someone else in this process has ended MPI, which no call but that for the question survives. */
+int mlc_mpi_runs(struct mlc_mpi_world *world, const char *label, const struct mlc_error *error);
+
 /* Fail with what MPI says of `code`, and with the rank that has ended, if one has. -EIO. */
 int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const struct mlc_error *error);
 
