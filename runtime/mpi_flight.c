@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -66,7 +67,12 @@ int mlc_mpi_fail(struct mlc_mpi_world *world, int code, const char *label, const
 
 static void land(struct mlc_mpi_world *world, uint32_t index)
 {
-    world->slots[world->flying[index]].state = MLC_LANDED;
+    struct mlc_mpi_slot *slot = &world->slots[world->flying[index]];
+
+    slot->state = MLC_LANDED;
+    free(slot->pieces);
+    free(slot->packed);
+    slot->pieces = slot->packed = NULL;
     world->n_flying--;
     memmove(&world->flying[index], &world->flying[index + 1], (world->n_flying - index) * sizeof *world->flying);
     mlc_watch_finish(&world->watch, world->n_flying);
@@ -97,6 +103,10 @@ static int test(struct mlc_mpi_world *world, uint32_t index, const struct mlc_er
     if (slot->nccl)
         return test_on_device(world, index, error);
     int code = world->mpi.test(&slot->request, &done, world->mpi.status_ignore);
+    while (!code && done && slot->piece + 1 < slot->n_pieces) {
+        slot->request = slot->pieces[++slot->piece];
+        code = world->mpi.test(&slot->request, &done, world->mpi.status_ignore);
+    }
     if (code)
         return mlc_mpi_fail(world, code, slot->label, error);
     if (done)
@@ -229,7 +239,7 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
     if (!status && what->device)
         status = mlc_mpi_start_on_device(world, group, slot, what, &flight.nccl, error);
     else if (!status)
-        status = mlc_mpi_start(world, group, what, &flight.request, error);
+        status = mlc_mpi_start(world, group, what, &flight, error);
     if (!status)
         take_off(world, slot, flight);
     return status;

@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -166,6 +167,16 @@ static void read_version(struct mlc_mpi *mpi)
     }
 }
 
+/* How many elements a call takes. MLC_MPI_MOST is a smaller number, with which tests see what happens to more. */
+static void read_most(struct mlc_mpi *mpi)
+{
+    bool large = mpi->iallreduce_c && mpi->iallgather_c && mpi->ireduce_scatter_block_c && mpi->ibcast_c;
+    const char *text = getenv("MLC_MPI_MOST");
+    long long asked = text ? strtoll(text, NULL, 10) : 0;
+
+    mpi->most = asked > 0 && asked < INT_MAX ? asked : large ? INT64_MAX : INT_MAX;
+}
+
 /* The family by what the library has and says: a library of the standard ABI gives the ABI's version. */
 static bool recognise(struct mlc_mpi *mpi, void *library)
 {
@@ -228,6 +239,7 @@ int mlc_mpi_load(struct mlc_mpi *mpi, const char *folder, const struct mlc_error
     if (status)
         return status;
     read_version(mpi);
+    read_most(mpi);
     if (!recognise(mpi, library))
         return mlc_fail(error, -ENOTSUP,
                         "%s says \"%s\": the constants of this MPI are unknown; use MPICH, Intel MPI, Open MPI or one "

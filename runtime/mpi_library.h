@@ -27,6 +27,7 @@ struct mlc_mpi {
     mlc_mpi_handle ops[MLC_N_REDUCTIONS];
     void *in_place, *status_ignore;
     int thread_serialized;
+    int64_t most; /* elements that one call takes: INT64_MAX, INT_MAX without large counts, or what MLC_MPI_MOST says */
 
     int (*initialized)(int *flag);
     int (*init_thread)(int *argc, char ***argv, int required, int *provided);

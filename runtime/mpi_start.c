@@ -1,6 +1,7 @@
-/* Turns one collective of a Plan into the MPI call that starts it. */
+/* Turns one collective of a Plan into the MPI call that starts it, or into several where it is too large for one. */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mpi_reduce.h"
@@ -67,11 +68,6 @@ static int call_large(const struct mlc_mpi *mpi, const struct mlc_collective *wh
     }
 }
 
-static bool has_large(const struct mlc_mpi *mpi)
-{
-    return mpi->iallreduce_c && mpi->iallgather_c && mpi->ireduce_scatter_block_c && mpi->ibcast_c;
-}
-
 /* What MPI takes as source: its mark for in place, where what is sent lies where it is needed. */
 static const void *source_of(const struct mlc_mpi *mpi, const struct mlc_collective *what, uint32_t place)
 {
@@ -87,22 +83,88 @@ static const void *source_of(const struct mlc_mpi *mpi, const struct mlc_collect
     return what->source;
 }
 
+/* The blocks of a reduce_scatter so that what a piece takes of each member's is together, as MPI wants it. */
+static void *pack(const struct mlc_collective *what, int64_t most)
+{
+    int64_t width = mlc_dtype_bytes(what->dtype);
+    char *packed = malloc((size_t)(what->count * what->group_size * width)), *next = packed;
+
+    for (int64_t first = 0; packed && first < what->count; first += most) {
+        int64_t bytes = (what->count - first < most ? what->count - first : most) * width;
+        for (uint32_t member = 0; member < what->group_size; member++, next += bytes)
+            memcpy(next, (const char *)what->source + (member * what->count + first) * width, (size_t)bytes);
+    }
+    return packed;
+}
+
+/*
+ * Piece `i` of a collective, of at most `most` elements; returns what MPI takes as its source. All ranks cut it alike.
+ * The blocks of an all_gather are broadcast by their members, one after another: their pieces lie apart where they are
+ * gathered.
+ */
+static const void *cut(const struct mlc_mpi *mpi, const struct mlc_collective *what, const void *packed,
+                       const void *source, uint32_t i, struct mlc_collective *piece)
+{
+    uint32_t in_a_block = (uint32_t)((what->count + mpi->most - 1) / mpi->most), member = i / in_a_block;
+    int64_t first = i % in_a_block * mpi->most, width = mlc_dtype_bytes(what->dtype);
+
+    *piece = *what;
+    piece->count = what->count - first < mpi->most ? what->count - first : mpi->most;
+    piece->destination = (char *)what->destination + (member * what->count + first) * width;
+    if (what->kind == MLC_ALL_GATHER) {
+        piece->kind = MLC_BROADCAST;
+        piece->root = member;
+    }
+    if (packed)
+        return (const char *)packed + first * what->group_size * width;
+    return source == mpi->in_place ? source : (const char *)source + first * width;
+}
+
+/* Start a collective that is too large for one call as several, all at once: on every rank before what it starts next. */
+static int start_pieces(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
+                        const void *source, mlc_mpi_handle op, struct mlc_mpi_slot *flight,
+                        const struct mlc_error *error)
+{
+    const struct mlc_mpi *mpi = &world->mpi;
+    bool gathers = what->kind == MLC_ALL_GATHER, packs = what->kind == MLC_REDUCE_SCATTER;
+    int64_t bytes = what->count * mlc_dtype_bytes(what->dtype);
+
+    flight->n_pieces = (uint32_t)((gathers ? what->group_size : 1) * ((what->count + mpi->most - 1) / mpi->most));
+    flight->pieces = calloc(flight->n_pieces, sizeof *flight->pieces);
+    flight->packed = packs ? pack(what, mpi->most) : NULL;
+    if (!flight->pieces || (packs && !flight->packed)) {
+        free(flight->pieces);
+        free(flight->packed);
+        return mlc_fail(error, -ENOMEM, "rank %d: %s: out of memory", world->base.rank, what->label);
+    }
+    if (gathers && source != mpi->in_place)
+        memcpy((char *)what->destination + group->place * bytes, source, (size_t)bytes);
+    for (uint32_t i = 0; i < flight->n_pieces; i++) {
+        struct mlc_collective piece;
+        const void *from = cut(mpi, what, flight->packed, source, i, &piece);
+        int code = call_int(mpi, &piece, from, op, group->comm, &flight->pieces[i]);
+        if (code)
+            return mlc_mpi_fail(world, code, what->label, error); /* what is in flight reads `packed` on */
+    }
+    flight->request = flight->pieces[0];
+    return 0;
+}
+
 int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
-                  mlc_mpi_handle *request, const struct mlc_error *error)
+                  struct mlc_mpi_slot *flight, const struct mlc_error *error)
 {
     const struct mlc_mpi *mpi = &world->mpi;
     mlc_mpi_handle op = NULL;
-    bool large = what->count > INT_MAX;
     int status = 0;
 
     if (what->kind == MLC_ALL_REDUCE || what->kind == MLC_REDUCE_SCATTER)
         status = find_op(world, what, &op, error);
     if (status)
         return status;
-    if (large && !has_large(mpi))
-        return mlc_fail(error, -ENOTSUP, "rank %d: %s: %s takes at most 2^31 - 1 elements in a collective, here are %lld",
-                        world->base.rank, what->label, mpi->version, (long long)what->count);
     const void *source = source_of(mpi, what, (uint32_t)group->place);
-    int code = (large ? call_large : call_int)(mpi, what, source, op, group->comm, request);
+    if (what->count > mpi->most)
+        return start_pieces(world, group, what, source, op, flight, error);
+    bool large = what->count > INT_MAX;
+    int code = (large ? call_large : call_int)(mpi, what, source, op, group->comm, &flight->request);
     return code ? mlc_mpi_fail(world, code, what->label, error) : 0;
 }

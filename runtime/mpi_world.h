@@ -17,6 +17,9 @@ enum mlc_flight { MLC_FREE, MLC_FLYING, MLC_LANDED };
 struct mlc_mpi_slot {
     enum mlc_flight state;
     mlc_mpi_handle request;
+    mlc_mpi_handle *pieces;   /* of a collective that is done in several calls: their requests, or NULL */
+    uint32_t n_pieces, piece; /* how many, and which of them `request` is */
+    void *packed;             /* what the pieces read, where they do not read `source`, or NULL */
     struct mlc_nccl_comm *nccl;
     const char *label;
     const char *inputs; /* as in struct mlc_collective */
@@ -67,9 +70,9 @@ int mlc_mpi_take_off(struct mlc_world *base, uint32_t slot, const struct mlc_col
 int mlc_mpi_progress(struct mlc_world *base, const struct mlc_error *error);
 int mlc_mpi_wait(struct mlc_world *base, uint32_t slot, mlc_poll poll, void *data, const struct mlc_error *error);
 
-/* Start a collective of host memory: *request is in flight then. Or, in `slot`, one of a device's: *nccl is. */
+/* Start a collective of host memory: the requests of *flight are, then. Or, in `slot`, one of a device's: *nccl is. */
 int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group, const struct mlc_collective *what,
-                  mlc_mpi_handle *request, const struct mlc_error *error);
+                  struct mlc_mpi_slot *flight, const struct mlc_error *error);
 int mlc_mpi_start_on_device(struct mlc_mpi_world *world, struct mlc_mpi_group *group, uint32_t slot,
                             const struct mlc_collective *what, struct mlc_nccl_comm **nccl,
                             const struct mlc_error *error);

@@ -16,6 +16,14 @@ def test_every_collective(name: str, ranks: int) -> None:
         assert f"rank {rank} of {ranks} is done" in done.stdout
 
 
+@pytest.mark.parametrize("name", MPIS)
+def test_collectives_that_are_too_large_for_a_call_are_done_in_several(name: str) -> None:
+    """As those of more than 2^31 - 1 elements are where MPI counts in an int, here of more than 300."""
+    done = run(name, 4, ["every_collective.py"], {"MLC_MPI_MOST": "300"})
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("of 4 is done") == 4
+
+
 def test_the_library_that_mpich_had_before_the_standard_abi() -> None:
     library = LIBRARIES / "libmpi.so.12"
     if not library.exists():

@@ -174,8 +174,8 @@ def main() -> None:
         for count, in_place in itertools.product(SIZES, (False, True)):
             check(world, dtype, count, in_place, [list(range(world.size))])
     for groups in (halves, odd_and_even, alone, backwards) if world.size > 1 else (alone,):
-        for in_place in (False, True):
-            check(world, "f32", 5, in_place, groups)
+        for count, in_place in itertools.product((5, 1000), (False, True)):
+            check(world, "f32", count, in_place, groups)
     check_nan(world)
     check_overflow(world)
     if world.size > 1:
