@@ -31,8 +31,8 @@ def all_reduce(x: Any, op: str = "sum", *, axis: Axes = None) -> Any:
 
     ``op`` is sum, mean, prod, max, min, and, or, xor. ``axis`` names the axes of the world along which to fold (see
     ``init``), all of them by default. Types and shapes stay, but for the mean of integers and bools, which is f32 as
-    that of ``mlc.numpy.mean`` and of JAX's ``pmean``. Sums have the order of the MPI library: the same bits on all
-    processes and in every run with as many of them, but for the sign of a NaN.
+    that of ``mlc.numpy.mean`` and of JAX's ``pmean``; the sum of bools is or, their product and. Sums have the order of
+    the MPI library: the same bits on all processes and in every run with as many of them, but for the sign of a NaN.
 
     Raises ArgumentError for an unknown op or axis, ShapeError for and, or, xor of floats.
 

@@ -176,3 +176,70 @@ def jitted_inside_and_a_closure() -> Any:
         return w - gradient, mnp.sum(noise * x), gradient + mlc.grad(loss)(w)
 
     return update, {"w": normal(3), "x": normal(BATCH, 3), "y": RNG.integers(0, 3, BATCH)}
+
+
+@step()
+def clipped_with_counters_and_metrics() -> Any:
+    """The key and counters are state; gradients are clipped by the norm of all; metrics come out of the loss."""
+
+    def loss(p: Any, key: Any, x: Any, y: Any) -> Any:
+        logits = mlc.nn.dropout(key, 0.3, mlc.nn.gelu(x @ p["w1"])) @ p["w2"]
+        hits = mnp.argmax(logits, axis=1) == y
+        return mlc.nn.cross_entropy(logits, y), {"hits": mnp.sum(hits), "worst": mnp.max(mnp.abs(logits))}
+
+    def update(state: Any, x: Any, y: Any) -> Any:
+        key = mlc.random.split(state["key"])
+        (value, metrics), gradient = mlc.value_and_grad(loss, has_aux=True)(state["p"], key[0], x, y)
+        norm = mnp.sqrt(sum(mnp.sum(g * g) for g in mlc.tree.leaves(gradient)))
+        p = mlc.tree.map(lambda a, g: a - 0.1 * g * mnp.minimum(1.0, 0.1 / norm), state["p"], gradient)
+        seen = state["seen"] + x.shape[0]
+        counts = state["counts"] + mnp.sum(mnp.astype(y[:, None] == mnp.arange(3), "i32"), axis=0)
+        return {"p": p, "key": key[1], "seen": seen, "counts": counts}, value, norm, metrics
+
+    state = {"p": {"w1": normal(5, 16), "w2": normal(16, 3)}, "key": np.array([3, 4], np.uint32),
+             "seen": np.int32(0), "counts": np.zeros(3, np.int32)}  # fmt: skip
+    return update, {"state": state, "x": normal(BATCH, 5), "y": RNG.integers(0, 3, BATCH)}
+
+
+@step()
+def contrasted_pairs() -> Any:
+    """Every row against every other, labels by position, the hardest other row."""
+
+    def loss(p: Any, x: Any, y: Any) -> Any:
+        u, v = x @ p["u"], y @ p["v"]
+        u = u / mnp.sqrt(mnp.sum(u * u, axis=1, keepdims=True))
+        scores = u @ mnp.matrix_transpose(v) * mnp.exp(p["scale"])
+        own = mnp.arange(x.shape[0])
+        hardest = mnp.max(mnp.where(own[:, None] == own, -1e9, scores), axis=1)
+        both = mlc.nn.cross_entropy(scores, own) + mlc.nn.cross_entropy(mnp.matrix_transpose(scores), own)
+        return both + 0.01 * mnp.mean(hardest), mnp.sum(mnp.argmax(scores, axis=1) == own)
+
+    def update(p: Any, x: Any, y: Any) -> Any:
+        (value, hits), gradient = mlc.value_and_grad(loss, has_aux=True)(p, x, y)
+        return mlc.tree.map(lambda a, g: a - 0.1 * g, p, gradient), value, hits
+
+    p = {"u": normal(5, 4), "v": normal(3, 4), "scale": np.float64(0.5)}
+    return update, {"p": p, "x": normal(BATCH, 5), "y": normal(BATCH, 3)}
+
+
+@step()
+def microbatches_of_weighted_classes() -> Any:
+    """Rows of the batch as two parts one after another, a schedule by a branch, the median row."""
+
+    def update(p: Any, now: Any, x: Any, y: Any) -> Any:
+        kinds = mnp.astype(y[:, None] == mnp.arange(3), "f64")
+        weight = 1.0 / (1.0 + mnp.sum(kinds, axis=0))
+
+        def part(total: Any, rows: Any) -> Any:
+            def loss(p: Any) -> Any:
+                return -mnp.mean(mnp.sum(rows[1] * weight * mlc.nn.log_softmax(rows[0] @ p), axis=1))
+
+            value, gradient = mlc.value_and_grad(loss)(p)
+            return total + gradient, value
+
+        parts = [mnp.reshape(a, (2, -1, a.shape[1])) for a in (x, kinds)]
+        gradient, values = mlc.scan(part, mnp.zeros((5, 3), dtype="f64"), parts)
+        rate = mlc.cond(now < 2, lambda: mnp.asarray(0.1), lambda: mnp.asarray(0.01))
+        return p - rate * gradient / 2, now + 1, values, mnp.sort(x[:, 0])[4]
+
+    return update, {"p": normal(5, 3), "now": np.int32(2), "x": normal(BATCH, 5), "y": RNG.integers(0, 3, BATCH)}

@@ -26,6 +26,9 @@ from mlc.passes.regions import run_inside
 from .steps import BATCH, STEPS
 
 X = np.ones((2, 4), np.float32)
+GATHERS = ("statistics_of_the_batch", "rows_against_rows", "loops_and_branches", "contrasted_pairs",
+           "microbatches_of_weighted_classes")  # fmt: skip
+OF_EIGHT = ("rows_against_rows", "microbatches_of_weighted_classes")  # what is done with rows that all have numbers
 
 
 def lowered(function: Any, named: dict[str, Any], batch: tuple[str, ...], ranks: int, **how: Any) -> Any:
@@ -69,11 +72,11 @@ def test_as_on_one_process(name: str, ranks: int) -> None:
                 np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
             for got, first in zip(found[rank], found[0], strict=True):
                 assert got.tobytes() == first.tobytes()  # all results are the same on all ranks
-    if name not in ("statistics_of_the_batch", "rows_against_rows", "loops_and_branches"):
+    if name not in GATHERS:
         assert set(collectives(after)) == {"all_reduce"}, "no value of the batch is gathered"
 
 
-@pytest.mark.parametrize("name", [n for n in STEPS if n != "rows_against_rows"])  # which takes rows 2 to 5
+@pytest.mark.parametrize("name", [n for n in STEPS if n not in OF_EIGHT])
 def test_batches_of_a_symbolic_size(name: str) -> None:
     """Compiled once, for any number of rows: the same as on one process, and as little communicated."""
     function, _, named, batch = STEPS[name]()
