@@ -83,6 +83,14 @@ static const void *source_of(const struct mlc_mpi *mpi, const struct mlc_collect
     return what->source;
 }
 
+/* How many elements one call takes: our own reductions count in an int, which a library may cut larger counts to. */
+static int64_t most_of(const struct mlc_mpi *mpi, const struct mlc_collective *what)
+{
+    bool own = (what->kind == MLC_ALL_REDUCE || what->kind == MLC_REDUCE_SCATTER) &&
+               mlc_mpi_reduce_function(what->dtype, what->reduction);
+    return own && mpi->most > INT_MAX ? INT_MAX : mpi->most;
+}
+
 /* The blocks of a reduce_scatter so that what a piece takes of each member's is together, as MPI wants it. */
 static void *pack(const struct mlc_collective *what, int64_t most)
 {
@@ -98,18 +106,19 @@ static void *pack(const struct mlc_collective *what, int64_t most)
 }
 
 /*
- * Piece `i` of a collective, of at most `most` elements; returns what MPI takes as its source. All ranks cut it alike.
+ * Piece `i` of a collective, of what one call takes; returns what MPI takes as its source. All ranks cut it alike.
  * The blocks of an all_gather are broadcast by their members, one after another: their pieces lie apart where they are
  * gathered.
  */
 static const void *cut(const struct mlc_mpi *mpi, const struct mlc_collective *what, const void *packed,
                        const void *source, uint32_t i, struct mlc_collective *piece)
 {
-    uint32_t in_a_block = (uint32_t)((what->count + mpi->most - 1) / mpi->most), member = i / in_a_block;
-    int64_t first = i % in_a_block * mpi->most, width = mlc_dtype_bytes(what->dtype);
+    int64_t most = most_of(mpi, what), width = mlc_dtype_bytes(what->dtype);
+    uint32_t in_a_block = (uint32_t)((what->count - 1) / most + 1), member = i / in_a_block;
+    int64_t first = i % in_a_block * most;
 
     *piece = *what;
-    piece->count = what->count - first < mpi->most ? what->count - first : mpi->most;
+    piece->count = what->count - first < most ? what->count - first : most;
     piece->destination = (char *)what->destination + (member * what->count + first) * width;
     if (what->kind == MLC_ALL_GATHER) {
         piece->kind = MLC_BROADCAST;
@@ -127,11 +136,11 @@ static int start_pieces(struct mlc_mpi_world *world, const struct mlc_mpi_group 
 {
     const struct mlc_mpi *mpi = &world->mpi;
     bool gathers = what->kind == MLC_ALL_GATHER, packs = what->kind == MLC_REDUCE_SCATTER;
-    int64_t bytes = what->count * mlc_dtype_bytes(what->dtype);
+    int64_t bytes = what->count * mlc_dtype_bytes(what->dtype), most = most_of(mpi, what);
 
-    flight->n_pieces = (uint32_t)((gathers ? what->group_size : 1) * ((what->count + mpi->most - 1) / mpi->most));
+    flight->n_pieces = (uint32_t)((gathers ? what->group_size : 1) * ((what->count - 1) / most + 1));
     flight->pieces = calloc(flight->n_pieces, sizeof *flight->pieces);
-    flight->packed = packs ? pack(what, mpi->most) : NULL;
+    flight->packed = packs ? pack(what, most) : NULL;
     if (!flight->pieces || (packs && !flight->packed)) {
         free(flight->pieces);
         free(flight->packed);
@@ -162,7 +171,7 @@ int mlc_mpi_start(struct mlc_mpi_world *world, const struct mlc_mpi_group *group
     if (status)
         return status;
     const void *source = source_of(mpi, what, (uint32_t)group->place);
-    if (what->count > mpi->most)
+    if (what->count > most_of(mpi, what))
         return start_pieces(world, group, what, source, op, flight, error);
     bool large = what->count > INT_MAX;
     int code = (large ? call_large : call_int)(mpi, what, source, op, group->comm, &flight->request);
