@@ -10,7 +10,7 @@ import pytest
 from mlc import devices
 from mlc.errors import TargetError
 from mlc.runtime import Device
-from tests.mock_cuda import MockDriver
+from tests.mock_cuda import MockDriver, build
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def mock_library(tmp_path_factory: pytest.TempPathFactory) -> MockDriver:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs the C compiler cc, which is not here")
-    return MockDriver(tmp_path_factory.mktemp("mock_cuda"), compiler)
+    return MockDriver(build(tmp_path_factory.mktemp("mock_cuda"), compiler))
 
 
 @pytest.fixture(params=["mock", pytest.param("real", marks=pytest.mark.gpu)])

@@ -42,16 +42,22 @@ class _Callbacks(ctypes.Structure):
 _ALIVE: list[MockDriver] = []
 
 
+def build(folder: Path, cc: str) -> Path:
+    """The library, made in ``folder`` by the C compiler ``cc``."""
+    library = folder / "libmockcuda.so"
+    command = [cc, "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*command, f"-I{RUNTIME}", "-o", library, HERE / "mock_cuda.c"], check=True)
+    return library
+
+
 class MockDriver:
     """``library`` is what MLC_LIBCUDA names. ``errors`` are what the interpreter found; ``launched`` counts kernels.
 
     ``reset`` begins anew with another machine; ``fail`` has a function of the driver fail.
     """
 
-    def __init__(self, folder: Path, cc: str) -> None:
-        self.library = folder / "libmockcuda.so"
-        command = [cc, "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run([*command, f"-I{RUNTIME}", "-o", self.library, HERE / "mock_cuda.c"], check=True)
+    def __init__(self, library: Path) -> None:
+        self.library = library
         self._c = ctypes.CDLL(str(self.library))
         self._c.mock_used.restype = _SIZE
         self._c.mock_count.restype = _LONG

