@@ -42,10 +42,10 @@ def jit(
     """Compile ``function``: traced at the first call with a new signature, native code from then on.
 
     Arguments and results are trees of arrays and numbers; numbers are traced. ``static_argnames`` are passed as they
-    are (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results and
-    must not be used again. ``device`` is where everything is computed that no ``mlc.device`` inside says otherwise of:
-    ``cpu``, ``gpu:0`` (arguments are brought there, results stay), or one that ``MLC_DEVICES`` describes. Without it, a
-    call runs on the GPU that its arguments are on.
+    are (hashable; a new value compiles anew); arrays in ``donate_argnames`` give up their buffers to the results (and
+    to a call that fails on its way) and must not be used again. ``device`` is where everything is computed that no
+    ``mlc.device`` inside says otherwise of: ``cpu``, ``gpu:0`` (arguments are brought there, results stay), or one that
+    ``MLC_DEVICES`` describes. Without it, a call runs on the GPU that its arguments are on.
 
     Raises ArgumentError for unknown names, TargetError (when it compiles) for a device that is not there, and what
     tracing raises.

@@ -50,6 +50,11 @@ const char *mlc_context_error(const struct mlc_context *context)
     return context->text;
 }
 
+int mlc_context_began(const struct mlc_context *context)
+{
+    return context->began;
+}
+
 int mlc_context_threads(const struct mlc_context *context)
 {
     return context->pool.threads;

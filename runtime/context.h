@@ -2,6 +2,7 @@
 #ifndef MLC_CONTEXT_H
 #define MLC_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct mlc_context {
     size_t memory_bytes;
     char text[512];
     struct mlc_error error; /* over `text` */
+    bool began; /* the last run came to its steps */
     int (*poll)(void *data); /* asked in long loops whether to stop, or NULL */
     void *poll_data;
     int64_t next_poll; /* milliseconds of the coarse clock; of worker 0 */

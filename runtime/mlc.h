@@ -46,6 +46,9 @@ void mlc_context_destroy(struct mlc_context *context);
 /* What the last failed call in `context` complained about ("" before any); valid until its next call. */
 const char *mlc_context_error(const struct mlc_context *context);
 
+/* Whether the last call in `context` came to its steps; a failed one that did not left the donated inputs as they were. */
+int mlc_context_began(const struct mlc_context *context);
+
 /* The number of threads of `context`, the caller included. */
 int mlc_context_threads(const struct mlc_context *context);
 
@@ -88,7 +91,8 @@ void mlc_program_destroy(struct mlc_program *program);
  * threads have finished. -EINVAL for a symbol out of bounds or a missing or misaligned pointer, -EOVERFLOW for sizes
  * that do not fit, -ERANGE for a Plan that copies beyond a buffer, -ENOMEM, -EAGAIN where threads cannot be started,
  * -EINTR where a poll stopped a loop or a wait, -ENOTCONN for collectives without a world or of another size, and what
- * the world's functions return; the text is mlc_context_error's. After an error outputs hold anything.
+ * the world's functions return; the text is mlc_context_error's. After an error outputs hold anything, and so do donated
+ * inputs if mlc_context_began.
  */
 int mlc_program_run(const struct mlc_program *program, struct mlc_context *context, void *const *inputs,
                     const int64_t *symbols, void *const *outputs);

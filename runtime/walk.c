@@ -393,6 +393,8 @@ static void walk(struct mlc_pool *pool, void *data, int worker)
     struct run *run = data;
     struct walker walker = {pool, run, lane_of(run, worker)};
 
+    if (worker == 0)
+        run->context->began = true;
     walk_steps(&walker, 0, run->program->plan.n_steps);
 }
 
@@ -549,8 +551,9 @@ int mlc_program_profile(const struct mlc_program *program, struct mlc_context *c
                         const int64_t *symbols, void *const *outputs, int64_t *nanoseconds)
 {
     struct run run = {.program = program, .context = context, .nanoseconds = nanoseconds};
-    int status = prepare(&run, symbols);
 
+    context->began = false;
+    int status = prepare(&run, symbols);
     if (status)
         return status;
     bind_constants(&run);

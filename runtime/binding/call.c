@@ -380,7 +380,7 @@ static void take_blocks(struct call *call)
     }
 }
 
-/* After a failure: the inputs have their blocks back. */
+/* After a failure before the first step: the inputs have their blocks back. Later they may be half of what they become. */
 static void give_back_blocks(struct call *call)
 {
     for (uint32_t i = 0; i < call->plan->n_inputs; i++) {
@@ -417,8 +417,8 @@ static void add_times(Executable *self, const int64_t *nanoseconds)
     self->profiled++;
 }
 
-/* Run the program without the GIL. */
-static int run_program(struct call *call)
+/* Run the program without the GIL. `began` becomes whether it came to its steps. */
+static int run_program(struct call *call, bool *began)
 {
     Executable *self = call->self;
     struct mlc_context *context = acquire_context();
@@ -445,19 +445,23 @@ static int run_program(struct call *call)
         device_fail(status, mlc_context_error(context));
     else if (status && !PyErr_Occurred()) /* -EINTR: a signal handler's exception is there */
         fail(distributed ? "DistributedError" : "MlcError", "%s", mlc_context_error(context));
+    *began = mlc_context_began(context);
     release_context(context);
     return status ? -1 : 0;
 }
 
 static int perform_in(struct call *call, bool known)
 {
+    bool began = false;
+
     if (see_inputs(call) || (known && !call->plan->n_symbols ? 0 : check_inputs(call)) || make_outputs(call))
         return -1;
     if (move_inputs(call) || warn_of_copies(call))
         goto failed;
     take_blocks(call);
-    if ((call->plan->n_devices && fill_devices(call)) || allocate_outputs(call) || run_program(call)) {
-        give_back_blocks(call);
+    if ((call->plan->n_devices && fill_devices(call)) || allocate_outputs(call) || run_program(call, &began)) {
+        if (!began)
+            give_back_blocks(call);
         goto failed;
     }
     drop_moved(call);

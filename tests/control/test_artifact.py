@@ -97,3 +97,28 @@ def test_ctrl_c_ends_an_endless_loop() -> None:
         finally:
             process.kill()
     assert out.startswith("stopped") and process.returncode == 0
+
+
+def test_a_stopped_call_has_used_up_what_was_donated() -> None:
+    """The state was in place: it is of some trip, and not what the caller gave."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    spin = mlc.jit(
+        lambda n, x: mlc.while_loop(lambda s: s[0] != 0, lambda s: (s[0], s[1] + 1), (n, x)), donate_argnames="x"
+    )
+    state = mlc.numpy.asarray(np.zeros(8, np.float32))
+    _, state = spin(0, state)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Stopped):
+            spin(1, state)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert state.is_deleted()

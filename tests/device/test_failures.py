@@ -90,6 +90,33 @@ def test_a_launch_that_fails_names_kernel_scope_and_line(mock: MockDriver) -> No
     still_works(mock)
 
 
+def test_a_call_that_fails_on_its_way_has_used_up_what_was_donated(
+    mock: MockDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half of its next value is not to be read, nor trained on; what no step has touched is as it was."""
+    monkeypatch.setenv("MLC_CUDA_GRAPHS", "0")
+
+    def step(w: Any, v: Any) -> Any:
+        w = w - 1
+        return w, v * mnp.sum(mnp.sort(w, axis=0))
+
+    f = mlc.jit(step, donate_argnames=("w", "v"), device="gpu:0")
+    state = mlc.device_put((X, X), "gpu:0")
+    before = mock.launched.total()
+    state = f(*state)
+    launches = mock.launched.total() - before
+    assert launches > 1
+    mock.fail("cuLaunchKernel", 701, after=launches - 1)
+    with pytest.raises(DeviceError, match="cannot be launched"):
+        f(*state)
+    assert all(x.is_deleted() for x in state)
+    state = mlc.device_put((X, X), "gpu:0")
+    mock.fail("cuCtxPushCurrent_v2", 1)
+    with pytest.raises(DeviceError, match="cannot be used"):
+        f(*state)
+    assert [x.tolist() for x in state] == [X.tolist()] * 2
+
+
 def test_a_replay_that_fails(mock: MockDriver) -> None:
     f = mlc.jit(lambda x: mnp.sum(mnp.exp(x), axis=0) @ mnp.ones((4, 4)), device="gpu:0")
     x = mlc.device_put(X, "gpu:0")
