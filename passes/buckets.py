@@ -57,7 +57,8 @@ def _stage(scope: Scope, unit: Node, places: Places) -> list[Value]:
     """Where the operands of a collective lie: side by side, or where its one result has to be."""
     sizes = [places.bytes_of(o.tensor) for o in unit.operands]
     result = scope.targets.get((_end_of(scope, unit), 0))
-    if len(sizes) == 1 and result is not None and unit["kind"] in IN_PLACE and places.is_free(result):
+    carried = any(result is place for place in scope.parameters.values())  # and may be read until the end
+    if len(sizes) == 1 and result is not None and not carried and unit["kind"] in IN_PLACE and places.is_free(result):
         return [result]
     if len(sizes) == 1:
         return [places.later(sizes[0], unit)]

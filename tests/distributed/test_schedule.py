@@ -171,6 +171,38 @@ def test_in_loops_and_branches() -> None:
         np.testing.assert_allclose(sum_of, total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_random_loops(seed: int) -> None:
+    """What a trip reads of the values before it stays until it is read, wherever their followers are reduced."""
+    rng = random.Random(seed)
+    recipe = [(rng.choice(["flip", "cos", "sum", "max", "add"]), rng.random(), rng.random()) for _ in range(9)]
+    chosen = [rng.random() for _ in range(3)]
+
+    def trip(carry: Any, flip: Any, cos: Any, reduce: Any) -> Any:
+        values = list(carry)
+        for kind, p, q in recipe:
+            x, y = (values[int(r * len(values))] for r in (p, q))
+            own = {"flip": lambda x, y: flip(x) * 0.5, "cos": lambda x, y: cos(x), "add": lambda x, y: (x + y) * 0.25}
+            values.append(own[kind](x, y) if kind in own else reduce(x, kind))
+        return tuple(values[2 + int(r * (len(values) - 2))] for r in chosen)
+
+    def step(*carry: Any) -> Any:
+        one = lambda i, carry: trip(carry, lambda x: x[::-1], mnp.cos, mlc.all_reduce)  # noqa: E731
+        return mlc.fori_loop(0, 3, one, carry)
+
+    def of_all(x: Any, kind: str) -> Any:
+        return np.stack([x.sum(0) if kind == "sum" else x.max(0)] * 2)
+
+    first = np.random.default_rng(seed).standard_normal((3, 2, 5)).astype(np.float32)
+    found = Simulation(mlc.jit(step), 2)([tuple(first[:, r]) for r in range(2)])
+    want = tuple(first.astype(np.float64))
+    for _ in range(3):
+        want = trip(want, lambda x: x[:, ::-1], np.cos, of_all)
+    for r in range(2):
+        for got, wanted in zip(found[r], want, strict=True):
+            np.testing.assert_allclose(got, wanted[r], rtol=1e-4, atol=1e-5)
+
+
 def check_flights(plan: Plan, kernels: Sequence[Kernel]) -> int:
     """Nobody touches what a collective in flight uses; what one has used is left alone by other workers, which may be
     ahead of worker 0, until a barrier behind its end. How many collectives there were."""
