@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tree
 from .devices import with_devices
-from .errors import ArgumentError, MlcError
+from .errors import ArgumentError, DTypeError, MlcError, ShapeError
 from .ir.graph import Graph
 from .ir.graph.node import TRACES
 from .options import Options
@@ -193,7 +193,8 @@ class Compiled(Function):
     def _located(self, error: BaseException) -> None:
         if isinstance(error, MlcError):
             error.location = error.location or str(user_location())
-            error.hint = error.hint or RECOMPILE
+            if isinstance(error, ArgumentError | ShapeError | DTypeError):
+                error.hint = error.hint or RECOMPILE
 
     def _flattened(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         leaves, in_tree = tree.flatten((args, kwargs))

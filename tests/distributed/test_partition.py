@@ -15,7 +15,7 @@ from mlc import distributed, tree
 from mlc.artifact.exporting import recording
 from mlc.compiler import kernel_codes
 from mlc.distributed.world import pretended
-from mlc.errors import ArgumentError, DifferentiationError, ShapeError, UnsupportedError
+from mlc.errors import ArgumentError, DifferentiationError, DistributedError, ShapeError, UnsupportedError
 from mlc.ir.graph import COLLECTIVES, SHARDED_CALL, WHILE, Graph, evaluate_graph, evaluate_ranks, graphs_in
 from mlc.ir.graph.verify import verify_graph
 from mlc.ir.plan.interpret import NativeKernel, interpret_ranks
@@ -249,6 +249,14 @@ def test_what_is_compiled_ahead_is_called_as_the_function() -> None:
             with pytest.raises(ArgumentError) as caught:
                 compiled(x, x)
             assert "for arguments TreeDef(((*,), {})), called with TreeDef(((*, *), {}))" in caught.value.message
+
+
+def test_the_end_of_a_world_is_no_matter_of_arguments() -> None:
+    with pretended(2):
+        compiled = mlc.jit(lambda x: mlc.all_reduce(x)).lower(np.float32(1)).compile()
+        with pytest.raises(DistributedError, match="has joined no world") as caught:
+            compiled(np.float32(1))
+    assert caught.value.hint is None and "test_partition.py" in str(caught.value.location)
 
 
 def test_no_artifact_is_of_one_process_among_several() -> None:
