@@ -186,6 +186,7 @@ class _Parallel:
 
     def alone(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The function in a world of one, where it is refused what it would be among several."""
+        world().along(self.axis)
         given = bind(self.function.__name__, self.signature, args, kwargs).arguments
         for name in self.batch:
             self._whole(name, given.get(name), 1)

@@ -224,6 +224,8 @@ def test_errors(kind: type[Exception], said: str, call: Any) -> None:
         ("batch_results does not begin", "", lambda: parallel(2, (True, True)).lower(np.ones((2, 2)))),
         ("is a function of data_parallel already", "apply it once",
          lambda: distributed.data_parallel(parallel(2), batch_argnames="x")),
+        ("the world has the axes data, not model", "axes=",
+         lambda: distributed.data_parallel(lambda x: x, batch_argnames="x", axis="model").lower(X)),
         ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2).lower()),
         ("missing a required argument: 'x'", "it is <lambda>\\(x\\)$", lambda: parallel(2)()),
         ("multiple values for argument 'x'", "it is <lambda>\\(x\\)$", lambda: mlc.jit(parallel(2)).lower(X, x=X)),
