@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,13 @@ class ParallelFunction(JitFunction):
     def _compile_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, TreeDef]:
         if RANK in kwargs:
             self.parallel.check_rows(args, _users(kwargs))
-        return super()._compile_call(args, kwargs)
+        made = super()._compile_call(args, kwargs)
+        record = self.records[-1]
+        types = {n: t for n, t in zip(record.names, record.types, strict=True) if n != RANK}
+        self.records[-1] = replace(
+            record, names=tuple(types), types=tuple(types.values()), structure=_users_tree(record.structure)
+        )
+        return made
 
     def _split(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -134,8 +141,13 @@ class ParallelCompiled(Compiled):
         return super().__call__(*args, **kwargs, **self.parallel.ranked(world()))
 
     def _given(self, in_tree: TreeDef) -> TreeDef:
-        args, kwargs = tree.unflatten(in_tree, range(in_tree.num_leaves))
-        return tree.flatten((args, _users(kwargs)))[1]
+        return _users_tree(in_tree)
+
+
+def _users_tree(in_tree: TreeDef) -> TreeDef:
+    """The structure of the arguments that users pass."""
+    args, kwargs = tree.unflatten(in_tree, range(in_tree.num_leaves))
+    return tree.flatten((args, _users(kwargs)))[1]
 
 
 def _users(kwargs: dict[str, Any]) -> dict[str, Any]:

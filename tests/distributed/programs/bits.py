@@ -58,6 +58,7 @@ def main(out: str) -> None:
     check_each(rank, ranks)
     w, x, y = integers()
     exact = linear(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank])
+    assert "linear(w: f32[20,4], x: f32[" in mlc.explain_cache(linear) and "rank" not in mlc.explain_cache(linear)
     ahead = linear.lower(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank]).compile()
     assert np.array_equal(ahead(w, np.split(x, ranks)[rank], np.split(y, ranks)[rank]), exact)
     found = {"exact": exact, **{f"probe{n}": mlc.all_reduce(probe(n, rank)) for n in PROBES}}
