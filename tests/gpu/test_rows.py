@@ -16,11 +16,16 @@ from tests.rows.cases import CASES, EVERY
 from tests.rows.test_rows import together
 
 ONE_OF_A_KIND = (BOOL, I8, U32, I64, F16, BF16, F32, F64)
-"""Element types of rows that do the same with all of one width or kind."""
-FEW = {"dot_general": (I8, BF16, F32), "convolution": (I8, BF16, F32)}
+PRODUCTS = (I8, BF16, F32)
 """Of rows that have tests of their own."""
-TRIED = ((), (17, 3))
-"""Shapes of elementwise rows: one element, and vectors with a rest."""
+FEWER = {
+    "dot_general": PRODUCTS, "convolution": PRODUCTS,
+    **dict.fromkeys(("reduce", "reduce_window", "select_and_gather", "select_and_scatter", "scatter", "sort"),
+                    ONE_OF_A_KIND),
+}  # fmt: skip
+"""Rows of many kernels, which do the same with all element types of one width or kind; others are tried with each."""
+TRIED = ((), (0,), (3, 0, 2), (17, 3))
+"""Shapes of elementwise rows: one element, none, and vectors with a rest."""
 
 
 @pytest.mark.parametrize("name", ["dot_general", "convolution"])
@@ -40,7 +45,7 @@ def test_products_in_tf32(name: str) -> None:
 def test_row(name: str) -> None:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     tried = 0
-    for dtype in EVERY if OPS[name].elementwise else FEW.get(name, ONE_OF_A_KIND):
+    for dtype in FEWER.get(name, EVERY):
         cases = CASES[name](dtype)
         if OPS[name].elementwise:
             cases = [c for c in cases if c.operands[0].shape in TRIED]

@@ -22,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = int(os.environ.get("MLC_FUZZ_PTX", "500"))
 RUN = int(os.environ.get("MLC_FUZZ_PTX_RUN", "40"))
 BLOCK = 100
+COMPILED = max(0, PROGRAMS - RUN)  # those that run are compiled too
 TARGETS = ("sm_80", "sm_80", "sm_80", "sm_90a", "sm_100a")  # of blocks of programs, in turn
 
 
-@pytest.mark.parametrize("block", range(-(-PROGRAMS // BLOCK)))
+@pytest.mark.parametrize("block", range(-(-COMPILED // BLOCK)))
 def test_no_program_ends_the_process(block: int) -> None:
     """In a process of its own; one that is refused names what no schedule takes."""
-    seeds = range(block * BLOCK, min(PROGRAMS, (block + 1) * BLOCK))
+    seeds = range(block * BLOCK, min(COMPILED, (block + 1) * BLOCK))
     target = TARGETS[block % len(TARGETS)]
     command = [sys.executable, "-m", "tests.nvptx.programs", str(seeds.start), str(seeds.stop), target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
