@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,11 @@ if "MLC_TESTS_FOLDER" not in os.environ:  # else a worker of a run that has one
 def shared_cache() -> Path:
     """The cache of programs that tests run in other processes, many times: one for all tests of a run."""
     return Path(os.environ["MLC_TESTS_FOLDER"]) / "cache"
+
+
+@pytest.fixture(scope="session")
+def sanitized_runtime() -> Callable[[str], list[Path]]:
+    """The runtime's objects with a sanitizer, compiled once for all tests of a run."""
+    from tests.sanitized import runtime_objects
+
+    return lambda sanitizer: runtime_objects("cc", sanitizer, Path(os.environ["MLC_TESTS_FOLDER"]) / "sanitized")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,13 @@ def test_valgrind_is_silent(program: tuple[Path, dict[str, Any]], tmp_path: Path
 
 @needs_cc
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_sanitizers_are_silent(program: tuple[Path, dict[str, Any]], tmp_path: Path, sanitizer: str) -> None:
+def test_sanitizers_are_silent(
+    program: tuple[Path, dict[str, Any]], tmp_path: Path, sanitizer: str,
+    sanitized_runtime: Callable[[str], list[Path]],
+) -> None:  # fmt: skip
     folder, _ = program
-    got = run_command(folder / "libm.a", tmp_path, rows(64), 10, sanitizer=sanitizer)
+    sanitized = sanitized_runtime(sanitizer)
+    got = run_command(folder / "libm.a", tmp_path, rows(64), 10, sanitizer=sanitizer, sanitized=sanitized)
     assert np.array_equal(bits(got), bits(mlc.load(folder / "m.mlc").predict(x=rows(64))["probs"]))
 
 

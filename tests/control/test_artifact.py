@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,12 @@ def test_the_artifact_and_jit_give_the_same_bits(folder: Path) -> None:
 @needs_cc
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("sanitizer", [None, "address,undefined"])
-def test_from_c(folder: Path, tmp_path: Path, threads: int, sanitizer: str | None) -> None:
-    got = run_command(folder / "libm.so", tmp_path, ROWS, 12, threads=threads, sanitizer=sanitizer)
+def test_from_c(
+    folder: Path, tmp_path: Path, threads: int, sanitizer: str | None, sanitized_runtime: Callable[[str], list[Path]]
+) -> None:
+    sanitized = sanitized_runtime(sanitizer) if sanitizer else ()
+    library = folder / "libm.so"
+    got = run_command(library, tmp_path, ROWS, 12, threads=threads, sanitizer=sanitizer, sanitized=sanitized)
     want = np.asarray(mlc.load(folder / "m.mlc").predict(x=ROWS)["probs"])
     assert got.tobytes() == want.tobytes()
 
