@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,19 @@ if "MLC_TESTS_FOLDER" not in os.environ:  # else a worker of a run that has one
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
         # Nothing beside the sources, then; but the many processes that tests start need not compile them one by one.
         os.environ["PYTHONPYCACHEPREFIX"] = f"{_folder.name}/bytecode"
+
+
+def pytest_collectstart() -> None:
+    """Nothing of the tests that are being collected is garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for among what tests make, not time and again among the thousands of tests themselves."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
