@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 
 import ml_dtypes
 import numpy as np
@@ -59,11 +60,20 @@ def mapped(name, dtype, lanes, operands, result, write) -> Kernel:  # type: igno
 
 def outputs(native: Native, kernel: Kernel, operands: list[Array]) -> tuple[Array, Array]:
     """What compiled code gives, and what the interpreter gives."""
-    result = kernel.buffers[-1].dtype.numpy
-    got, expected = np.zeros(COUNT, result), np.zeros(COUNT, result)
+    got = np.zeros(COUNT, kernel.buffers[-1].dtype.numpy)
     native.run(kernel.name, [*operands, got], [COUNT])
-    interpret_kernel(kernel, [*operands, expected], [COUNT])
-    return got, expected
+    return got, interpreted(kernel, *[x.tobytes() for x in operands])
+
+
+@lru_cache(maxsize=1000)
+def interpreted(kernel: Kernel, *operands: bytes) -> Array:
+    """Once for the tests of all targets."""
+    *given, expected = (np.zeros(COUNT, m.dtype.numpy) for m in kernel.buffers)
+    for array, data in zip(given, operands, strict=True):
+        array[:] = np.frombuffer(data, array.dtype)
+    interpret_kernel(kernel, [*given, expected], [COUNT])
+    expected.flags.writeable = False
+    return expected
 
 
 def assert_same(got: Array, expected: Array, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
@@ -172,21 +173,31 @@ class _Interpreter:
 
     def offsets(self, n: Instruction, m: Memory, mask: Array) -> Array:
         """Flat offsets of the lanes that are on, each checked against the shape and the array."""
-        shape, at = self.shapes[m.id], [self.index(i) for i in n.indices]
+        at = [self.index(i) for i in n.indices]
         along = np.arange(len(mask)) if n.offsets is None else self.values[n.offsets.id].astype(np.int64)
         lanes = along[mask]
         if not len(lanes):
             return lanes
-        last = [*at[:-1], at[-1] + int(lanes.max())] if at else []
-        first = [*at[:-1], at[-1] + int(lanes.min())] if at else []
-        for axis, (low, high, size) in enumerate(zip(first, last, shape, strict=True)):
-            where = f"{self.kernel.name}: {n.op} {m.name}{at} of shape {list(shape)}"
-            _need(low >= 0 and high < size, f"{where}: axis {axis} is out of bounds at {high if low >= 0 else low}")
+        low, high = (lanes[0], lanes[-1]) if n.offsets is None else (lanes.min(), lanes.max())
+        if at:
+            self.check(n, m, at, int(low), int(high))
         strides = self.strides[m.id]
-        flat = sum(i * s for i, s in zip(at, strides, strict=True)) + lanes * (strides[-1] if strides else 1)
-        inside = flat.min() >= 0 and flat.max() < len(self.flat[m.id])
-        _need(inside, f"{self.kernel.name}: {n.op} {m.name}{at} lies outside of its {len(self.flat[m.id])} elements")
+        begin, step = sum(map(mul, at, strides)), strides[-1] if strides else 1
+        inside = all(0 <= begin + int(lane) * step < len(self.flat[m.id]) for lane in (low, high))
+        if not inside:
+            size = len(self.flat[m.id])
+            raise VerifyError(f"{self.kernel.name}: {n.op} {m.name}{at} lies outside of its {size} elements")
+        flat: Array = begin + lanes * step
         return flat
+
+    def check(self, n: Instruction, m: Memory, at: list[int], low: int, high: int) -> None:
+        """That an access at ``at``, its lanes ``low`` to ``high`` behind that along the last axis, is in the shape."""
+        shape = self.shapes[m.id]
+        ends = zip([*at[:-1], at[-1] + low], [*at[:-1], at[-1] + high], shape, strict=True)
+        for axis, (first, last, size) in enumerate(ends):
+            if first < 0 or last >= size:
+                where = f"{self.kernel.name}: {n.op} {m.name}{at} of shape {list(shape)}"
+                raise VerifyError(f"{where}: axis {axis} is out of bounds at {last if first >= 0 else first}")
 
     def index(self, index: Index) -> int:
         return index.evaluate(self.variables)
