@@ -325,10 +325,17 @@ def defined(statement: Statement) -> tuple[Value | IndexVariable, ...]:
 def largest_id(kernel: Kernel) -> int:
     """The largest id of a value or index variable in the kernel; new ones are numbered from there."""
     most = max((v.id for v in kernel.indices), default=0)
-    for s in walk(kernel.body):
-        inside = s.arguments if isinstance(s, Loop | While) else ()
-        index = (s.index,) if isinstance(s, Loop) else ()
-        most = max([most, *(v.id for v in (*inside, *index, *defined(s)))])
+    left = [kernel.body]
+    while left:
+        for s in left.pop():
+            if isinstance(s, Instruction):
+                if s.result is not None and s.result.id > most:
+                    most = s.result.id
+                continue
+            inside = s.arguments if isinstance(s, Loop | While) else ()
+            index = (s.index,) if isinstance(s, Loop) else ()
+            most = max([most, *(v.id for v in (*inside, *index, *defined(s)))])
+            left += blocks(s)
     return most
 
 

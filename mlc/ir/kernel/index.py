@@ -72,9 +72,10 @@ class Index:
             return self
         total = ZERO
         for monomial, coefficient in self.terms:
-            product = Index.of(coefficient)
+            product = Index._ordered(((tuple([v for v in monomial if v not in values]), coefficient),))
             for v in monomial:
-                product = product * values.get(v, Index.of(v))
+                if v in values:
+                    product = product * values[v]
             total = total + product
         return total
 
@@ -109,8 +110,11 @@ class Index:
     def __add__(self, other: IndexLike) -> Index:
         if isinstance(other, int):
             return self._plus(other)
+        other = Index.of(other)
+        if not self.terms or not other.terms:
+            return self if self.terms else other
         total = dict(self.terms)
-        for monomial, coefficient in Index.of(other).terms:
+        for monomial, coefficient in other.terms:
             total[monomial] = total.get(monomial, 0) + coefficient
         return Index(total.items())
 
@@ -128,9 +132,14 @@ class Index:
     def __mul__(self, other: IndexLike) -> Index:
         if isinstance(other, int):
             return Index._ordered(tuple([(m, c * other) for m, c in self.terms])) if other else ZERO
+        other = Index.of(other)
+        if (n := other.constant) is not None:
+            return self * n
+        if (n := self.constant) is not None:
+            return other * n
         total: dict[Monomial, int] = {}
         for left, c in self.terms:
-            for right, d in Index.of(other).terms:
+            for right, d in other.terms:
                 monomial = tuple(sorted(left + right))
                 total[monomial] = total.get(monomial, 0) + c * d
         return Index(total.items())
