@@ -76,10 +76,10 @@ class _Row:
             uniform = [(a, row.element(a)) for a in step.uniform]
             for fold, value in zip(step.folds, walk(step, uniform), strict=True):
                 row.assume(space.access(fold.node), fold.finish(self.elements.builder, value, row))
-        for k, result in enumerate(self.form.body.results):
-            if not self.form.is_full(k):
-                value = row.element(space.access(result))
-                self.elements.builder.store(self.results[k], (row.place(space.row),), value)
+        small = [(k, r) for k, r in enumerate(self.form.body.results) if not self.form.is_full(k)]
+        values = [row.element(space.access(r)) for _, r in small]  # before what a result may overwrite goes
+        for (k, _), value in zip(small, values, strict=True):
+            self.elements.builder.store(self.results[k], (row.place(space.row),), value)
 
     # ---------------------------------------------------------------- rows in registers
 
@@ -172,8 +172,9 @@ class _Row:
             self.elements.builder.store(self.kept[node], (index,), value, point.mask)
 
     def _store(self, point: Point, step: Walk) -> None:
-        for k in step.results:
-            point.store(self.results[k], point.value(self.form.body.results[k]))
+        values = [point.value(self.form.body.results[k]) for k in step.results]  # before any lies where they are read
+        for k, value in zip(step.results, values, strict=True):
+            point.store(self.results[k], value)
 
 
 def row_in_place(form: RowForm) -> frozenset[tuple[int, int]]:

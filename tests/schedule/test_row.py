@@ -232,6 +232,24 @@ def test_in_place() -> None:
     assert schedule_region("row", graph, X86_64_V4).in_place == frozenset()
 
 
+@pytest.mark.parametrize("n", [13, 300])  # in registers, and in loops
+def test_in_place_of_what_another_result_reads(n: int) -> None:
+    """All that is stored at an element, or for a row, is computed before one of it overwrites an operand."""
+
+    def wide(x: Node, y: Node) -> tuple[Node, ...]:
+        z = SUBTRACT(x, over(reduce_add(x, (1,)), x))
+        return z, SUBTRACT(y, MULTIPLY(z, z))
+
+    def narrow(x: Node, y: Node) -> tuple[Node, ...]:
+        total = reduce_add(x, (1,))
+        return ADD(total, y), SUBTRACT(total, y)
+
+    for body, shape in ((wide, (6, n)), (narrow, (6,))):
+        graph = body_of_types(body, TensorType((6, n), F32), TensorType(shape, F32))
+        for result in (0, 1):
+            check_in_place("row", graph, [random_array((6, n), F32), random_array(shape, F32, 1)], {result: 1}, CLOSE)
+
+
 def test_folds_of_different_rows_are_refused() -> None:
     def body(x: Node) -> tuple[Node, Node]:
         return reduce_add(x, (1,)), reduce_add(x, (0,))
