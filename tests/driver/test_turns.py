@@ -177,7 +177,7 @@ def test_threads_take_turns_and_those_that_waited_go_together(tmp_path: Path, mo
 def test_who_had_to_wait_lets_others_begin_until_it_is_ready_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "LEAD", 0.03)
+    monkeypatch.setattr(turns, "LEAD", 0.3)
     here = Turns(tmp_path)
     (tmp_path / "made").touch()
 
@@ -187,15 +187,16 @@ def test_who_had_to_wait_lets_others_begin_until_it_is_ready_itself(
             return bool(found)
 
     assert not pauses("a", ready=False)  # it has met nobody
-    other = threading.Event()
+    held, other = threading.Event(), threading.Event()
 
     def hold() -> None:
         with Turns(tmp_path).take("a"):
+            held.set()
             other.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    until(lambda: bool(locks(tmp_path)))
+    assert held.wait(60)
     when_it_waits(other.set, monkeypatch)
     with here.take("a"):
         thread.join(60)
