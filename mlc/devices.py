@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,8 @@ from pathlib import Path
 from .errors import ArgumentError, TargetError
 from .ir.device import Device as Described
 from .ir.device import Link
-from .ir.graph import COLLECTIVES, Graph, Node
-from .ir.graph.node import graphs_in
+from .ir.graph import COLLECTIVES, Graph
+from .ir.graph.node import with_nested
 from .ir.target import GPU_TARGETS, GpuTarget, named_gpu_target
 from .options import Options
 from .runtime import Device
@@ -129,17 +129,8 @@ def attached(names: Iterable[str], images: Sequence[str]) -> tuple[tuple[Device,
 
 
 def _named(graph: Graph) -> dict[str, None]:
-    return {node.device: None for node in _all_nodes(graph) if node.device is not None}
+    return {node.device: None for g in with_nested(graph) for node in g.nodes if node.device is not None}
 
 
 def _has_collectives(graph: Graph) -> bool:
-    return any(node.op in COLLECTIVES for node in _all_nodes(graph))
-
-
-def _all_nodes(graph: Graph) -> Iterator[Node]:
-    """The nodes of the graph and of all graphs in it."""
-    work = [graph]
-    while work:
-        for node in work.pop().nodes:
-            yield node
-            work.extend(graphs_in(node))
+    return any(node.op in COLLECTIVES for g in with_nested(graph) for node in g.nodes)

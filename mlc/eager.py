@@ -18,7 +18,7 @@ from .errors import MlcError
 from .ir.dims import Dim, dim
 from .ir.graph import Graph
 from .ir.graph.cost import Cost, cost_by_scope
-from .ir.graph.node import graphs_in
+from .ir.graph.node import with_nested
 from .ir.types import F64
 from .stages import Compiled
 from .staging import JitFunction, static_key
@@ -174,8 +174,4 @@ def _spec(leaf: Any, mark: Any) -> Any:
 
 
 def _nodes(graph: Graph) -> Iterator[Any]:
-    work = [graph]
-    while work:
-        for node in work.pop().nodes:
-            yield node
-            work.extend(graphs_in(node))
+    return (node for g in with_nested(graph) for node in g.nodes)

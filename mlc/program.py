@@ -18,7 +18,7 @@ from .cache.entry import Line
 from .cache.places import named_lines, node_lines, relabelled
 from .devices import attached
 from .ir.graph import Graph
-from .ir.graph.node import Literal, graphs_in
+from .ir.graph.node import Literal, with_nested
 from .linked import LINKED, KernelCode, object_digest
 from .options import Options
 from .runtime import Executable
@@ -211,9 +211,7 @@ def _relabelled(entry: Entry, lines: list[Line]) -> bytes:
 def _literals(graph: Graph) -> dict[str, Literal]:
     """Every literal of a graph and of those inside it, by its digest."""
     found: dict[str, Literal] = {}
-    work = [graph]
-    while work:
-        for node in work.pop().nodes:
+    for g in with_nested(graph):
+        for node in g.nodes:
             found.update((v.digest, v) for v in node.attributes.values() if isinstance(v, Literal))
-            work.extend(graphs_in(node))
     return found

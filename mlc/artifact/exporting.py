@@ -67,11 +67,9 @@ def _check_alone(name: str, graph: Graph) -> None:
 
     Collectives are not refused: `runtime/mlc.h` has a world for them.
     """
-    from mlc.ir.graph import SHARDED_CALL, graphs_in
+    from mlc.ir.graph import SHARDED_CALL, with_nested
 
-    work, seen = [graph], {graph}
-    while work:
-        current = work.pop()
+    for current in with_nested(graph):
         for node in current.nodes:
             if node.op is SHARDED_CALL:
                 where = current.locations(node)
@@ -80,9 +78,6 @@ def _check_alone(name: str, graph: Graph) -> None:
                     "for one of them", location=str(where[0]) if where else None,
                     hint="export it from a process of its own, where a data-parallel function is the function itself",
                 )  # fmt: skip
-            inner = [g for g in graphs_in(node) if g not in seen]
-            seen.update(inner)
-            work += inner
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from .. import tree
 from ..errors import DifferentiationError
 from ..ir.graph import COMPOSITE, Graph, Node, fill, results_of
-from ..ir.graph.node import graphs_in
+from ..ir.graph.node import with_nested
 from ..tracing import as_node, outermost_trace
 from ..tree import TreeDef
 from .composites import make_composite
@@ -157,16 +157,11 @@ def _no_transpose(node: Node, wanted: Sequence[bool], cotangents: Sequence[Node 
 def check_transposed(graph: Graph) -> None:
     """Raise DifferentiationError where ``graph`` holds tangents that were not transposed; it is the outermost one."""
     rules: list[Any] = getattr(graph.table.trace, "rules", [])
-    work, seen = [graph] if rules else [], {graph}
-    while work:
-        current = work.pop()
+    for current in with_nested(graph) if rules else ():
         for node in current.nodes:
             if node.op is COMPOSITE and node["name"] == TANGENTS:
                 with current.table.active(), current.table.at(current.locations(node)):
                     raise _forwards(rules[node["options"]["rule"]].rule)
-            inner = [g for g in graphs_in(node) if g not in seen]
-            seen.update(inner)
-            work += inner
 
 
 REGION_RULES[custom_vjp.composite] = RegionRule(_tangents, _no_transpose)

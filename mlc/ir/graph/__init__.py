@@ -69,7 +69,19 @@ from .elementwise import (
 )  # fmt: skip
 from .evaluate import evaluate_graph, evaluate_ranks
 from .gathering import GATHER, SCATTER, Windows, combiner_of, gather, overwrite_of, scatter_windows, windows_of
-from .node import Graph, Literal, Location, Node, Table, current_table, graphs_in, has_active_table, reachable, users
+from .node import (
+    Graph,
+    Literal,
+    Location,
+    Node,
+    Table,
+    current_table,
+    graphs_in,
+    has_active_table,
+    reachable,
+    users,
+    with_nested,
+)
 from .op import OPS, Op
 from .parser import parse_graph
 from .random import RNG_BIT_GENERATOR
@@ -137,5 +149,5 @@ __all__ = [
     "parse_graph", "print_graph", "reachable", "reduce_add", "reduce_scatter", "reduce_window", "reduce_with",
     "reducer_of", "reshape", "resources_of", "result_type", "results_of", "scatter_windows", "select_and_gather",
     "select_of", "size_value", "sort", "sort_tangents", "sorted_order", "take_in_order", "trip_count", "users",
-    "verify_graph", "windows_of",
+    "verify_graph", "windows_of", "with_nested",
 ]  # fmt: skip

@@ -387,6 +387,18 @@ def graphs_in(node: Node) -> list[Graph]:
     return found
 
 
+def with_nested(graph: Graph) -> Iterator[Graph]:
+    """The graph, and every graph inside of its nodes and theirs, once each."""
+    work, seen = [graph], {graph}
+    while work:
+        current = work.pop()
+        yield current
+        for node in current.nodes:
+            inner = [g for g in graphs_in(node) if g not in seen]
+            seen.update(inner)
+            work += inner
+
+
 def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
     """For each node that is an operand, the nodes that use it, in order, once each."""
     found: dict[Node, list[Node]] = {}

@@ -22,7 +22,7 @@ from ...errors import MlcError
 from ..dims import Dim, Size, Symbol
 from ..types import DTYPES, DType, TensorType, TokenType, TupleType, ValueType
 from .literal import print_elements
-from .node import Graph, Literal, Locations, Node, Table, graphs_in, is_large
+from .node import Graph, Literal, Locations, Node, Table, is_large, with_nested
 from .reduction import REDUCE, body_of, reducer_of
 from .shape import CONSTANT
 from .structure import PARAMETER
@@ -44,16 +44,11 @@ def print_graph(graph: Graph, locations: bool = False) -> str:
 def resources_of(graph: Graph) -> dict[str, npt.NDArray[np.generic]]:
     """The constants that the text of ``graph`` names by digest, nested graphs' too: what ``parse_graph`` takes."""
     found: dict[str, npt.NDArray[np.generic]] = {}
-    work, seen = [graph], {id(graph)}
-    while work:
-        for node in work.pop().nodes:
+    for g in with_nested(graph):
+        for node in g.nodes:
             for value in node.attributes.values():
                 if isinstance(value, Literal) and is_large(value):
                     found[value.digest] = value.array
-            for inner in graphs_in(node):
-                if id(inner) not in seen:
-                    seen.add(id(inner))
-                    work.append(inner)
     return found
 
 
