@@ -2,7 +2,8 @@
 
 Usage: ``python rank.py FOLDER VARIABLE command...``. A launcher starts this on every host; it needs the standard
 library alone, so that it costs little beside the program. VARIABLE is the launcher's own variable for the rank, which
-the program finds in MLC_RANK. ``FOLDER/rank-R.json`` always holds the last `Report` of rank R.
+the program finds in MLC_RANK. ``FOLDER/rank-R.json`` always holds the last `Report` of rank R. A supervisor on this
+host is told when the rank is there, before the program starts, and when it has ended (`Attendance`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ FRAME = 3900  # bytes of text in one: a frame is one write that a pipe takes who
 SEEN = "seen"  # a file in the run folder: the supervisor knows that a rank has failed, and has looked at the others
 LINGER = 2.0  # seconds that a rank waits for it
 DRAIN = 0.5  # seconds in which what the program left running may still print
+HEARD = b"heard"  # what the supervisor answers to a rank that says that it is there
 SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -71,6 +73,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
+def supervisor_address(folder: Path) -> str:
+    """Of the socket at which the supervisor hears the ranks of its host: abstract, unix(7)."""
+    return f"\0{folder.name}"
+
+
 def main(folder: Path, variable: str, command: list[str]) -> int:
     """Run ``command`` to its end. Its exit code, or 128 and the signal that killed it."""
     die_with_parent()
@@ -82,19 +89,36 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     out, out_end = os.pipe()
     err, err_end = os.pipe()
-    child = _start(command, rank, out_end, err_end)
-    os.close(out_end)
-    os.close(err_end)
+    begin, begin_end = os.pipe()
+    child = _start(command, rank, out_end, err_end, begin)
+    for descriptor in (out_end, err_end, begin):
+        os.close(descriptor)
     told: list[int] = []
     for number in PASSED_ON:
         signal.signal(number, lambda number, frame: _pass_on(child, number, told))
     report = Report(rank, child, os.getpid(), socket.gethostname(), time=time.time())
     report.write(folder)
-    return _watch(report, folder, told, waking, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
+    with _supervisor(folder, rank) as supervisor:
+        os.write(begin_end, b"b")
+        os.close(begin_end)
+        return _watch(report, folder, told, waking, supervisor, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
 
 
-def _start(command: list[str], rank: int, out: int, err: int) -> int:
-    """The child that runs ``command``. It inherits what the launcher opened for the program (PMI_FD)."""
+def _supervisor(folder: Path, rank: int) -> socket.socket:
+    """A line to the supervisor, which knows of this rank now; on another host, or where it has ended, one to nobody."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.suppress(OSError):
+        line.connect(supervisor_address(folder))
+        line.send(b"%d" % rank)
+        line.recv(len(HEARD))
+    return line
+
+
+def _start(command: list[str], rank: int, out: int, err: int, begin: int) -> int:
+    """The child that runs ``command`` once there is something to read from ``begin``.
+
+    It inherits what the launcher opened for the program (PMI_FD).
+    """
     child = os.fork()
     if child:
         return child
@@ -103,6 +127,8 @@ def _start(command: list[str], rank: int, out: int, err: int) -> int:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ["MLC_RANK"] = str(rank)
+        if not os.read(begin, 1):
+            os._exit(127)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.execvp(command[0], command)
@@ -117,7 +143,14 @@ def _pass_on(child: int, number: int, told: list[int]) -> None:
         os.kill(child, number)
 
 
-def _watch(report: Report, folder: Path, told: list[int], waking: int, frames: dict[int, _Frames]) -> int:
+def _watch(
+    report: Report,
+    folder: Path,
+    told: list[int],
+    waking: int,
+    supervisor: socket.socket,
+    frames: dict[int, _Frames],
+) -> int:
     """Pass on what the child prints and report its stops until it has ended and both its outputs are closed."""
     selector = selectors.DefaultSelector()
     for descriptor in (waking, *frames):
@@ -138,6 +171,8 @@ def _watch(report: Report, folder: Path, told: list[int], waking: int, frames: d
                 report = changed
                 report.write(folder)
             if report.state == "ended":
+                with contextlib.suppress(OSError):
+                    supervisor.send(b"ended")
                 deadline = time.monotonic() + DRAIN
     for frame in frames.values():
         frame.end()

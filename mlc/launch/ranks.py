@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import socket
 import time
@@ -12,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import processes
+from .attendance import Attendance
 from .rank import Report, read_reports
 
 WAITED_TOO_LONG = 75  # exit code of a rank whose collective ran into its deadline
 AT_ONCE = 1.0  # seconds within which a launcher that misses a rank kills the others
-LATE = 2.0  # seconds from a rank's end to its report
 
 
 @dataclass(frozen=True)
@@ -38,41 +36,35 @@ class Ranks:
     def __init__(self, folder: Path, count: int) -> None:
         self.reports: dict[int, Report] = {}
         self._folder, self._count, self._host = folder, count, socket.gethostname()
-        self._open: dict[int, int] = {}  # a descriptor of each rank's process, readable when that has ended
-        self._gone: dict[int, float] = {}  # when they ended
+        self._attendance = Attendance(folder)
+        self._ends: dict[int, float] = {}  # when ranks of this host ended, the first one first
         self._halted: dict[int, float] = {}  # since when a process of them is stopped
+
+    def fileno(self) -> int:
+        """Readable when `hear` has something to hear."""
+        return self._attendance.fileno()
+
+    def hear(self) -> None:
+        """Note which ranks of this host have ended."""
+        for rank in self._attendance.hear():
+            self._ends.setdefault(rank, time.time())
 
     def update(self) -> None:
         """Read what they report."""
         self.reports = read_reports(self._folder)
-        for report in self.here():
-            if report.rank not in self._open and report.rank not in self._gone:
-                try:
-                    self._open[report.rank] = os.pidfd_open(report.pid)
-                except OSError:  # it had ended before it was seen
-                    self._gone[report.rank] = report.time
-
-    def descriptors(self) -> list[int]:
-        """What becomes readable when a rank of this host ends."""
-        return list(self._open.values())
 
     def look(self) -> None:
-        """See which processes of this host have ended or are stopped."""
+        """See which processes of this host are stopped."""
         now = time.time()
-        for rank, descriptor in list(self._open.items()):
-            if select.select([descriptor], [], [], 0)[0]:
-                self._gone[rank] = now
-                os.close(self._open.pop(rank))
         for report in self.here():
             if any(processes.state(pid) == "T" for pid in (report.pid, report.watcher)):
                 self._halted.setdefault(report.rank, now)
-            elif report.state != "ended":
+            else:
                 self._halted.pop(report.rank, None)
 
     def close(self) -> None:
-        """Let go of the processes."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        """Hear them no more."""
+        self._attendance.close()
 
     def here(self) -> Iterator[Report]:
         """Those of this host that have not ended."""
@@ -87,12 +79,11 @@ class Ranks:
         now, reports = time.time(), self.reports.values()
         ended = [r for r in reports if r.state == "ended"]
         stopped = [now - r.stopped for r in reports if r.state == "stopped"] + [now - t for t in self._halted.values()]
-        vanished = [now - t for rank, t in self._gone.items() if self.reports[rank].state != "ended"]
         return (
             any(r.code for r in ended)
             or len(ended) == self._count
             or max(stopped, default=0) > timeout
-            or max(vanished, default=0) > LATE
+            or self._vanished() is not None
         )
 
     def outcome(self, launcher: str, code: int) -> Outcome:
@@ -103,13 +94,10 @@ class Ranks:
             until = failed[0].time if failed else time.time()
             if stopped := self._stopped(until):
                 return Outcome(WAITED_TOO_LONG, ", ".join(stopped))
-        began, vanished = self._vanished()
-        if (
-            vanished
-            and not any(r.time < began for r in failed)
-            and not any(0 < began - r.time < AT_ONCE for r in ended)
-        ):
-            return Outcome(128 + signal.SIGKILL, f"{', '.join(map(_who, vanished))} was killed with what watched it")
+        if vanished := self._vanished():
+            at, before = self._ends[vanished.rank], self._ended_before(vanished)
+            if not any(r in failed or at - r.time < AT_ONCE for r in before):
+                return Outcome(128 + signal.SIGKILL, f"{_who(vanished)} was killed with what watched it")
         if failed:
             return Outcome(failed[0].code, _in_words(failed[0]))
         if ended and ended[0].code:  # told to, by the launcher or by others, before anything else had happened
@@ -121,15 +109,17 @@ class Ranks:
             how += f"; rank {', '.join(first)} had ended before the others"
         return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
 
-    def _vanished(self) -> tuple[float, list[Report]]:
-        """The first that have ended without a word, and when. Others may be the launcher's answer to that.
+    def _vanished(self) -> Report | None:
+        """The first that has ended without a word. Others may be the launcher's answer to that."""
+        reports = (self.reports[rank] for rank in self._ends if rank in self.reports)
+        return next((report for report in reports if report.state != "ended"), None)
 
-        Whoever ended before it was seen may have been the first, whenever it began.
-        """
-        times = {rank: t for rank, t in self._gone.items() if self.reports[rank].state != "ended"}
-        unseen = [rank for rank, t in times.items() if t == self.reports[rank].time]
-        first = min(times.values(), default=0.0)
-        return first, [self.reports[rank] for rank in unseen or times if unseen or times[rank] == first]
+    def _ended_before(self, vanished: Report) -> list[Report]:
+        """Those that have reported their end, and had before that one vanished."""
+        order = list(self._ends)
+        here, at = order[: order.index(vanished.rank)], self._ends[vanished.rank]
+        ended = [report for report in self.reports.values() if report.state == "ended"]
+        return [r for r in ended if (r.rank in here if r.rank in order else r.time < at)]
 
     def _stopped(self, until: float) -> list[str]:
         """Words for each rank that was stopped at that time."""

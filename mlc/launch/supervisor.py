@@ -120,15 +120,11 @@ class Attempt:
 
     def _read(self, selector: selectors.BaseSelector, wait: float) -> None:
         """Pass on what the launcher prints; waits for its first bytes, or until a rank has ended."""
-        watched = self.ranks.descriptors() if wait else []
-        for descriptor in watched:
-            selector.register(descriptor, selectors.EVENT_READ)
         ready = selector.select(wait)
-        for descriptor in watched:
-            selector.unregister(descriptor)
-        if any(key.fd in watched for key, _ in ready):
+        if any(key.data is self.ranks for key, _ in ready):
+            self.ranks.hear()
             self.ranks.look()
-        while printed := [key for key, _ in ready if key.fd not in watched]:
+        while printed := [key for key, _ in ready if key.data is not self.ranks]:
             for key in printed:
                 data = os.read(key.fd, 1 << 16)
                 if data:
@@ -139,12 +135,13 @@ class Attempt:
 
     @contextlib.contextmanager
     def _streams(self, process: subprocess.Popen[bytes]) -> Iterator[selectors.BaseSelector]:
-        """Both outputs of the launcher."""
+        """Both outputs of the launcher, and what the ranks say of themselves."""
         with process, selectors.DefaultSelector() as selector:
             for kind, stream in (("o", process.stdout), ("e", process.stderr)):
                 assert stream is not None
                 os.set_blocking(stream.fileno(), False)
                 selector.register(stream.fileno(), selectors.EVENT_READ, kind)
+            selector.register(self.ranks, selectors.EVENT_READ, self.ranks)
             yield selector
 
     @contextlib.contextmanager

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mlc.launch.rank import Report
+from mlc.launch import rank as rank_program
+from mlc.launch.rank import HEARD, Report, supervisor_address
 from mlc.launch.ranks import Outcome, Ranks
+from tests.launch.launching import wait_for
 
 NOW = time.time()
 KILLED = {"state": "ended", "code": 137, "signal": signal.SIGKILL}
@@ -21,13 +25,11 @@ ENDED = {"state": "ended"}
 
 
 @pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Three that wait."""
-    found = [subprocess.Popen(["sleep", "300"]) for _ in range(3)]
-    yield found
-    for process in found:
+def waiting() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits."""
+    with subprocess.Popen(["sleep", "300"]) as process:
+        yield process
         process.kill()
-        process.wait()
 
 
 def report(folder: Path, rank: int, after: float, pid: int = 1, host: str = "elsewhere", **how: object) -> None:
@@ -38,6 +40,7 @@ def report(folder: Path, rank: int, after: float, pid: int = 1, host: str = "els
 def outcome(folder: Path, count: int = 3, code: int = 1) -> Outcome:
     ranks = Ranks(folder, count)
     ranks.update()
+    ranks.close()
     return ranks.outcome("mpiexec", code)
 
 
@@ -87,36 +90,78 @@ def test_nobody_began(tmp_path: Path) -> None:
     assert outcome(tmp_path, code=0).code == 1
 
 
-def test_who_vanished(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
-    for rank, process in enumerate(processes):
-        report(tmp_path, rank, -5.0, pid=process.pid, host=socket.gethostname(), watcher=os.getpid())
+def watcher(folder: Path, rank: int) -> socket.socket:
+    """The line of one that watches a rank on this host and has said so."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line.connect(supervisor_address(folder))
+    line.send(str(rank).encode())
+    return line
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_first_that_vanished_is_named_however_late_somebody_looks(order: tuple[int, ...], tmp_path: Path) -> None:
     ranks = Ranks(tmp_path, 3)
+    for rank in range(3):
+        report(tmp_path, rank, -5.0, pid=7, host=socket.gethostname())
+    lines = [watcher(tmp_path, rank) for rank in range(3)]
+    ranks.hear()
     ranks.update()
-    for rank in (1, 0):
-        processes[rank].kill()
-        processes[rank].wait()
-        ranks.look()
-    assert len(ranks.descriptors()) == 1
-    words = f"rank 1 (process {processes[1].pid} on {socket.gethostname()}) was killed with what watched it"
+    assert [line.recv(16) for line in lines] == [HEARD] * 3 and not ranks.is_over(60.0)
+    for rank in order:
+        lines[rank].close()
+    ranks.hear()
+    assert ranks.is_over(60.0)
+    words = f"rank {order[0]} (process 7 on {socket.gethostname()}) was killed with what watched it"
     assert ranks.outcome("mpiexec", 9) == Outcome(137, words)
     ranks.close()
-    assert outcome(tmp_path).reason.count("rank ") == 2  # to one who comes later, either may have been the first
 
 
-def test_a_stopped_process_ends_the_job_when_it_is_time(
-    tmp_path: Path, processes: list[subprocess.Popen[bytes]]
-) -> None:
-    report(tmp_path, 0, 0.0, pid=os.getpid(), host=socket.gethostname(), watcher=processes[0].pid)
+@pytest.mark.parametrize("first", ["vanishes", "fails"])
+def test_who_fails_after_another_vanished_is_not_to_blame(first: str, tmp_path: Path) -> None:
+    """The times of the reports do not matter where the supervisor heard in which order they were written."""
+    ranks = Ranks(tmp_path, 2)
+    report(tmp_path, 0, 0.0, host=socket.gethostname())
+    lines = [watcher(tmp_path, rank) for rank in range(2)]
+    ranks.hear()
+    if first == "vanishes":
+        lines[0].close()
+    report(tmp_path, 1, -9.0, host=socket.gethostname(), **ENDED, code=4)
+    lines[1].send(b"ended")
+    lines[0].close()
+    ranks.hear()
+    ranks.update()
+    assert ranks.outcome("mpiexec", 9).code == (137 if first == "vanishes" else 4)
+    lines[1].close()
+    ranks.close()
+
+
+def test_a_program_starts_when_its_rank_is_known(tmp_path: Path) -> None:
+    """So a rank that ends whoever watches it, first thing, is known for it."""
+    ranks = Ranks(tmp_path, 1)
+    command = [sys.executable, "-I", "-S", rank_program.__file__, tmp_path, "RANK", "touch", tmp_path / "began"]
+    with subprocess.Popen(command, env={**os.environ, "RANK": "0"}) as process:
+        wait_for(tmp_path / "rank-0.json")
+        time.sleep(0.1)
+        assert not (tmp_path / "began").exists()
+        while process.poll() is None:
+            ranks.hear()
+            time.sleep(0.01)
+    assert process.returncode == 0 and (tmp_path / "began").exists()
+    ranks.close()
+
+
+def test_a_stopped_process_ends_the_job_when_it_is_time(tmp_path: Path, waiting: subprocess.Popen[bytes]) -> None:
+    report(tmp_path, 0, 0.0, pid=os.getpid(), host=socket.gethostname(), watcher=waiting.pid)
     ranks = Ranks(tmp_path, 1)
     ranks.update()
-    processes[0].send_signal(signal.SIGSTOP)
-    os.waitpid(processes[0].pid, os.WUNTRACED)
+    waiting.send_signal(signal.SIGSTOP)
+    os.waitpid(waiting.pid, os.WUNTRACED)
     ranks.look()
     time.sleep(0.01)
     assert ranks.is_over(0.0) and not ranks.is_over(60.0)
     assert ranks.outcome("mpiexec", 9).code == 75
-    processes[0].send_signal(signal.SIGCONT)
-    os.waitpid(processes[0].pid, os.WCONTINUED)
+    waiting.send_signal(signal.SIGCONT)
+    os.waitpid(waiting.pid, os.WCONTINUED)
     ranks.look()
     assert not ranks.is_over(0.0)
     ranks.close()
