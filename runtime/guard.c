@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "clock.h"
 #include "watch.h"
+
+enum { LOOK_NANOSECONDS = 50000000 }; /* from one to the next, once it may be time to give up */
 
 struct mlc_guard {
     pthread_t thread;
@@ -17,39 +20,42 @@ struct mlc_guard {
     const char *label;
 };
 
+static struct timespec as_timespec(int64_t nanoseconds)
+{
+    return (struct timespec){nanoseconds / 1000000000, nanoseconds % 1000000000};
+}
+
 static void *stand_guard(void *data)
 {
     struct mlc_guard *guard = data;
-    struct timespec until;
-    int status = 0;
+    int64_t since = mlc_clock_now(), next = since + mlc_watch_early(guard->watch);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += guard->watch->timeout / 1000000000;
-    until.tv_nsec += guard->watch->timeout % 1000000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&guard->lock);
-    while (!guard->ended && status != ETIMEDOUT)
-        status = pthread_cond_timedwait(&guard->changed, &guard->lock, &until);
-    bool late = !guard->ended;
+    while (!guard->ended) {
+        struct timespec until = as_timespec(next);
+        if (pthread_cond_timedwait(&guard->changed, &guard->lock, &until) != ETIMEDOUT)
+            continue;
+        mlc_watch_check(guard->watch, guard->label, since);
+        next += LOOK_NANOSECONDS;
+    }
     pthread_mutex_unlock(&guard->lock);
-    if (late)
-        mlc_watch_give_up(guard->watch, guard->label);
     return NULL;
 }
 
 struct mlc_guard *mlc_guard_begin(struct mlc_watch *watch, const char *label)
 {
     struct mlc_guard *guard = calloc(1, sizeof *guard);
+    pthread_condattr_t attributes;
 
     if (!guard)
         return NULL;
     guard->watch = watch;
     guard->label = label;
     pthread_mutex_init(&guard->lock, NULL);
-    pthread_cond_init(&guard->changed, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&guard->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     if (pthread_create(&guard->thread, NULL, stand_guard, guard)) {
         free(guard);
         return NULL;

@@ -115,18 +115,18 @@ static int test(struct mlc_mpi_world *world, uint32_t index, const struct mlc_er
     return 0;
 }
 
-/* A wait's clock: looked at now and then, for the deadline and the caller's poll. */
+/* A wait's clock: looked at now and then, for the watch and the caller's poll. */
 struct clock {
-    int64_t start, deadline, next_poll;
+    int64_t start, next_poll;
     bool is_long; /* somebody is missing: leave them the CPU */
     mlc_poll poll;
     void *data;
 };
 
-static struct clock start_clock(const struct mlc_mpi_world *world, mlc_poll poll, void *data)
+static struct clock start_clock(mlc_poll poll, void *data)
 {
     int64_t now = mlc_clock_now();
-    return (struct clock){now, now + world->watch.timeout, now + POLL_NANOSECONDS, false, poll, data};
+    return (struct clock){now, now + POLL_NANOSECONDS, false, poll, data};
 }
 
 static int look(struct mlc_mpi_world *world, struct clock *clock, const char *label, const struct mlc_error *error)
@@ -135,8 +135,7 @@ static int look(struct mlc_mpi_world *world, struct clock *clock, const char *la
 
     mlc_watch_beat(&world->watch);
     clock->is_long = now - clock->start >= (world->crowded ? LONG_IN_A_CROWD : LONG_NANOSECONDS);
-    if (now >= clock->deadline)
-        mlc_watch_give_up(&world->watch, label);
+    mlc_watch_check(&world->watch, label, clock->start);
     if (clock->poll && now >= clock->next_poll) {
         clock->next_poll = now + POLL_NANOSECONDS;
         if (clock->poll(clock->data)) {
@@ -172,7 +171,7 @@ static int test_until_done(struct mlc_mpi_world *world, uint32_t slot, mlc_poll 
         if (status || world->slots[slot].state == MLC_LANDED)
             break;
         if (tests == 0)
-            clock = start_clock(world, poll, data);
+            clock = start_clock(poll, data);
         if (tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)
             status = compare(world, &world->slots[slot], error);
         if (!status && tests % TESTS_A_LOOK == TESTS_A_LOOK - 1)

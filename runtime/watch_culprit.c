@@ -15,6 +15,8 @@
 
 enum { MOST_NAMED = 8 }; /* ranks in one message */
 
+#define MOST_EARLY INT64_C(3000000000) /* nanoseconds: to find the culprit, and for the launcher to end all ranks */
+
 /* Text that grows to the end of its buffer. */
 struct text {
     char *start;
@@ -92,6 +94,13 @@ struct sample {
     uint64_t entered, beat;
 };
 
+/* Whether a rank of this host is stopped or has ended: whoever waits for all may wait in vain. */
+static bool is_missing(const struct mlc_watch *watch, int rank)
+{
+    const struct mlc_rank_page *mine = &watch->pages[watch->rank], *page = &watch->pages[rank];
+    return rank != watch->rank && has_joined(page) && strchr("TtXZ", process_state(mine, page));
+}
+
 /* Whether a rank is in another collective of the same number: it runs another program. */
 static bool is_elsewhere(const struct mlc_rank_page *mine, const struct mlc_rank_page *page)
 {
@@ -164,7 +173,7 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
 bool mlc_watch_meet(struct mlc_watch *watch)
 {
     const struct mlc_rank_page *mine = &watch->pages[watch->rank];
-    int64_t deadline = mlc_clock_now() + watch->timeout;
+    int64_t since = mlc_clock_now();
     int r = 0;
 
     while (watch->mapped && r < watch->size) {
@@ -176,8 +185,8 @@ bool mlc_watch_meet(struct mlc_watch *watch)
             continue;
         }
         mlc_watch_beat(watch);
-        if (mlc_clock_now() > deadline && strchr("TtXZ?", process_state(mine, page)))
-            mlc_watch_give_up(watch, mine->label);
+        if (strchr("TtXZ?", process_state(mine, page)))
+            mlc_watch_check(watch, mine->label, since);
         sleep_milliseconds(2);
     }
     return true;
@@ -273,7 +282,23 @@ void mlc_watch_remove_shared_memory(void)
         fclose(maps);
 }
 
-void mlc_watch_give_up(struct mlc_watch *watch, const char *label)
+int64_t mlc_watch_early(const struct mlc_watch *watch)
+{
+    return watch->timeout - (watch->timeout / 4 < MOST_EARLY ? watch->timeout / 4 : MOST_EARLY);
+}
+
+void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since)
+{
+    int64_t waited = mlc_clock_now() - since, early = mlc_watch_early(watch);
+
+    if (waited >= watch->timeout)
+        mlc_watch_give_up(watch, label, watch->timeout);
+    for (int r = 0; r < watch->size && watch->mapped && waited >= early; r++)
+        if (is_missing(watch, r))
+            mlc_watch_give_up(watch, label, early);
+}
+
+void mlc_watch_give_up(struct mlc_watch *watch, const char *label, int64_t limit)
 {
     char culprit[4096], message[8192];
     uint64_t entered = atomic_load(&watch->pages[watch->rank].entered);
@@ -284,7 +309,7 @@ void mlc_watch_give_up(struct mlc_watch *watch, const char *label)
         mlc_watch_culprit(watch, culprit, sizeof culprit);
         add(&text, "mlc: rank %d of %d: ", watch->rank, watch->size);
         add_number(&text, watch, entered);
-        add(&text, "%.600s, was not done within %g s%s\n", label, (double)watch->timeout / 1e9, culprit);
+        add(&text, "%.600s, was not done within %g s%s\n", label, (double)limit / 1e9, culprit);
         report(watch, message);
     } else {
         sleep_milliseconds(1500);

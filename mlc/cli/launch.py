@@ -16,7 +16,8 @@ import click
 @click.option("--restarts", type=click.IntRange(0), default=0, help="How often to start again when a process is lost.")
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
-    envvar="MLC_COLLECTIVE_TIMEOUT", help="Seconds that a process waits for another one before the job ends.",
+    envvar="MLC_COLLECTIVE_TIMEOUT",
+    help="Seconds that a process waits for another one. When they have passed since one was stopped, all have ended.",
 )  # fmt: skip
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -14,6 +14,7 @@ from .attendance import Attendance
 from .rank import Report, read_reports
 
 WAITED_TOO_LONG = 75  # exit code of a rank whose collective ran into its deadline
+MOST_EARLY = 3.0  # seconds to hear what the other ranks say of one that is stopped, and to end all: mlc_watch_early
 AT_ONCE = 1.0  # seconds within which a launcher that misses a rank kills the others
 
 
@@ -75,14 +76,15 @@ class Ranks:
         return any(report.host != self._host for report in self.reports.values())
 
     def is_over(self, timeout: float) -> bool:
-        """Has one failed, vanished or been stopped for longer than ``timeout`` seconds, or have all ended?"""
+        """Has one failed, vanished or been stopped for so long that ``timeout`` seconds will be over when all are
+        ended, or have all ended?"""
         now, reports = time.time(), self.reports.values()
         ended = [r for r in reports if r.state == "ended"]
         stopped = [now - r.stopped for r in reports if r.state == "stopped"] + [now - t for t in self._halted.values()]
         return (
             any(r.code for r in ended)
             or len(ended) == self._count
-            or max(stopped, default=0) > timeout
+            or max(stopped, default=0) > timeout - min(timeout / 4, MOST_EARLY)
             or self._vanished() is not None
         )
 
