@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytest
 
 import mlc.numpy as mnp
 from mlc import tree
@@ -15,7 +14,6 @@ from mlc.ir.graph.evaluate import evaluate_graph
 from mlc.tracing import trace
 from mlc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
-pytestmark = pytest.mark.filterwarnings("ignore::mlc.errors.Notice")
 X = np.array([0.3, -1.2, 2.0])
 
 

@@ -17,7 +17,6 @@ from mlc.transforms.raising import raise_formulas
 from ..passes.check import check_golden, check_unchanged
 
 Array = np.ndarray[Any, Any]
-pytestmark = pytest.mark.filterwarnings("ignore::mlc.errors.Notice")
 
 
 def raise_graph(graph: Graph) -> Graph:

@@ -17,7 +17,6 @@ from mlc.transforms import grad, jvp, vjp
 from .check import check
 from .test_gradients import near, run
 
-pytestmark = pytest.mark.filterwarnings("ignore::mlc.errors.Notice")
 random = np.random.default_rng(3)
 SHAPES = [(4,), (1,), (2, 3), (5, 1), (2, 3, 4), (2, 0, 3)]
 LABELS = np.array([2, 0, 1, 2])
