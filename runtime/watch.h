@@ -52,6 +52,7 @@ enum { MLC_RANK_BYTES = MLC_RANK_PAGE + MLC_STARTS * (int)sizeof(struct mlc_star
 struct mlc_watch {
     int rank, size;
     int64_t timeout; /* nanoseconds a wait may take */
+    int64_t next_look, missing; /* of mlc_watch_check: when it looks at the others, since when one is stopped or gone */
     uint64_t joined; /* how many collectives it took to join, from where users count; until then UINT64_MAX */
     char folder[256]; /* of the launcher, or "" */
     struct mlc_rank_page *pages; /* of all ranks; where mapped, their starts behind */
@@ -92,7 +93,8 @@ void mlc_watch_beat(struct mlc_watch *watch);
 
 /*
  * Wait for all ranks to come to this rank's last collective, whose label is the same everywhere. False where one is in
- * another collective: it will not come. A rank of this host that runs may take its time; for others the timeout holds.
+ * another collective: it will not come. A rank of this host that runs may take its time; the timeout holds for others, and
+ * from when one is stopped.
  * Where nothing is known of the others, true at once.
  */
 bool mlc_watch_meet(struct mlc_watch *watch);
@@ -102,7 +104,8 @@ void mlc_watch_culprit(struct mlc_watch *watch, char *text, size_t size);
 
 /*
  * A look at a wait for `label` that began at `since` (mlc_clock_now): past the timeout it ends this process. Where a rank
- * of this host is stopped or has ended it does so from mlc_watch_early on, so that the whole job is over by the timeout.
+ * of this host is stopped or has ended, and not for an instant only (a profiler's), it does so from mlc_watch_early on, so
+ * that the whole job is over by the timeout. One thread checks at a time.
  */
 void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since);
 

@@ -13,7 +13,11 @@
 #include "clock.h"
 #include "watch.h"
 
-enum { MOST_NAMED = 8 }; /* ranks in one message */
+enum {
+    MOST_NAMED = 8, /* ranks in one message */
+    LOOK_NANOSECONDS = 20000000, /* from one look at the others to the next, once it may be time to give up */
+    INSTANT = 200000000, /* nanoseconds that a rank may be stopped for, whatever the time */
+};
 
 #define MOST_EARLY INT64_C(3000000000) /* nanoseconds: to find the culprit, and for the launcher to end all ranks */
 
@@ -173,7 +177,7 @@ static int blame(const struct mlc_watch *watch, int rank, const struct sample *b
 bool mlc_watch_meet(struct mlc_watch *watch)
 {
     const struct mlc_rank_page *mine = &watch->pages[watch->rank];
-    int64_t since = mlc_clock_now();
+    int64_t since = 0;
     int r = 0;
 
     while (watch->mapped && r < watch->size) {
@@ -185,7 +189,11 @@ bool mlc_watch_meet(struct mlc_watch *watch)
             continue;
         }
         mlc_watch_beat(watch);
-        if (strchr("TtXZ?", process_state(mine, page)))
+        if (!strchr("TtXZ?", process_state(mine, page)))
+            since = 0;
+        else if (!since)
+            since = mlc_clock_now();
+        else
             mlc_watch_check(watch, mine->label, since);
         sleep_milliseconds(2);
     }
@@ -287,15 +295,31 @@ int64_t mlc_watch_early(const struct mlc_watch *watch)
     return watch->timeout - (watch->timeout / 4 < MOST_EARLY ? watch->timeout / 4 : MOST_EARLY);
 }
 
+/* Note whether one of the others is stopped or has ended. */
+static void look_for_missing(struct mlc_watch *watch, int64_t now)
+{
+    bool is_one = false;
+
+    for (int r = 0; r < watch->size && watch->mapped && !is_one; r++)
+        is_one = is_missing(watch, r);
+    watch->missing = !is_one ? 0 : watch->missing ? watch->missing : now;
+    watch->next_look = now + LOOK_NANOSECONDS;
+}
+
 void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since)
 {
-    int64_t waited = mlc_clock_now() - since, early = mlc_watch_early(watch);
+    int64_t now = mlc_clock_now(), early = mlc_watch_early(watch);
 
-    if (waited >= watch->timeout)
+    if (now - since >= watch->timeout)
         mlc_watch_give_up(watch, label, watch->timeout);
-    for (int r = 0; r < watch->size && watch->mapped && waited >= early; r++)
-        if (is_missing(watch, r))
-            mlc_watch_give_up(watch, label, early);
+    if (now - since < early - INSTANT) {
+        watch->missing = watch->next_look = 0;
+        return;
+    }
+    if (now >= watch->next_look)
+        look_for_missing(watch, now);
+    if (watch->missing && now - since >= early && now - watch->missing >= INSTANT)
+        mlc_watch_give_up(watch, label, early);
 }
 
 void mlc_watch_give_up(struct mlc_watch *watch, const char *label, int64_t limit)

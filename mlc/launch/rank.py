@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -73,9 +74,14 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def supervisor_address(folder: Path) -> str:
-    """Of the socket at which the supervisor hears the ranks of its host: abstract, unix(7)."""
-    return f"\0{folder.name}"
+@contextlib.contextmanager
+def supervisor_address(folder: Path) -> Iterator[str]:
+    """Of the socket in the run folder at which the supervisor hears the ranks of its host, however long the path is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/supervisor"
+    finally:
+        os.close(descriptor)
 
 
 def main(folder: Path, variable: str, command: list[str]) -> int:
@@ -90,32 +96,38 @@ def main(folder: Path, variable: str, command: list[str]) -> int:
     out, out_end = os.pipe()
     err, err_end = os.pipe()
     begin, begin_end = os.pipe()
-    child = _start(command, rank, out_end, err_end, begin)
+    child = _start(command, rank, out_end, err_end, begin, begin_end)
     for descriptor in (out_end, err_end, begin):
         os.close(descriptor)
     told: list[int] = []
     for number in PASSED_ON:
         signal.signal(number, lambda number, frame: _pass_on(child, number, told))
     report = Report(rank, child, os.getpid(), socket.gethostname(), time=time.time())
-    report.write(folder)
     with _supervisor(folder, rank) as supervisor:
-        os.write(begin_end, b"b")
+        report.write(folder)
+        _wait_until_known(supervisor)
+        with contextlib.suppress(BrokenPipeError):  # somebody has killed the child
+            os.write(begin_end, b"b")
         os.close(begin_end)
         return _watch(report, folder, told, waking, supervisor, {out: _Frames(rank, b"o"), err: _Frames(rank, b"e")})
 
 
 def _supervisor(folder: Path, rank: int) -> socket.socket:
-    """A line to the supervisor, which knows of this rank now; on another host, or where it has ended, one to nobody."""
+    """A line to the supervisor, which is told of this rank; one to nobody on another host, or where it has ended."""
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with contextlib.suppress(OSError):
-        line.connect(supervisor_address(folder))
+    with contextlib.suppress(OSError), supervisor_address(folder) as address:
+        line.connect(address)
         line.send(b"%d" % rank)
-        line.recv(len(HEARD))
     return line
 
 
-def _start(command: list[str], rank: int, out: int, err: int, begin: int) -> int:
-    """The child that runs ``command`` once there is something to read from ``begin``.
+def _wait_until_known(supervisor: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        supervisor.recv(len(HEARD))
+
+
+def _start(command: list[str], rank: int, out: int, err: int, begin: int, begin_end: int) -> int:
+    """The child that runs ``command`` once there is something to read from the pipe ``begin``.
 
     It inherits what the launcher opened for the program (PMI_FD).
     """
@@ -124,8 +136,11 @@ def _start(command: list[str], rank: int, out: int, err: int, begin: int) -> int
         return child
     try:
         die_with_parent()
+        os.close(begin_end)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ["MLC_RANK"] = str(rank)
         if not os.read(begin, 1):
             os._exit(127)

@@ -37,31 +37,44 @@ class Ranks:
     def __init__(self, folder: Path, count: int) -> None:
         self.reports: dict[int, Report] = {}
         self._folder, self._count, self._host = folder, count, socket.gethostname()
-        self._attendance = Attendance(folder)
-        self._ends: dict[int, float] = {}  # when ranks of this host ended, the first one first
+        self._attendance = Attendance(folder, count)
+        self._ends: dict[int, float] = {}  # ranks of this host, in the order of their ends: when they were last there
+        self._listened = time.time()
+        self._seen: set[int] = set()  # ranks that do not connect, whose watcher this host has or had
         self._halted: dict[int, float] = {}  # since when a process of them is stopped
 
     def fileno(self) -> int:
         """Readable when `hear` has something to hear."""
         return self._attendance.fileno()
 
-    def hear(self) -> None:
-        """Note which ranks of this host have ended."""
-        for rank in self._attendance.hear():
-            self._ends.setdefault(rank, time.time())
+    def hear(self) -> bool:
+        """Note which ranks of this host have ended; is there a new one?"""
+        ended = self._attendance.hear()
+        self._note_ends(ended)
+        self._listened = time.time()
+        return bool(ended)
 
     def update(self) -> None:
         """Read what they report."""
         self.reports = read_reports(self._folder)
 
     def look(self) -> None:
-        """See which processes of this host are stopped."""
+        """See which processes of this host are stopped, and which watchers that did not connect are gone."""
         now = time.time()
         for report in self.here():
-            if any(processes.state(pid) == "T" for pid in (report.pid, report.watcher)):
+            states = [processes.state(pid) for pid in (report.pid, report.watcher)]
+            if "T" in states:
                 self._halted.setdefault(report.rank, now)
             else:
                 self._halted.pop(report.rank, None)
+            if states[1] not in ("", "Z"):
+                self._seen.add(report.rank)
+            elif report.rank in self._seen and not self._attendance.heard(report.rank):
+                self._note_ends([report.rank])
+
+    def _note_ends(self, ranks: list[int]) -> None:
+        for rank in ranks:
+            self._ends.setdefault(rank, self._listened)
 
     def close(self) -> None:
         """Hear them no more."""
@@ -78,15 +91,19 @@ class Ranks:
     def is_over(self, timeout: float) -> bool:
         """Has one failed, vanished or been stopped for so long that ``timeout`` seconds will be over when all are
         ended, or have all ended?"""
-        now, reports = time.time(), self.reports.values()
-        ended = [r for r in reports if r.state == "ended"]
-        stopped = [now - r.stopped for r in reports if r.state == "stopped"] + [now - t for t in self._halted.values()]
+        ended = [r for r in self.reports.values() if r.state == "ended"]
         return (
             any(r.code for r in ended)
             or len(ended) == self._count
-            or max(stopped, default=0) > timeout - min(timeout / 4, MOST_EARLY)
             or self._vanished() is not None
+            or self.is_stopped(timeout - min(timeout / 4, MOST_EARLY))
         )
+
+    def is_stopped(self, seconds: float) -> bool:
+        """Has one been stopped for longer than that?"""
+        since = [r.stopped for r in self.reports.values() if r.state == "stopped"]
+        since += [self._halted[r.rank] for r in self.here() if r.rank in self._halted]
+        return time.time() - min(since, default=float("inf")) > seconds
 
     def outcome(self, launcher: str, code: int) -> Outcome:
         """What they and the exit code of the launcher come to, when all processes have ended."""
@@ -96,10 +113,11 @@ class Ranks:
             until = failed[0].time if failed else time.time()
             if stopped := self._stopped(until):
                 return Outcome(WAITED_TOO_LONG, ", ".join(stopped))
-        if vanished := self._vanished():
-            at, before = self._ends[vanished.rank], self._ended_before(vanished)
+        if (vanished := self._vanished()) is not None:
+            at, before = self._ends[vanished], self._ended_before(vanished)
             if not any(r in failed or at - r.time < AT_ONCE for r in before):
-                return Outcome(128 + signal.SIGKILL, f"{_who(vanished)} was killed with what watched it")
+                who = _who(self.reports[vanished]) if vanished in self.reports else f"rank {vanished}"
+                return Outcome(128 + signal.SIGKILL, f"{who} was killed with what watched it")
         if failed:
             return Outcome(failed[0].code, _in_words(failed[0]))
         if ended and ended[0].code:  # told to, by the launcher or by others, before anything else had happened
@@ -111,15 +129,15 @@ class Ranks:
             how += f"; rank {', '.join(first)} had ended before the others"
         return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
 
-    def _vanished(self) -> Report | None:
+    def _vanished(self) -> int | None:
         """The first that has ended without a word. Others may be the launcher's answer to that."""
-        reports = (self.reports[rank] for rank in self._ends if rank in self.reports)
-        return next((report for report in reports if report.state != "ended"), None)
+        ended = {report.rank for report in self.reports.values() if report.state == "ended"}
+        return next((rank for rank in self._ends if rank not in ended), None)
 
-    def _ended_before(self, vanished: Report) -> list[Report]:
+    def _ended_before(self, vanished: int) -> list[Report]:
         """Those that have reported their end, and had before that one vanished."""
         order = list(self._ends)
-        here, at = order[: order.index(vanished.rank)], self._ends[vanished.rank]
+        here, at = order[: order.index(vanished)], self._ends[vanished]
         ended = [report for report in self.reports.values() if report.state == "ended"]
         return [r for r in ended if (r.rank in here if r.rank in order else r.time < at)]
 

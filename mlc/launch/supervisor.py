@@ -39,7 +39,7 @@ class Attempt:
     output: Output
     _segments: Segments = field(default_factory=Segments)
     _signals: list[int] = field(default_factory=list)
-    _ending: float | None = None  # when somebody failed, or the launcher ended
+    _ending: float | None = None  # when all are ended, since somebody has failed or was stopped
     _looked: float = 0.0
 
     def run(self, bar: Bar | None = None) -> Outcome:
@@ -79,22 +79,36 @@ class Attempt:
         while process.poll() is None:
             self._read(selector, TICK)
             processes.reap(others, process.pid)
+            if self.ranks.hear():
+                self.ranks.look()
             self.ranks.update()
             now = time.monotonic()
-            over = self._ending is None and bool(self._signals or self.ranks.is_over(self.timeout))
+            over = self._ending is None and self._is_over()
             if over or now - self._looked > LOOK:
                 self.ranks.look()
                 self._segments.look(report.pid for report in self.ranks.here())
                 self._looked = now
             if over:
-                self._ending = now
+                self._ending = now + self._grace()
                 (self.folder / SEEN).touch()
                 self._pass_on_signal()
             self._show(bar)
-            if self._ending is not None and (now - self._ending > GRACE or len(self._signals) > 1):
+            if self._ending is not None and (now > self._ending or len(self._signals) > 1):
                 return
         self._read(selector, 0)
+        self.ranks.hear()
         self._show(bar)
+
+    def _is_over(self) -> bool:
+        """Is it time to end the others?"""
+        if self._signals or not self.ranks.is_over(self.timeout):
+            return bool(self._signals)
+        self.ranks.look()  # who was stopped may go on since
+        return self.ranks.is_over(self.timeout)
+
+    def _grace(self) -> float:
+        """Seconds for the others. Where one is stopped, what `is_over` kept for it: all end before the deadline."""
+        return min(GRACE, self.timeout / 6) if self.ranks.is_stopped(0) else GRACE
 
     def _show(self, bar: Bar | None) -> None:
         """How far rank 0 is."""
@@ -121,9 +135,6 @@ class Attempt:
     def _read(self, selector: selectors.BaseSelector, wait: float) -> None:
         """Pass on what the launcher prints; waits for its first bytes, or until a rank has ended."""
         ready = selector.select(wait)
-        if any(key.data is self.ranks for key, _ in ready):
-            self.ranks.hear()
-            self.ranks.look()
         while printed := [key for key, _ in ready if key.data is not self.ranks]:
             for key in printed:
                 data = os.read(key.fd, 1 << 16)

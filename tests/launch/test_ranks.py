@@ -9,14 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mlc.launch import rank as rank_program
-from mlc.launch.rank import HEARD, Report, supervisor_address
-from mlc.launch.ranks import Outcome, Ranks
+from mlc.launch.rank import HEARD, Report, read_reports, supervisor_address
+from mlc.launch.ranks import AT_ONCE, Outcome, Ranks
 from tests.launch.launching import wait_for
 
 NOW = time.time()
@@ -90,10 +90,11 @@ def test_nobody_began(tmp_path: Path) -> None:
     assert outcome(tmp_path, code=0).code == 1
 
 
-def watcher(folder: Path, rank: int) -> socket.socket:
+def watcher(folder: Path, rank: int | str) -> socket.socket:
     """The line of one that watches a rank on this host and has said so."""
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    line.connect(supervisor_address(folder))
+    with supervisor_address(folder) as address:
+        line.connect(address)
     line.send(str(rank).encode())
     return line
 
@@ -135,19 +136,124 @@ def test_who_fails_after_another_vanished_is_not_to_blame(first: str, tmp_path: 
     ranks.close()
 
 
-def test_a_program_starts_when_its_rank_is_known(tmp_path: Path) -> None:
-    """So a rank that ends whoever watches it, first thing, is known for it."""
+def test_who_is_not_known_yet_when_it_ends_does_not_come_before_who_ended_it(tmp_path: Path) -> None:
+    """The launcher's victim has said its rank, which is unread, before the culprit ends."""
+    ranks = Ranks(tmp_path, 2)
+    for rank in range(2):
+        report(tmp_path, rank, -5.0, host=socket.gethostname())
+    culprit = watcher(tmp_path, 1)
+    ranks.hear()
+    victim = watcher(tmp_path, 0)
+    culprit.close()
+    victim.close()
+    ranks.hear()
+    ranks.update()
+    assert ranks.outcome("mpiexec", 9).reason.startswith("rank 1 ")
+    ranks.close()
+
+
+def test_what_the_launcher_did_is_not_blamed_on_a_rank_that_nobody_listened_to(tmp_path: Path) -> None:
+    """Rank 0 ends well, for which the launcher kills the other one; both are heard much later."""
+    ranks = Ranks(tmp_path, 2)
+    lines = [watcher(tmp_path, rank) for rank in range(2)]
+    ranks.hear()
+    report(tmp_path, 0, time.time() - NOW, host=socket.gethostname(), **ENDED)
+    report(tmp_path, 1, -5.0, host=socket.gethostname())
+    lines[0].send(b"ended")
+    lines[1].close()
+    time.sleep(AT_ONCE + 0.1)
+    ranks.hear()
+    ranks.update()
+    got = ranks.outcome("mpiexec", 9)
+    assert got == Outcome(9, "mpiexec ended with code 9; rank 0 had ended before the others", by_launcher=True)
+    lines[0].close()
+    ranks.close()
+
+
+@pytest.mark.parametrize("words", ["garbage", "-1", "2", "0", ""])
+def test_what_no_rank_says_is_not_heard(words: str, tmp_path: Path) -> None:
+    """No number, one of no rank, or of one that is there."""
+    ranks = Ranks(tmp_path, 2)
+    report(tmp_path, 0, 0.0, host=socket.gethostname())
+    line = watcher(tmp_path, 0)
+    ranks.hear()
+    watcher(tmp_path, words).close()
+    watcher(tmp_path, words).close()
+    ranks.hear()
+    ranks.update()
+    assert not ranks.is_over(60.0)
+    line.close()
+    ranks.close()
+
+
+def test_a_rank_that_cannot_connect_is_missed_all_the_same(tmp_path: Path, waiting: subprocess.Popen[bytes]) -> None:
     ranks = Ranks(tmp_path, 1)
-    command = [sys.executable, "-I", "-S", rank_program.__file__, tmp_path, "RANK", "touch", tmp_path / "began"]
-    with subprocess.Popen(command, env={**os.environ, "RANK": "0"}) as process:
-        wait_for(tmp_path / "rank-0.json")
+    report(tmp_path, 0, 0.0, host=socket.gethostname(), watcher=waiting.pid)
+    ranks.update()
+    ranks.look()
+    assert not ranks.is_over(60.0)
+    waiting.kill()
+    waiting.wait()
+    ranks.look()
+    assert ranks.is_over(60.0)
+    assert ranks.outcome("mpiexec", 9).code == 137
+    ranks.close()
+
+
+def test_who_was_stopped_and_has_ended_well_ends_nothing(tmp_path: Path, waiting: subprocess.Popen[bytes]) -> None:
+    ranks = Ranks(tmp_path, 2)
+    report(tmp_path, 0, 0.0, host=socket.gethostname(), watcher=waiting.pid)
+    ranks.update()
+    waiting.send_signal(signal.SIGSTOP)
+    os.waitpid(waiting.pid, os.WUNTRACED)
+    ranks.look()
+    assert ranks.is_over(0.0)
+    report(tmp_path, 0, 0.0, host=socket.gethostname(), watcher=waiting.pid, **ENDED)
+    ranks.update()
+    assert not ranks.is_over(0.0)
+    ranks.close()
+
+
+def ended(folder: Path, ranks: Ranks, then: Callable[[Report, subprocess.Popen[bytes]], None]) -> Report:
+    """The last report of a rank that touches ``began``, to which ``then`` happens before the supervisor knows it."""
+    command = [sys.executable, "-I", "-S", rank_program.__file__, folder, "RANK", "touch", folder / "began"]
+    (folder / rank_program.SEEN).touch()
+    with subprocess.Popen(command, env={**os.environ, "RANK": "0"}, stderr=subprocess.PIPE) as process:
+        wait_for(folder / "rank-0.json")
         time.sleep(0.1)
-        assert not (tmp_path / "began").exists()
+        assert not (folder / "began").exists()
+        then(read_reports(folder)[0], process)
+        time.sleep(0.1)
         while process.poll() is None:
             ranks.hear()
             time.sleep(0.01)
-    assert process.returncode == 0 and (tmp_path / "began").exists()
+        assert process.stderr is not None and not process.stderr.read()
     ranks.close()
+    found = read_reports(folder)[0]
+    assert found.state == "ended" and process.returncode == found.code
+    return found
+
+
+def test_a_program_starts_when_its_rank_is_known(tmp_path: Path) -> None:
+    """So a rank that ends whoever watches it, first thing, is known for it."""
+    assert ended(tmp_path, Ranks(tmp_path, 1), lambda report, process: None).code == 0
+    assert (tmp_path / "began").exists()
+
+
+@pytest.mark.parametrize(
+    ("whom", "number"),
+    [
+        ("program", signal.SIGKILL),
+        ("program", signal.SIGINT),
+        ("watcher", signal.SIGTERM),
+        ("watcher", signal.SIGINT),
+    ],
+)
+def test_a_signal_before_a_rank_is_known_ends_it_as_any_other(whom: str, number: int, tmp_path: Path) -> None:
+    end = lambda report, process: os.kill(report.pid if whom == "program" else report.watcher, number)  # noqa: E731
+    found = ended(tmp_path, Ranks(tmp_path, 1), end)
+    assert found.signal == number and found.told == (number if whom == "watcher" else 0)
+    assert not (tmp_path / "began").exists()
 
 
 def test_a_stopped_process_ends_the_job_when_it_is_time(tmp_path: Path, waiting: subprocess.Popen[bytes]) -> None:
