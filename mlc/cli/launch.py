@@ -17,7 +17,7 @@ import click
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
     envvar="MLC_COLLECTIVE_TIMEOUT",
-    help="Seconds that a process waits for another one. When they have passed since one was stopped, all have ended.",
+    help="Seconds that a process waits for another one. One that is stopped is given up a quarter of them earlier.",
 )  # fmt: skip
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
