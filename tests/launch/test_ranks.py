@@ -218,7 +218,12 @@ def ended(folder: Path, ranks: Ranks, then: Callable[[Report, subprocess.Popen[b
     """The last report of a rank that touches ``began``, to which ``then`` happens before the supervisor knows it."""
     command = [sys.executable, "-I", "-S", rank_program.__file__, folder, "RANK", "touch", folder / "began"]
     (folder / rank_program.SEEN).touch()
-    with subprocess.Popen(command, env={**os.environ, "RANK": "0"}, stderr=subprocess.PIPE) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        process = subprocess.Popen(command, env={**os.environ, "RANK": "0"}, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         wait_for(folder / "rank-0.json")
         time.sleep(0.1)
         assert not (folder / "began").exists()
