@@ -103,21 +103,16 @@ bool mlc_watch_meet(struct mlc_watch *watch);
 void mlc_watch_culprit(struct mlc_watch *watch, char *text, size_t size);
 
 /*
- * A look at a wait for `label` that began at `since` (mlc_clock_now): past the timeout it ends this process. Where a rank
- * of this host is stopped or has ended, and not for an instant only (a profiler's), it does so from mlc_watch_early on, so
- * that the whole job is over by the timeout. One thread checks at a time.
+ * A look at a wait for `label` that began at `since` (mlc_clock_now): past the timeout it ends this process with
+ * MLC_EXIT_TIMEOUT, without MPI's leave. Where a rank of this host is stopped or has ended, and not for an instant only (a
+ * profiler's), it does so from mlc_watch_early on, so that the whole job is over by the timeout. The first rank that gives
+ * up prints the culprit; the others give it the time to, since the launcher ends all ranks with the first one. MPI's shared
+ * memory goes. One thread checks at a time.
  */
 void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since);
 
 /* How long a wait for a rank that is stopped or has ended may take, in nanoseconds; mlc/launch/ranks.py says the same. */
 int64_t mlc_watch_early(const struct mlc_watch *watch);
-
-/*
- * End this process with MLC_EXIT_TIMEOUT, without MPI's leave: `label` was not done within `limit` nanoseconds. The first
- * rank that gives up prints the culprit; the others give it the time to, since the launcher ends all ranks with the first
- * one. MPI's shared memory goes.
- */
-_Noreturn void mlc_watch_give_up(struct mlc_watch *watch, const char *label, int64_t limit);
 
 /* Remove the names of the shared memory that MPI has mapped here: a world that fails leaves it behind. */
 void mlc_watch_remove_shared_memory(void);

@@ -290,6 +290,27 @@ void mlc_watch_remove_shared_memory(void)
         fclose(maps);
 }
 
+/* End this process: `label` was not done within `limit` nanoseconds. The first to give up prints the culprit. */
+static _Noreturn void give_up(struct mlc_watch *watch, const char *label, int64_t limit)
+{
+    char culprit[4096], message[8192];
+    uint64_t entered = atomic_load(&watch->pages[watch->rank].entered);
+    struct text text = {message, 0, sizeof message};
+
+    atomic_store(&watch->pages[watch->rank].giving_up, 1);
+    if (is_reporter(watch)) {
+        mlc_watch_culprit(watch, culprit, sizeof culprit);
+        add(&text, "mlc: rank %d of %d: ", watch->rank, watch->size);
+        add_number(&text, watch, entered);
+        add(&text, "%.600s, was not done within %g s%s\n", label, (double)limit / 1e9, culprit);
+        report(watch, message);
+    } else {
+        sleep_milliseconds(1500);
+    }
+    mlc_watch_remove_shared_memory();
+    _exit(MLC_EXIT_TIMEOUT);
+}
+
 int64_t mlc_watch_early(const struct mlc_watch *watch)
 {
     return watch->timeout - (watch->timeout / 4 < MOST_EARLY ? watch->timeout / 4 : MOST_EARLY);
@@ -311,7 +332,7 @@ void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since)
     int64_t now = mlc_clock_now(), early = mlc_watch_early(watch);
 
     if (now - since >= watch->timeout)
-        mlc_watch_give_up(watch, label, watch->timeout);
+        give_up(watch, label, watch->timeout);
     if (now - since < early - INSTANT) {
         watch->missing = watch->next_look = 0;
         return;
@@ -319,25 +340,5 @@ void mlc_watch_check(struct mlc_watch *watch, const char *label, int64_t since)
     if (now >= watch->next_look)
         look_for_missing(watch, now);
     if (watch->missing && now - since >= early && now - watch->missing >= INSTANT)
-        mlc_watch_give_up(watch, label, early);
-}
-
-void mlc_watch_give_up(struct mlc_watch *watch, const char *label, int64_t limit)
-{
-    char culprit[4096], message[8192];
-    uint64_t entered = atomic_load(&watch->pages[watch->rank].entered);
-    struct text text = {message, 0, sizeof message};
-
-    atomic_store(&watch->pages[watch->rank].giving_up, 1);
-    if (is_reporter(watch)) {
-        mlc_watch_culprit(watch, culprit, sizeof culprit);
-        add(&text, "mlc: rank %d of %d: ", watch->rank, watch->size);
-        add_number(&text, watch, entered);
-        add(&text, "%.600s, was not done within %g s%s\n", label, (double)limit / 1e9, culprit);
-        report(watch, message);
-    } else {
-        sleep_milliseconds(1500);
-    }
-    mlc_watch_remove_shared_memory();
-    _exit(MLC_EXIT_TIMEOUT);
+        give_up(watch, label, early);
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from .rank import HEARD, supervisor_address
 
 SPARE = 256  # descriptors that this process may need besides one for each rank
-FIRST, LATER = select.EPOLLIN, select.EPOLLIN | select.EPOLLET
+EACH_ONCE = select.EPOLLIN | select.EPOLLET
 
 
 class Attendance:
@@ -29,14 +29,12 @@ class Attendance:
         self._events = select.epoll()
         self._lines: dict[int, socket.socket] = {}
         self._ranks: dict[int, int] = {}  # of lines
-        with (
-            contextlib.suppress(OSError),
-            supervisor_address(folder) as address,
-        ):  # a file system may have no sockets
+        # A file system may have no sockets: then nobody connects.
+        with contextlib.suppress(OSError), supervisor_address(folder) as address:
             self._listener.bind(address)
             self._listener.listen(4096)
             self._listener.setblocking(False)
-            self._events.register(self._listener, FIRST)
+            self._events.register(self._listener, select.EPOLLIN)
 
     def fileno(self) -> int:
         """Readable when there is something to hear."""
@@ -72,7 +70,7 @@ class Attendance:
                 line, _ = self._listener.accept()
                 line.setblocking(False)
                 self._lines[line.fileno()] = line
-                self._events.register(line, LATER)
+                self._events.register(line, EACH_ONCE)
 
     def _hear_begin(self, descriptor: int) -> None:
         """The first message is a rank, which is answered. What comes next takes its place in the queue from here."""
@@ -84,14 +82,14 @@ class Attendance:
         self._ranks[descriptor] = int(message)
         with contextlib.suppress(OSError):
             line.send(HEARD)
-        self._events.modify(line, LATER)
+        self._events.modify(line, EACH_ONCE)
 
     def _hear_end(self, descriptor: int, ended: list[int]) -> None:
         """Any other message means the end, and so does that of the line."""
         message = _receive(self._lines[descriptor])
         ended.append(self._ranks[descriptor])
         if message:
-            self._events.modify(descriptor, LATER)
+            self._events.modify(descriptor, EACH_ONCE)
         else:
             self._drop(descriptor)
 

@@ -40,7 +40,7 @@ class Ranks:
         self._attendance = Attendance(folder, count)
         self._ends: dict[int, float] = {}  # ranks of this host, in the order of their ends: when they were last there
         self._listened = time.time()
-        self._seen: set[int] = set()  # ranks that do not connect, whose watcher this host has or had
+        self._seen: set[int] = set()  # ranks whose watcher this host has or had
         self._halted: dict[int, float] = {}  # since when a process of them is stopped
 
     def fileno(self) -> int:
@@ -91,7 +91,7 @@ class Ranks:
     def is_over(self, timeout: float) -> bool:
         """Has one failed, vanished or been stopped for so long that ``timeout`` seconds will be over when all are
         ended, or have all ended?"""
-        ended = [r for r in self.reports.values() if r.state == "ended"]
+        ended = self._ended()
         return (
             any(r.code for r in ended)
             or len(ended) == self._count
@@ -107,7 +107,7 @@ class Ranks:
 
     def outcome(self, launcher: str, code: int) -> Outcome:
         """What they and the exit code of the launcher come to, when all processes have ended."""
-        ended = sorted((r for r in self.reports.values() if r.state == "ended"), key=lambda r: r.time)
+        ended = self._ended()
         failed = [r for r in ended if r.code and not (r.told and r.signal in (r.told, signal.SIGKILL))]
         if not failed or failed[0].code == WAITED_TOO_LONG:
             until = failed[0].time if failed else time.time()
@@ -129,17 +129,20 @@ class Ranks:
             how += f"; rank {', '.join(first)} had ended before the others"
         return Outcome(code if code > 0 else 128 - code if code else 1, how, by_launcher=True)
 
+    def _ended(self) -> list[Report]:
+        """Those that have reported their end, the first one first."""
+        return sorted((r for r in self.reports.values() if r.state == "ended"), key=lambda r: r.time)
+
     def _vanished(self) -> int | None:
         """The first that has ended without a word. Others may be the launcher's answer to that."""
-        ended = {report.rank for report in self.reports.values() if report.state == "ended"}
+        ended = {report.rank for report in self._ended()}
         return next((rank for rank in self._ends if rank not in ended), None)
 
     def _ended_before(self, vanished: int) -> list[Report]:
         """Those that have reported their end, and had before that one vanished."""
         order = list(self._ends)
         here, at = order[: order.index(vanished)], self._ends[vanished]
-        ended = [report for report in self.reports.values() if report.state == "ended"]
-        return [r for r in ended if (r.rank in here if r.rank in order else r.time < at)]
+        return [r for r in self._ended() if (r.rank in here if r.rank in order else r.time < at)]
 
     def _stopped(self, until: float) -> list[str]:
         """Words for each rank that was stopped at that time."""

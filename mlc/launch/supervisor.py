@@ -83,12 +83,12 @@ class Attempt:
                 self.ranks.look()
             self.ranks.update()
             now = time.monotonic()
-            over = self._ending is None and self._is_over()
-            if over or now - self._looked > LOOK:
+            due = self._ending is None and self._is_over()
+            if due or now - self._looked > LOOK:
                 self.ranks.look()
                 self._segments.look(report.pid for report in self.ranks.here())
                 self._looked = now
-            if over:
+            if due and self._is_over():  # who was stopped may have gone on
                 self._ending = now + self._grace()
                 (self.folder / SEEN).touch()
                 self._pass_on_signal()
@@ -101,10 +101,7 @@ class Attempt:
 
     def _is_over(self) -> bool:
         """Is it time to end the others?"""
-        if self._signals or not self.ranks.is_over(self.timeout):
-            return bool(self._signals)
-        self.ranks.look()  # who was stopped may go on since
-        return self.ranks.is_over(self.timeout)
+        return bool(self._signals) or self.ranks.is_over(self.timeout)
 
     def _grace(self) -> float:
         """Seconds for the others. Where one is stopped, what `is_over` kept for it: all end before the deadline."""
